@@ -1,0 +1,3 @@
+"""The fixtures every test may ask for, each kept in the file of the thing it starts."""
+
+pytest_plugins = ["tests.live.llama"]

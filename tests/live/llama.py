@@ -1,0 +1,81 @@
+"""The real llama.cpp server as a fixture: started once per session, watched through its `/slots`.
+
+A request with the extra body fields of `ENDLESS` is answered for minutes, so that only a cancel can end it.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.waiting import until
+
+SCRIPT = Path(__file__).with_name("llama_server.py")
+SIDE_VENV = Path(__file__).parents[2] / ".venvs" / "llama" / "bin" / "python"
+MODEL = "tiny"
+SLOTS = 4
+ENDLESS: Mapping[str, object] = {"max_tokens": 1_000_000, "ignore_eos": True}
+
+
+def interpreter() -> str:
+    """The Python that has xllamacpp: `PENSTOCK_TEST_LLAMA_PYTHON`, else the side venv, else this one."""
+    chosen = os.environ.get("PENSTOCK_TEST_LLAMA_PYTHON")
+    return chosen or (str(SIDE_VENV) if SIDE_VENV.exists() else sys.executable)
+
+
+@contextmanager
+def serve_llama(*, python: str | None = None, slots: int = SLOTS) -> Generator[str]:
+    """Run the server; yields its OpenAI base URL, `http://127.0.0.1:PORT/v1`.
+
+    Raises RuntimeError with the server's own words when it does not start.
+    """
+    command = [python or interpreter(), str(SCRIPT), "--slots", str(slots)]
+    with (
+        tempfile.TemporaryFile("w+") as words,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=words, text=True) as process,
+    ):
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            first = process.stdout.readline()
+            if not first.startswith("LISTEN "):
+                words.seek(0)
+                raise RuntimeError(f"llama.cpp did not start with {command[0]}:\n{words.read()[-2000:]}")
+            yield first.removeprefix("LISTEN ").strip() + "/v1"
+        finally:
+            process.stdin.close()
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+@pytest.fixture(scope="session")
+def llama_server() -> Generator[str]:
+    with serve_llama() as base_url:
+        yield base_url
+
+
+async def processing(base_url: str) -> int:
+    """How many of the server's slots are generating right now."""
+    async with (
+        aiohttp.ClientSession(raise_for_status=True) as session,
+        session.get(base_url.removesuffix("/v1") + "/slots") as answer,
+    ):
+        slots: list[dict[str, object]] = await answer.json()
+    return sum(slot["is_processing"] is True for slot in slots)
+
+
+async def slots_idle(base_url: str) -> None:
+    """Wait until nothing is being generated: what a cancel must lead to."""
+
+    async def idle() -> bool:
+        return await processing(base_url) == 0
+
+    await until("every llama.cpp slot is idle", idle)
