@@ -1,0 +1,117 @@
+"""The closed vocabulary of a run: everything it can say, as small immutable values.
+
+It must never know who reads it, over which transport, or what time it is.
+A provider's new idea becomes a part kind or a `Note` before it becomes an event.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+Kind = Literal["text", "reasoning", "refusal", "tool_call", "binary"]
+Grade = Literal["reported", "drained", "counted"]
+
+
+class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What went wrong, as a reader is told. `code` is a key of `penstock.core.errors.TABLE`."""
+
+    code: str
+    message: str
+    retryable: bool
+    retry_after: float | None = None
+    """Seconds a client should wait before it tries again."""
+    param: str | None = None
+    """The request field that was at fault, as the client spelt it."""
+
+
+class Started(msgspec.Struct, frozen=True, tag="started", omit_defaults=True):
+    """A source has accepted the run; nothing is visible yet. `created` is Unix time in whole seconds."""
+
+    run: str
+    model: str
+    created: int
+
+
+class Opened(msgspec.Struct, frozen=True, tag="opened", omit_defaults=True):
+    """A part begins. Part numbers are unique within a run; `choice` counts alternative answers from 0."""
+
+    part: int
+    kind: Kind
+    choice: int = 0
+    author: str | None = None
+    name: str | None = None
+    call_id: str | None = None
+    media_type: str | None = None
+
+
+class Delta(msgspec.Struct, frozen=True, tag="delta", omit_defaults=True, gc=False):
+    """More of a text, reasoning, refusal or tool-argument part. `logprobs` is the provider's own JSON."""
+
+    part: int
+    text: str
+    logprobs: msgspec.Raw | None = None
+
+
+class Chunk(msgspec.Struct, frozen=True, tag="chunk", gc=False):
+    """More of a binary part (audio, image, file). In JSON the bytes are base64."""
+
+    part: int
+    data: bytes
+
+
+class Closed(msgspec.Struct, frozen=True, tag="closed", omit_defaults=True):
+    """A part is complete. `meta` may hold `finish_reason` (of the part's choice), `signature`, `citations`."""
+
+    part: int
+    meta: dict[str, Json] | None = None
+
+
+class ToolReturned(msgspec.Struct, frozen=True, tag="tool_returned"):
+    """The result of a tool that ran on the server."""
+
+    call_id: str
+    body: Json
+    ok: bool = True
+
+
+class Note(msgspec.Struct, frozen=True, tag="note"):
+    """Progress, retrieval hits, look-ups, accepted input, a fallback, a continuation."""
+
+    topic: str
+    body: Json
+
+
+class Usage(msgspec.Struct, frozen=True, tag="usage", omit_defaults=True):
+    """Token accounting, and how well it is known: told by the provider, drained after a cancel, or counted by us."""
+
+    input: int
+    output: int
+    grade: Grade
+    cached: int | None = None
+    reasoning: int | None = None
+
+
+class Finished(msgspec.Struct, frozen=True, tag="finished"):
+    """The answer is complete. `reason` is the provider's: `stop`, `length`, `tool_calls`, `content_filter`, …"""
+
+    reason: str = "stop"
+
+
+class Failed(msgspec.Struct, frozen=True, tag="failed"):
+    """The answer is not complete and will not be."""
+
+    error: Fault
+
+
+class Cancelled(msgspec.Struct, frozen=True, tag="cancelled"):
+    """Somebody wanted no more: `client`, `disconnect`, `grace`, `server`."""
+
+    by: str
+
+
+Terminal = Finished | Failed | Cancelled
+TERMINAL: tuple[type[Finished], type[Failed], type[Cancelled]] = (Finished, Failed, Cancelled)
+Event = Started | Opened | Delta | Chunk | Closed | ToolReturned | Note | Usage | Finished | Failed | Cancelled

@@ -1,0 +1,110 @@
+"""The seams between an entry and the socket: dialects make frames, transport encoders make bytes. Neither ever waits.
+
+The dance: `Dialect.parse` → run → `Dialect.renderer(view)` → `prime`/`rejoin` → `render(entry)` for each entry in order →
+`TransportEncoder.frame(frame)` for each frame → socket. `penstock.encoders.stream.Stream` does the middle of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Generic, Protocol, TypeVar
+
+import msgspec
+
+from penstock.core.cursor import Entry
+from penstock.core.events import Fault, Terminal
+from penstock.core.request import ChatRequest
+from penstock.core.snapshot import Snapshot
+
+Wire_co = TypeVar("Wire_co", bytes, str | bytes, covariant=True)
+
+
+class Frame(msgspec.Struct, frozen=True, gc=False):
+    """One message of a dialect, not yet framed for a transport.
+
+    `data` is a JSON object on one line, unless `sentinel` or `binary` says otherwise, or the view was bare: then it is text.
+    """
+
+    data: bytes
+    event: str = ""
+    """The SSE event name; empty for none."""
+    sentinel: bool = False
+    """`data` is a bare word such as `[DONE]`, which only SSE carries. Always the last frame of its entry."""
+    part: int = -1
+    """For a binary frame: the part `data` belongs to; -1 otherwise."""
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """How one reader wants the run told."""
+
+    run: str
+    model: str = ""
+    created: int = 0
+    include_usage: bool = False
+    """Token counts were asked for (`stream_options.include_usage`)."""
+    sentinel: bool = True
+    """A closing sentinel such as `[DONE]` may be sent; false for an EventSource, whose handler would try to parse it."""
+    reasoning: bool = False
+    """Show reasoning where the dialect hides it by default."""
+    event_names: bool = False
+    """Name native SSE events `penstock.<type>`."""
+    binary: bool = False
+    """The transport carries bytes, so chunks need no base64."""
+    bare: bool = False
+    """The transport carries text alone."""
+
+
+class Renderer(Protocol):
+    """A dialect's pen for one reader: fed every entry in order, it may remember. Pure."""
+
+    def prime(self, so_far: Snapshot) -> None:
+        """Learn the past and say nothing. Call at most once, before anything is rendered."""
+
+    def rejoin(self) -> Sequence[Frame]:
+        """Say again what a fresh reader needs to understand what follows: the primed parts, re-opened. Call after `prime`."""
+
+    def render(self, entry: Entry) -> Sequence[Frame]:
+        """The frames of one entry: one for a delta (or none), any number for the others."""
+
+
+class Dialect(Protocol):
+    """A payload vocabulary: bytes to `ChatRequest`, entries to frames."""
+
+    name: str
+    cursor_key: str
+    """The JSON member in which NDJSON and WebSocket frames carry the cursor: `id`, or `cursor` where the dialect has an `id` of its own."""
+    gaps: bool
+    """Whether the dialect has words for a hole in what is held (`gap`); the others answer 410."""
+
+    def parse(self, body: bytes) -> ChatRequest:
+        """Read a request body. Raises `Refused`, and nothing else, for any bytes."""
+
+    def renderer(self, view: View) -> Renderer: ...
+
+    def whole(self, snapshot: Snapshot, view: View) -> bytes:
+        """The answer to `stream: false`, as one JSON object, of a run that ended well."""
+
+    def refuse(self, fault: Fault, request_id: str) -> bytes:
+        """The body of an error response. Its status is the error table's."""
+
+    def gap(self, start: int, end: int, reason: str) -> Sequence[Frame]:
+        """Say that offsets `start` to `end` cannot be given. Empty where `gaps` is false."""
+
+
+class TransportEncoder(Protocol, Generic[Wire_co]):
+    """Turns frames into what one transport writes. May remember what it has written, never what was said."""
+
+    def opening(self, cursor: str | None) -> bytes:
+        """What stands before the first frame; with a cursor, mark that position for a reader that has none."""
+
+    def frame(self, frame: Frame, cursor: bytes) -> Wire_co:
+        """One frame, ready to be written; `cursor` is empty for a frame that is not a place to resume from."""
+
+    def accepts(self, frame: Frame) -> bool:
+        """Whether this transport carries the frame at all."""
+
+    def heartbeat(self) -> bytes:
+        """What keeps an idle connection alive; empty where the transport has nothing harmless to say."""
+
+    def ending(self, terminal: Terminal) -> bytes | None:
+        """What stands after the last frame; None: cut the line, so that nobody takes this for a complete answer."""

@@ -1,0 +1,31 @@
+"""The points where a run may be watched. Every method does nothing by default; none is called per token, none may raise or wait."""
+
+from __future__ import annotations
+
+from penstock.core.events import Terminal
+from penstock.core.request import ChatRequest, Principal
+
+
+class Observer:
+    """Subclass and override what you want to see; `run` is a run id, times are seconds."""
+
+    def run_started(self, run: str, request: ChatRequest, principal: Principal) -> None:
+        """A run exists; its source has not been asked yet."""
+
+    def first_word(self, run: str, seconds: float) -> None:
+        """The first part was opened, so many seconds after the run began."""
+
+    def run_ended(self, run: str, terminal: Terminal, seconds: float, entries: int) -> None:
+        """The last word was said."""
+
+    def source_abandoned(self, run: str) -> None:
+        """A source did not finish closing in time and was left behind."""
+
+    def source_raised(self, run: str, error: BaseException) -> None:
+        """A source failed with an exception that is not in the error table."""
+
+    def reader_attached(self, run: str, after: int) -> None:
+        """A reader begins after this offset."""
+
+    def reader_left(self, run: str, at: int, reason: str) -> None:
+        """A reader is gone: `done`, `left`, `stalled`, `slow`."""

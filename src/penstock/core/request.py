@@ -1,0 +1,86 @@
+"""What is asked of a model, and what a source may know of the run it feeds."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+import msgspec
+
+from penstock.core.events import Json
+
+Message = dict[str, Json]
+"""One message in the shape of OpenAI chat: `role`, `content` (text or a list of content parts), `tool_calls`, `tool_call_id`, `name`."""
+
+
+class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One question, whatever dialect it came in.
+
+    `params` holds every other field of the request under its OpenAI chat name (`temperature`, `tools`, `n`, `max_tokens` …),
+    unknown ones included, and goes upstream as it is.
+    """
+
+    model: str
+    """As the client named it; empty where it named none."""
+    messages: tuple[Message, ...]
+    params: dict[str, Json] = {}
+    stream: bool = True
+    include_usage: bool = False
+    """The client asked for token counts in the stream."""
+    background: bool = False
+    """The run is to finish whoever listens."""
+
+    @property
+    def prompt(self) -> str:
+        """The text of the last user message; empty where it has none."""
+        for message in reversed(self.messages):
+            if message.get("role") == "user":
+                return text_of(message)
+        return ""
+
+
+def text_of(message: Message) -> str:
+    """The text of one message, its text parts joined."""
+    content = message.get("content")
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        pieces = (piece.get("text") for piece in content if isinstance(piece, dict))
+        return "".join(piece for piece in pieces if isinstance(piece, str))
+    return ""
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """On whose behalf a request is made. Runs belong to a principal; another's are answered as unknown."""
+
+    name: str = "anonymous"
+
+
+class Inbox(Protocol):
+    """What clients say in mid-run: tool results, approvals, steering, feedback. Bounded."""
+
+    def open(self) -> None:
+        """Declare that this source takes input. Until then input is refused with `input_not_accepted`."""
+
+    def waiting(self) -> Json:
+        """Take the oldest input if there is one; None where there is none. Never waits."""
+
+    def __aiter__(self) -> AsyncIterator[Json]:
+        """Wait for input, one by one."""
+
+
+class Run(Protocol):
+    """What a source may know of the run it feeds."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def created(self) -> int:
+        """Unix time in whole seconds."""
+
+    @property
+    def principal(self) -> Principal: ...
+
+    @property
+    def inbox(self) -> Inbox: ...

@@ -1,0 +1,1 @@
+"""Payload vocabularies: bytes to `ChatRequest`, entries to frames, purely."""

@@ -1,0 +1,87 @@
+"""penstock's own vocabulary: the events as they are, the same words on every transport."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import orjson
+
+from penstock.core.body import read_chat, read_object
+from penstock.core.cursor import Entry
+from penstock.core.events import Chunk, Closed, Delta, Event, Fault
+from penstock.core.frame import Frame, View
+from penstock.core.request import ChatRequest
+from penstock.core.snapshot import Snapshot
+
+PIECE = 16 * 1024
+"""Characters of a re-opened part told in one frame."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+class NativeRenderer:
+    """Stateless: every entry is one frame."""
+
+    __slots__ = ("_binary", "_heads", "_named", "_past")
+
+    def __init__(self, view: View):
+        self._binary = view.binary
+        self._named = view.event_names
+        self._heads: dict[int, bytes] = {}
+        self._past = Snapshot()
+
+    def prime(self, so_far: Snapshot) -> None:
+        self._past = so_far
+
+    def rejoin(self) -> Sequence[Frame]:
+        events: list[Event] = []
+        if self._past.started:
+            events.append(self._past.started)
+        for part in self._past.parts:
+            events.append(part.opening())
+            events.extend(Delta(part.part, part.text[i : i + PIECE]) for i in range(0, len(part.text), PIECE))
+            events.extend(Chunk(part.part, part.data[i : i + PIECE]) for i in range(0, len(part.data), PIECE))
+            if part.closed:
+                events.append(Closed(part.part, part.meta))
+        return [self._frame(event) for event in events]
+
+    def render(self, entry: Entry) -> Sequence[Frame]:
+        event = entry.event
+        if type(event) is Delta and event.logprobs is None and not self._named:
+            part = event.part
+            head = self._heads.get(part)
+            if head is None:
+                head = self._heads[part] = b'{"type":"delta","part":%d,"text":' % part
+            return (Frame(b"%b%b}" % (head, orjson.dumps(event.text))),)
+        return (self._frame(event),)
+
+    def _frame(self, event: Event) -> Frame:
+        if self._binary and isinstance(event, Chunk):
+            return Frame(event.data, part=event.part)
+        data = _encode(event)
+        return Frame(data, f"penstock.{event.__struct_config__.tag}" if self._named else "")
+
+
+class NativeDialect:
+    """The dialect of `/v1/streams` and of the WebSocket."""
+
+    name = "native"
+    cursor_key = "id"
+    gaps = True
+
+    def parse(self, body: bytes) -> ChatRequest:
+        return read_chat(read_object(body))
+
+    def renderer(self, view: View) -> NativeRenderer:
+        return NativeRenderer(view)
+
+    def whole(self, snapshot: Snapshot, view: View) -> bytes:
+        """The snapshot itself, under the run's id."""
+        return _encode({"id": view.run, "state": "ended", **msgspec.to_builtins(snapshot)})
+
+    def refuse(self, fault: Fault, request_id: str) -> bytes:
+        return _encode({"type": "error", "error": fault, "request_id": request_id})
+
+    def gap(self, start: int, end: int, reason: str) -> Sequence[Frame]:
+        return (Frame(_encode({"type": "gap", "from": start, "to": end, "reason": reason})),)

@@ -1,0 +1,1 @@
+"""The three transport encoders: frames to bytes, purely."""

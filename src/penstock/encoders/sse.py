@@ -1,0 +1,44 @@
+"""Server-Sent Events (WHATWG HTML §9.2): one block per frame, `data:` first, `id:` last.
+
+A client that takes the id as soon as it reads the line must not skip an event it never got, so nothing follows the id.
+No block is without `data:` but the opening of an EventSource: SDKs read every block as JSON.
+"""
+
+from __future__ import annotations
+
+from penstock.core.events import Terminal
+from penstock.core.frame import Frame
+
+
+class SseEncoder:
+    """Bytes of a `text/event-stream` body. `retry_ms` rides in the first block that has data."""
+
+    __slots__ = ("_retry",)
+
+    def __init__(self, *, retry_ms: int = 1000):
+        self._retry = b"retry: %d\n" % retry_ms
+
+    def opening(self, cursor: str | None) -> bytes:
+        """An id-only block for an EventSource: a drop before the first token then comes back to this run."""
+        return b"id: %s\n\n" % cursor.encode() if cursor else b""
+
+    def frame(self, frame: Frame, cursor: bytes) -> bytes:
+        if self._retry or frame.event or not cursor:
+            return self._long(frame, cursor)
+        return b"data: %b\nid: %b\n\n" % (frame.data, cursor)
+
+    def _long(self, frame: Frame, cursor: bytes) -> bytes:
+        name = b"event: %s\n" % frame.event.encode() if frame.event else b""
+        position = b"id: %b\n" % cursor if cursor else b""
+        retry, self._retry = self._retry, b""
+        return b"%bdata: %b\n%b%b\n" % (name, frame.data, retry, position)
+
+    def accepts(self, frame: Frame) -> bool:
+        return True
+
+    def heartbeat(self) -> bytes:
+        """A comment line without a blank line: it joins the next block, so no parser sees an empty one."""
+        return b": ping\n"
+
+    def ending(self, terminal: Terminal) -> bytes:
+        return b""

@@ -1,0 +1,64 @@
+"""One reader's way from entries to wire: renderer ∘ encoder, with cursors stamped.
+
+The last frame of an entry carries the plain offset, the ones before it `offset.k`. A frame the transport does not carry
+is left out before the ids are given, so that the end of a run has the same cursor everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Generic
+
+from penstock.core.cursor import Entry
+from penstock.core.events import TERMINAL, Terminal
+from penstock.core.frame import Frame, Renderer, TransportEncoder, Wire_co
+
+
+class Stream(Generic[Wire_co]):
+    """Feed it every entry after the reader's cursor, in order; write what it returns, in order.
+
+    `skip` is the number of frames of the first entry that the reader has already.
+    """
+
+    __slots__ = ("_accepts", "_encode", "_prefix", "_render", "_skip", "encoder", "renderer", "terminal")
+
+    def __init__(self, renderer: Renderer, encoder: TransportEncoder[Wire_co], *, run: str, epoch: str, skip: int = 0):
+        self.renderer = renderer
+        self.encoder: TransportEncoder[Wire_co] = encoder
+        self.terminal: Terminal | None = None
+        """The terminal event, once it was fed."""
+        self._render = renderer.render
+        self._encode: Callable[[Frame, bytes], Wire_co] = encoder.frame
+        self._accepts = encoder.accepts
+        self._prefix = f"{run}:{epoch}:".encode()
+        self._skip = skip
+
+    def feed(self, entries: Iterable[Entry]) -> list[Wire_co]:
+        """What to write for these entries; empty where the dialect has nothing to say of them."""
+        out: list[Wire_co] = []
+        prefix, render, encode = self._prefix, self._render, self._encode
+        for entry in entries:
+            frames = render(entry)
+            if len(frames) == 1 and not self._skip and not frames[0].sentinel:
+                out.append(encode(frames[0], b"%b%d" % (prefix, entry.last)))
+            elif frames:
+                self._several(entry, frames, out)
+            if isinstance(entry.event, TERMINAL):
+                self.terminal = entry.event
+        return out
+
+    def _several(self, entry: Entry, frames: Sequence[Frame], out: list[Wire_co]) -> None:
+        carried = [frame for frame in frames if self._accepts(frame)]
+        # A cursor `offset.k` says that the entry was not finished, so at least its last frame is owed, whatever dialect k was counted in.
+        skip, self._skip = min(self._skip, len(carried) - 1), 0
+        for k, frame in enumerate(carried[skip:], skip + 1):
+            suffix = b"" if k == len(carried) else b".%d" % k
+            out.append(self._encode(frame, b"%b%d%b" % (self._prefix, entry.last, suffix)))
+
+    def retell(self, frames: Sequence[Frame], through: int) -> list[Wire_co]:
+        """Frames that are no entry's own (a gap, re-opened parts). Only the last is a place to resume from: `through`."""
+        carried = [frame for frame in frames if self._accepts(frame)]
+        return [
+            self._encode(frame, b"%b%d" % (self._prefix, through) if k == len(carried) else b"")
+            for k, frame in enumerate(carried, 1)
+        ]

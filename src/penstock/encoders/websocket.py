@@ -1,0 +1,42 @@
+"""WebSocket messages (RFC 6455 §5.6): JSON text messages, and binary messages for chunks.
+
+A binary message is a big-endian uint16 length, a JSON header `{"stream","id","part"}` of that length, and the bytes.
+"""
+
+from __future__ import annotations
+
+from penstock.core.events import Terminal
+from penstock.core.frame import Frame
+
+
+class WebSocketEncoder:
+    """Messages of one run on a socket that many runs share: each names its stream."""
+
+    __slots__ = ("_header", "_member", "_tail")
+
+    def __init__(self, run: str, *, cursor_key: str = "id"):
+        self._member = f',"{cursor_key}":"'
+        self._tail = f',"stream":"{run}"}}'
+        self._header = f'{{"stream":"{run}","id":"'
+
+    def opening(self, cursor: str | None) -> bytes:
+        return b""
+
+    def frame(self, frame: Frame, cursor: bytes) -> str | bytes:
+        if frame.part >= 0:
+            header = f'{self._header}{cursor.decode()}","part":{frame.part}}}'.encode()
+            return len(header).to_bytes(2, "big") + header + frame.data
+        if not cursor:
+            return f"{frame.data[:-1].decode()}{self._tail}"
+        return f'{frame.data[:-1].decode()}{self._member}{cursor.decode()}"{self._tail}'
+
+    def accepts(self, frame: Frame) -> bool:
+        return not frame.sentinel
+
+    def heartbeat(self) -> bytes:
+        """Nothing: the protocol has pings of its own."""
+        return b""
+
+    def ending(self, terminal: Terminal) -> bytes:
+        """Nothing: the socket stays open for other runs."""
+        return b""

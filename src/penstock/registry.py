@@ -1,0 +1,62 @@
+"""One table per kind: name → "module:attribute". Third parties add theirs through entry points `penstock.<kind>`.
+
+Nothing is imported before it is resolved, so a heavy library costs only those who name it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+TABLES: dict[str, dict[str, str]] = {
+    "dialects": {
+        "native": "penstock.dialects.native:NativeDialect",
+        "openai-chat": "penstock.dialects.openai_chat:OpenAIChatDialect",
+        "token-done": "penstock.dialects.token_done:TokenDoneDialect",
+        "plain": "penstock.dialects.plain:PlainDialect",
+    },
+    "encoders": {
+        "sse": "penstock.encoders.sse:SseEncoder",
+        "websocket": "penstock.encoders.websocket:WebSocketEncoder",
+        "ndjson": "penstock.encoders.chunked:NdjsonEncoder",
+        "text": "penstock.encoders.chunked:TextEncoder",
+    },
+    "sources": {
+        "demo": "penstock.sources.demo:build",
+        "openai": "penstock.sources.openai_http:build",
+        "litellm": "penstock.sources.litellm:build",
+        "callable": "penstock.sources.callable:build",
+    },
+    "stages": {},
+    "stores": {
+        "memory": "penstock.stores.memory:MemoryStore",
+    },
+}
+
+
+class UnknownName(LookupError):
+    """No such thing is registered; the message suggests the nearest name."""
+
+
+def names(kind: str) -> list[str]:
+    """Every registered name of a kind, ours first."""
+    return [
+        *TABLES[kind],
+        *sorted(point.name for point in entry_points(group=f"penstock.{kind}") if point.name not in TABLES[kind]),
+    ]
+
+
+def resolve(kind: str, name: str) -> Any:
+    """Import what a name stands for. Raises `UnknownName`, and whatever importing raises."""
+    if (target := TABLES[kind].get(name)) is not None:
+        module, _, attribute = target.partition(":")
+        return getattr(import_module(module), attribute)
+    for point in entry_points(group=f"penstock.{kind}"):
+        if point.name == name:
+            return point.load()
+    known = names(kind)
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}" if known else ""
+    raise UnknownName(f"no {kind.removesuffix('s')} is called {name!r}{hint}")

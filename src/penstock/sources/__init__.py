@@ -1,0 +1,1 @@
+"""Where events come from. A source may not know who reads it."""

@@ -1,0 +1,1 @@
+"""Where several memories are made to agree."""
