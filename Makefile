@@ -41,5 +41,72 @@ $(VENV)/.dev: requirements/dev.lock $(VENV)/.core
 	@$(PY) $(LOCKED) -r requirements/dev.lock
 	@touch $@
 
+# What the tests need beside .venv: environments whose pins clash with it, the Node clients, programs of the system.
+SIDE := $(patsubst %,.venvs/%/.ready,openai2 litellm llama)
+NODE := tests/live/node
+NODE_READY := $(NODE)/node_modules/.package-lock.json
+
+.venvs/%/.ready: requirements/%.lock
+	@echo "making $(@D)"
+	@python=$$(scripts/find-python) && "$$python" -m venv --clear $(@D)
+	@$(@D)/bin/python $(LOCKED) -r $<
+	@touch $@
+
+.venvs/litellm/.ready: requirements/litellm.lock requirements/build.lock pyproject.toml
+	@echo "making $(@D)"
+	@python=$$(scripts/find-python) && "$$python" -m venv $(@D)
+	@$(@D)/bin/python $(LOCKED) -r requirements/litellm.lock -r requirements/build.lock
+	@$(@D)/bin/python $(PROJECT)
+	@touch $@
+
+.venvs/py%/.ready: requirements/test.lock pyproject.toml
+	@python=$$(scripts/find-python $*) && echo "making $(@D) with $$python" && "$$python" -m venv $(@D)
+	@$(@D)/bin/python $(LOCKED) -r requirements/test.lock
+	@$(@D)/bin/python $(PROJECT)
+	@touch $@
+
+$(NODE_READY): $(NODE)/package.json $(NODE)/package-lock.json
+	@if command -v npm >/dev/null; then npm ci --prefix $(NODE) --ignore-scripts --no-audit --no-fund --loglevel=error && touch $@; \
+	else echo "no npm: the tests with Node clients will be skipped"; fi
+
+# A tool that cannot be had here is no error: its tests are skipped by name, or fail the session where that was asked for.
+test-tools: dev ## Bring what the tests need beyond .venv, where this machine allows it
+	@$(PY) -m tests.tools
+	-@$(MAKE) --no-print-directory --keep-going $(SIDE) $(NODE_READY)
+
+test: test-tools ## Run every test (PYTEST_ARGS="-k resume" passes flags)
+	@$(PY) -m pytest $(PYTEST_ARGS)
+
+test-matrix: $(PYTHONS:%=.venvs/py%/.ready) ## Run units and laws on each of PYTHONS
+	@for version in $(PYTHONS); do \
+	    echo "Python $$version"; \
+	    .venvs/py$$version/bin/python -m pytest -q --ignore=tests/live --ignore=tests/browser --ignore=tests/clients \
+	        $(PYTEST_ARGS) || exit 1; \
+	done
+
+check: dev ## Lint, check formatting and types, keep the rooms apart
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+	@$(PY) -m pytest -q tests/test_import_rule.py
+
+format: dev ## Format the code and mend what ruff can mend by itself
+	@$(PY) -m ruff check --fix .
+	@$(PY) -m ruff format .
+
+bench: dev ## Measure throughput, latency and memory (ARGS passes flags)
+	@$(PY) -m benchmarks $(ARGS)
+
+docs: .venvs/docs/.ready ## Build the documentation into site/
+	@.venvs/docs/bin/zensical build --clean
+
+# uv is needed for this alone: it resolves for every platform and Python at once.
+.venvs/lock/bin/uv:
+	@python=$$(scripts/find-python) && "$$python" -m venv --clear .venvs/lock
+	@.venvs/lock/bin/python $(PIP) 'uv>=0.13'
+
+lock: .venvs/lock/bin/uv ## Resolve the dependencies anew into requirements/*.lock
+	@scripts/lock .venvs/lock/bin/uv --upgrade
+
 clean: ## Remove everything that make has made
 	rm -rf .venv .venvs site dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage tests/live/node/node_modules
