@@ -71,8 +71,8 @@ class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):
         return any(part.elided for part in self.parts)
 
     def text(self, choice: int = 0, kind: Kind = "text") -> str:
-        """The text of one choice, its parts joined by a blank line."""
-        return "\n\n".join(p.text for p in self.parts if p.choice == choice and p.kind == kind)
+        """The text of one choice, its parts joined by a blank line; parts that say nothing do not count."""
+        return "\n\n".join(p.text for p in self.parts if p.choice == choice and p.kind == kind and p.text)
 
 
 class _Growing:

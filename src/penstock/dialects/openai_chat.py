@@ -1,0 +1,332 @@
+"""OpenAI chat completions: `chat.completion.chunk` objects in a stream, one `chat.completion` without.
+
+Shapes follow openai-python (`types/chat/chat_completion_chunk.py`); `reasoning_content` is the member that vLLM, DeepSeek and
+litellm have made usual. Binary parts, notes and results of server tools have no words here and are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import assert_never
+
+import msgspec
+import orjson
+
+from penstock.core.body import read_chat, read_object
+from penstock.core.cursor import Entry
+from penstock.core.errors import TABLE, Refused
+from penstock.core.events import (
+    Cancelled,
+    Chunk,
+    Closed,
+    Delta,
+    Failed,
+    Fault,
+    Finished,
+    Json,
+    Kind,
+    Note,
+    Opened,
+    Started,
+    ToolReturned,
+    Usage,
+)
+from penstock.core.frame import Frame, View
+from penstock.core.request import ChatRequest
+from penstock.core.snapshot import PartSoFar, Snapshot
+
+PIECE = 16 * 1024
+"""Characters of a re-opened part told in one chunk."""
+
+_MEMBER: dict[Kind, bytes] = {"text": b"content", "reasoning": b"reasoning_content", "refusal": b"refusal"}
+_ROLE = b'{"role":"assistant","content":""}'
+_DONE = Frame(b"[DONE]", sentinel=True)
+
+
+class OpenAIChatRenderer:
+    """Remembers which choices have begun and how they ended, what each tool call is numbered, and the usage."""
+
+    __slots__ = ("_around", "_calls", "_head", "_open", "_past", "_reasons", "_said", "_tail", "_usage", "_view")
+
+    def __init__(self, view: View):
+        self._view = view
+        self._head = _head(view, view.model, view.created)
+        self._tail = b',"usage":null}' if view.include_usage else b"}"
+        self._past = Snapshot()
+        self._open: dict[int, Opened] = {}
+        self._around: dict[int, tuple[bytes, bytes]] = {}
+        """What stands before and after the text of a part, once that part has said something."""
+        self._reasons: dict[int, str | None] = {}
+        """The choices that have begun, each with its finish reason where that is known."""
+        self._calls: dict[int, int] = {}
+        """How many tool calls each choice has."""
+        self._said: set[tuple[int, Kind]] = set()
+        """What was said at all: the next part of the same choice and kind then begins with a blank line."""
+        self._usage: Usage | None = None
+
+    def prime(self, so_far: Snapshot) -> None:
+        self._past = so_far
+        if so_far.started:
+            self._start(so_far.started)
+        self._usage = so_far.usage
+        for part in so_far.parts:
+            opened = part.opening()
+            self._opened(opened)
+            if part.kind in _MEMBER and (part.text or part.elided):
+                self._begin(opened)
+            if part.closed:
+                self._closed(Closed(part.part, part.meta))
+
+    def rejoin(self) -> Sequence[Frame]:
+        fresh = OpenAIChatRenderer(self._view)
+        fresh._head = self._head
+        frames: list[Frame] = []
+        for part in self._past.parts:
+            frames += fresh._opened(part.opening())
+            for i in range(0, len(part.text), PIECE):
+                frames += fresh._delta(Delta(part.part, part.text[i : i + PIECE]))
+        return frames
+
+    def render(self, entry: Entry) -> Sequence[Frame]:
+        event = entry.event
+        if type(event) is Delta and event.logprobs is None:
+            around = self._around.get(event.part)
+            if around is not None:
+                return (Frame(b"%b%b%b" % (around[0], orjson.dumps(event.text), around[1])),) if event.text else ()
+        match event:
+            case Delta():
+                return self._delta(event)
+            case Opened():
+                return self._opened(event)
+            case Closed():
+                self._closed(event)
+            case Started():
+                self._start(event)
+            case Usage():
+                self._usage = event
+            case Chunk() | ToolReturned() | Note():
+                pass
+            case Finished():
+                return self._finished(event)
+            case Failed():
+                return (Frame(orjson.dumps({"error": _error(event.error)})),)
+            case Cancelled():
+                return (Frame(orjson.dumps({"error": _cancelled(event.by)})),)
+            case _:
+                assert_never(event)
+        return ()
+
+    def _start(self, event: Started) -> None:
+        self._head = _head(self._view, event.model, event.created)
+
+    def _opened(self, event: Opened) -> list[Frame]:
+        frames = []
+        self._open[event.part] = event
+        if event.choice not in self._reasons:
+            self._reasons[event.choice] = None
+            frames.append(self._chunk(event.choice, _ROLE))
+        if event.kind == "tool_call":
+            index = self._calls.get(event.choice, 0)
+            self._calls[event.choice] = index + 1
+            self._around[event.part] = self._wrap(
+                event.choice, b'{"tool_calls":[{"index":%d,"function":{"arguments":' % index, b"}}]}"
+            )
+            call = {
+                "index": index,
+                "id": _call_id(event.call_id, event.part),
+                "type": "function",
+                "function": {"name": event.name or "", "arguments": ""},
+            }
+            frames.append(self._chunk(event.choice, b'{"tool_calls":[%b]}' % orjson.dumps(call)))
+        return frames
+
+    def _delta(self, event: Delta) -> Sequence[Frame]:
+        """A delta off the beaten track: the first of its part, or one with log probabilities."""
+        opened = self._open[event.part]
+        text = self._begin(opened) + event.text if event.text else ""
+        if not text and event.logprobs is None:
+            return ()
+        before, after = self._around.get(event.part) or self._wrap_text(opened)
+        if event.logprobs is not None:
+            after = after.replace(b',"finish_reason"', b',"logprobs":%b,"finish_reason"' % _compact(event.logprobs), 1)
+        return (Frame(b"%b%b%b" % (before, orjson.dumps(text), after)),)
+
+    def _begin(self, opened: Opened) -> str:
+        """Note that a part has something to say; what stands between it and the part of its kind before it."""
+        if opened.part in self._around:
+            return ""
+        self._around[opened.part] = self._wrap_text(opened)
+        place = opened.choice, opened.kind
+        if place in self._said:
+            return "\n\n"
+        self._said.add(place)
+        return ""
+
+    def _closed(self, event: Closed) -> None:
+        opened = self._open.pop(event.part)
+        self._around.pop(event.part, None)
+        if event.meta and isinstance(reason := event.meta.get("finish_reason"), str):
+            self._reasons[opened.choice] = reason
+
+    def _finished(self, event: Finished) -> list[Frame]:
+        frames = []
+        if not self._reasons:
+            self._reasons[0] = None
+            frames.append(self._chunk(0, _ROLE))
+        for choice, reason in sorted(self._reasons.items()):
+            frames.append(self._chunk(choice, b"{}", orjson.dumps(reason or event.reason)))
+        if self._view.include_usage and self._usage:
+            usage = orjson.dumps(_usage(self._usage))
+            frames.append(Frame(b'%b"choices":[],"usage":%b}' % (self._head, usage)))
+        if self._view.sentinel:
+            frames.append(_DONE)
+        return frames
+
+    def _chunk(self, choice: int, delta: bytes, reason: bytes = b"null") -> Frame:
+        before, after = self._wrap(choice, delta, b"", reason)
+        return Frame(before + after)
+
+    def _wrap_text(self, opened: Opened) -> tuple[bytes, bytes]:
+        return self._wrap(opened.choice, b'{"%b":' % _MEMBER[opened.kind], b"}")
+
+    def _wrap(self, choice: int, before: bytes, after: bytes, reason: bytes = b"null") -> tuple[bytes, bytes]:
+        return (
+            b'%b"choices":[{"index":%d,"delta":%b' % (self._head, choice, before),
+            b'%b,"finish_reason":%b}]%b' % (after, reason, self._tail),
+        )
+
+
+class OpenAIChatDialect:
+    """The dialect of `/v1/chat/completions` and `/v1/chat/stream`."""
+
+    name = "openai-chat"
+    cursor_key = "cursor"
+    gaps = False
+
+    def parse(self, body: bytes) -> ChatRequest:
+        """As OpenAI reads it: `messages` is required, and a missing `stream` means false."""
+        fields = read_object(body)
+        if fields.get("messages") is None:
+            raise Refused("invalid_request", "'messages' is required: a list of {role, content}", param="messages")
+        if fields.get("stream") is None:
+            fields["stream"] = False
+        return read_chat(fields)
+
+    def renderer(self, view: View) -> OpenAIChatRenderer:
+        return OpenAIChatRenderer(view)
+
+    def whole(self, snapshot: Snapshot, view: View) -> bytes:
+        started = snapshot.started
+        reason = snapshot.end.reason if isinstance(snapshot.end, Finished) else "stop"
+        choices = sorted({part.choice for part in snapshot.parts} or {0})
+        body: dict[str, object] = {
+            "id": _answer_id(view),
+            "object": "chat.completion",
+            "created": started.created if started else view.created,
+            "model": started.model if started else view.model,
+            "choices": [_choice(snapshot, choice, reason) for choice in choices],
+        }
+        if snapshot.usage:
+            body["usage"] = _usage(snapshot.usage)
+        return orjson.dumps(body)
+
+    def refuse(self, fault: Fault, request_id: str) -> bytes:
+        return orjson.dumps({"error": _error(fault), "request_id": request_id})
+
+    def gap(self, start: int, end: int, reason: str) -> Sequence[Frame]:
+        return ()
+
+
+def _answer_id(view: View) -> str:
+    return "chatcmpl-" + view.run.removeprefix("st_")
+
+
+def _call_id(call_id: str | None, part: int) -> str:
+    """Clients send the id back with the result, so a call must have one even where the provider gave none."""
+    return call_id or f"call_{part}"
+
+
+def _head(view: View, model: str, created: int) -> bytes:
+    return b'{"id":%b,"object":"chat.completion.chunk","created":%d,"model":%b,' % (
+        orjson.dumps(_answer_id(view)),
+        created,
+        orjson.dumps(model),
+    )
+
+
+def _compact(raw: msgspec.Raw) -> bytes:
+    """A provider's JSON on one line: a line break would end the SSE line."""
+    data = bytes(raw)
+    return msgspec.json.format(data, indent=-1) if b"\n" in data or b"\r" in data else data
+
+
+def _usage(usage: Usage) -> dict[str, object]:
+    counts: dict[str, object] = {
+        "prompt_tokens": usage.input,
+        "completion_tokens": usage.output,
+        "total_tokens": usage.input + usage.output,
+    }
+    if usage.cached is not None:
+        counts["prompt_tokens_details"] = {"cached_tokens": usage.cached}
+    if usage.reasoning is not None:
+        counts["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning}
+    return counts
+
+
+def _choice(snapshot: Snapshot, choice: int, reason: str) -> dict[str, object]:
+    parts = [part for part in snapshot.parts if part.choice == choice]
+    message: dict[str, object] = {"role": "assistant", "content": snapshot.text(choice)}
+    kinds = {part.kind for part in parts}
+    if "text" not in kinds and kinds & {"tool_call", "refusal"}:
+        message["content"] = None
+    message["refusal"] = snapshot.text(choice, "refusal") if "refusal" in kinds else None
+    if "reasoning" in kinds:
+        message["reasoning_content"] = snapshot.text(choice, "reasoning")
+    calls = [
+        {
+            "id": _call_id(part.call_id, part.part),
+            "type": "function",
+            "function": {"name": part.name or "", "arguments": part.text},
+        }
+        for part in parts
+        if part.kind == "tool_call"
+    ]
+    if calls:
+        message["tool_calls"] = calls
+    for part in parts:
+        if part.meta and isinstance(own := part.meta.get("finish_reason"), str):
+            reason = own
+    return {"index": choice, "message": message, "logprobs": _logprobs(parts), "finish_reason": reason}
+
+
+def _logprobs(parts: Sequence[PartSoFar]) -> Json:
+    """The log probabilities of a whole choice: the lists of its deltas, one after the other."""
+    merged: dict[str, Json] = {}
+    for part in parts:
+        for raw in part.logprobs:
+            value: Json = msgspec.json.decode(raw)
+            if not isinstance(value, dict):
+                continue
+            for name, tokens in value.items():
+                so_far = merged.get(name)
+                if isinstance(so_far, list) and isinstance(tokens, list):
+                    so_far += tokens
+                elif so_far is None:
+                    merged[name] = tokens
+    return merged or None
+
+
+def _error(fault: Fault) -> dict[str, str | None]:
+    row = TABLE.get(fault.code)
+    if row and row.status == 429:
+        kind = "rate_limit_error"
+    elif row and 400 <= row.status < 500:
+        kind = "invalid_request_error"
+    else:
+        kind = "server_error"
+    return {"message": fault.message, "type": kind, "code": fault.code, "param": fault.param}
+
+
+def _cancelled(by: str) -> dict[str, str | None]:
+    """A cancelled answer is not a complete one, so it has no finish reason; SDKs raise on `error`."""
+    return {"message": f"the answer was cancelled ({by})", "type": "cancelled", "code": "cancelled", "param": None}
