@@ -3,9 +3,7 @@
 A request with the extra body fields of `ENDLESS` is answered for minutes, so that only a cancel can end it.
 """
 
-import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -14,28 +12,22 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from tests.tools import venv_python
 from tests.waiting import until
 
 SCRIPT = Path(__file__).with_name("llama_server.py")
-SIDE_VENV = Path(__file__).parents[2] / ".venvs" / "llama" / "bin" / "python"
 MODEL = "tiny"
 SLOTS = 4
 ENDLESS: Mapping[str, object] = {"max_tokens": 1_000_000, "ignore_eos": True}
 
 
-def interpreter() -> str:
-    """The Python that has xllamacpp: `PENSTOCK_TEST_LLAMA_PYTHON`, else the side venv, else this one."""
-    chosen = os.environ.get("PENSTOCK_TEST_LLAMA_PYTHON")
-    return chosen or (str(SIDE_VENV) if SIDE_VENV.exists() else sys.executable)
-
-
 @contextmanager
-def serve_llama(*, python: str | None = None, slots: int = SLOTS) -> Generator[str]:
+def serve_llama(*, python: Path | None = None, slots: int = SLOTS) -> Generator[str]:
     """Run the server; yields its OpenAI base URL, `http://127.0.0.1:PORT/v1`.
 
     Raises RuntimeError with the server's own words when it does not start.
     """
-    command = [python or interpreter(), str(SCRIPT), "--slots", str(slots)]
+    command = [str(python or venv_python("llama")), str(SCRIPT), "--slots", str(slots)]
     with (
         tempfile.TemporaryFile("w+") as words,
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=words, text=True) as process,

@@ -12,6 +12,7 @@ def ask(**more: object) -> dict[str, object]:
     return {"model": MODEL, "messages": [{"role": "user", "content": "hello"}], "stream": True, **more}
 
 
+@pytest.mark.needs("llama")
 async def test_it_streams_openai_chunks_to_the_end(llama_server: str) -> None:
     body = ask(max_tokens=12, ignore_eos=True, stream_options={"include_usage": True})
     async with (
@@ -29,6 +30,7 @@ async def test_it_streams_openai_chunks_to_the_end(llama_server: str) -> None:
     assert await processing(llama_server) == 0
 
 
+@pytest.mark.needs("llama")
 async def test_leaving_an_endless_answer_frees_its_slot(llama_server: str) -> None:
     async with aiohttp.ClientSession() as session:
         async with session.post(f"{llama_server}/chat/completions", json=ask(**ENDLESS)) as answer:
@@ -40,6 +42,7 @@ async def test_leaving_an_endless_answer_frees_its_slot(llama_server: str) -> No
         await slots_idle(llama_server)
 
 
+@pytest.mark.needs("llama")
 async def test_a_bad_request_gets_a_real_error_body(llama_server: str) -> None:
     async with (
         aiohttp.ClientSession() as session,
@@ -53,5 +56,5 @@ def test_a_python_without_xllamacpp_is_told_so(tmp_path_factory: pytest.TempPath
     broken = tmp_path_factory.mktemp("bin") / "python"
     broken.write_text("#!/bin/sh\necho \"No module named 'xllamacpp'\" >&2\nexit 1\n")
     broken.chmod(0o755)
-    with pytest.raises(RuntimeError, match="No module named 'xllamacpp'"), serve_llama(python=str(broken)):
+    with pytest.raises(RuntimeError, match="No module named 'xllamacpp'"), serve_llama(python=broken):
         raise AssertionError("it started")

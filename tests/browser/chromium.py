@@ -1,0 +1,76 @@
+"""The system's Chromium under Playwright, as a page on the origin of whatever server is under test.
+
+What the page complains about in its console, and every uncaught exception, fails the test that let it happen.
+"""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.tools import chromium
+
+if TYPE_CHECKING:
+    from playwright.async_api import ConsoleMessage, Error, Page, Route
+
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--no-proxy-server",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+EMPTY_PAGE = "<!doctype html><meta charset=utf-8><link rel=icon href=data:,><title>test</title>"
+
+
+@asynccontextmanager
+async def chromium_page(console_errors: list[str]) -> AsyncGenerator["Page"]:
+    """A fresh page of a fresh browser. Raises AssertionError at the end if `console_errors` holds any then."""
+    from playwright.async_api import async_playwright  # not installed where only the units run
+
+    def heard(message: "ConsoleMessage") -> None:
+        if message.type == "error":
+            console_errors.append(message.text)
+
+    def thrown(error: "Error") -> None:
+        console_errors.append(error.message)
+
+    async with (
+        async_playwright() as playwright,
+        await playwright.chromium.launch(executable_path=chromium(), args=FLAGS) as browser,
+    ):
+        page = await browser.new_page()
+        page.on("console", heard)
+        page.on("pageerror", thrown)
+        yield page
+    if console_errors:
+        raise AssertionError("the page complained: " + "; ".join(console_errors))
+
+
+async def go_to_origin(page: "Page", base_url: str) -> None:
+    """Load an empty page that belongs to the origin of `base_url`, without asking the server for one."""
+    blank = f"{base_url.rstrip('/')}/blank-page-of-the-test"
+
+    async def answer(route: "Route") -> None:
+        await route.fulfill(body=EMPTY_PAGE, content_type="text/html")
+
+    await page.route(blank, answer)
+    await page.goto(blank)
+    await page.unroute(blank)
+
+
+@pytest.fixture
+def console_errors() -> list[str]:
+    """What the page complained about so far. A test that expects a complaint compares it, then clears the list."""
+    return []
+
+
+@pytest.fixture
+async def page(console_errors: list[str]) -> AsyncGenerator["Page"]:
+    async with chromium_page(console_errors) as opened:
+        yield opened
