@@ -22,7 +22,7 @@ _RUN = re.compile(r"st_[a-z2-7]{26}", re.ASCII)
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 
 
-class Entry(msgspec.Struct, frozen=True):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """One event in its place: the offsets it covers (`first == last` unless deltas were merged), milliseconds since the run began."""
 
     first: int

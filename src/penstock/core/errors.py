@@ -44,6 +44,7 @@ TABLE: dict[str, Row] = {
     "cursor_ahead": Row("client", 409, 4509, False, "The cursor lies beyond what the stream has said."),
     "input_not_accepted": Row("client", 409, 4509, False, "The run does not take input, or has ended."),
     "not_ended": Row("client", 409, 4509, False, "The stream is still running; cancel it first."),
+    "cancelled": Row("client", 409, 4509, False, "The run was cancelled before its answer was complete."),
     "cursor_gone": Row(
         "client", 410, 4510, False, "What followed the cursor is no longer held; start from the snapshot."
     ),

@@ -1,0 +1,161 @@
+"""One pump per run is the only writer of its log. It obeys the transition table and guarantees exactly one terminal event.
+
+It is the one place where exceptions become errors of the table. It closes what is open before it says that a run broke,
+and it says the last word at once: a provider that hangs in its own clean-up is left to `closing_overdue`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+
+from penstock.core.errors import Broken, Refused, fault
+from penstock.core.events import TERMINAL, Closed, Delta, Event, Failed, Note, Opened, Terminal
+from penstock.core.lifecycle import IllegalEvent, Parts, Phase, step
+from penstock.core.observer import Observer
+from penstock.core.request import ChatRequest, Run
+from penstock.core.source import Source
+from penstock.flow.log import Log
+
+BATCH = 64
+"""Events after which the loop gets a turn, for a source that never truly suspends."""
+
+CLOSING = 5.0
+"""Seconds a source has to close after the last word; then it is left behind."""
+
+
+class Pump:
+    """Drives a source into a log. `clock` gives seconds, monotonic."""
+
+    def __init__(
+        self,
+        log: Log,
+        run: Run,
+        *,
+        clock: Callable[[], float],
+        observer: Observer,
+        on_end: Callable[[], None] = lambda: None,
+    ):
+        self.log = log
+        self.run = run
+        self.phase = Phase.IDLE
+        self.began = clock()
+        self.moved = self.began
+        """When the source last said something, or was last let go on."""
+        self.ended: float | None = None
+        self.terminal: Terminal | None = None
+        self._clock = clock
+        self._observer = observer
+        self._on_end = on_end
+        self._parts = Parts()
+        self._task: asyncio.Task[None] | None = None
+        self._abandoned = False
+        self._ending: asyncio.Future[None] | None = None
+
+    def start(self, source: Source, request: ChatRequest) -> None:
+        """Begin. The pump's task ends when the source has closed."""
+        self._task = asyncio.get_running_loop().create_task(self._drive(source, request), name=f"pump {self.run.id}")
+
+    async def _drive(self, source: Source, request: ChatRequest) -> None:
+        end = Failed(fault("provider_truncated", "the source ended without saying how"))
+        try:
+            async with aclosing(source(request, self.run)) as events:
+                await self._follow(events)
+        except asyncio.CancelledError:
+            # Our own `finish` cancels us, and by then the last word has been said; otherwise the loop is going down.
+            end = Failed(fault("interrupted"))
+            if self.phase is not Phase.ENDED:
+                self.finish(end)
+                raise
+        except (Broken, Refused) as problem:
+            end = Failed(problem.fault)
+        except IllegalEvent as problem:
+            self._observer.source_raised(self.run.id, problem)
+            end = Failed(fault("source_illegal", str(problem)))
+        except Exception as problem:  # noqa: BLE001 - a source is anybody's code
+            self._observer.source_raised(self.run.id, problem)
+            end = Failed(fault("source_failed", f"the source raised {type(problem).__name__}; the server's log has it"))
+        finally:
+            self._task = None
+        self.finish(end)
+
+    async def _follow(self, events: AsyncGenerator[Event, None]) -> None:
+        log, clock, opened = self.log, self._clock, self._parts.open
+        count = 0
+        async for event in events:
+            if self.phase is Phase.ENDED:
+                return
+            if type(event) is Delta:
+                # What step() and admit() would say, without asking them: this is the one path taken per token.
+                if opened.get(event.part, "binary") == "binary":
+                    raise IllegalEvent(f"Delta for part {event.part}, which is {opened.get(event.part, 'not open')}")
+            else:
+                following = step(self.phase, event)
+                self._parts.admit(event)
+                if isinstance(event, TERMINAL):
+                    self.finish(event)
+                    return
+                if isinstance(event, Opened) and self.phase is Phase.WAITING:
+                    self._observer.first_word(self.run.id, clock() - self.began)
+                self.phase = following
+            self.moved = now = clock()
+            if not log.append(event, int((now - self.began) * 1000)):
+                await log.room()
+                self.moved = clock()
+                count = 0
+            count += 1
+            if count >= BATCH:
+                count = 0
+                await asyncio.sleep(0)
+
+    def note(self, note: Note) -> None:
+        """Say something on behalf of the server, between two events of the source."""
+        if self.phase is not Phase.ENDED:
+            self.log.append(note, self._at(self._clock()))
+
+    def _at(self, now: float) -> int:
+        return int((now - self.began) * 1000)
+
+    @property
+    def closing(self) -> bool:
+        """Whether the last word is said and the source has not closed yet."""
+        return self.ended is not None and self._task is not None and not self._abandoned
+
+    def closing_overdue(self, now: float) -> None:
+        """Leave behind a source that has not closed in time; called by the ticker."""
+        if self.closing and self.ended is not None and now - self.ended > CLOSING:
+            self._abandoned = True
+            self._observer.source_abandoned(self.run.id)
+
+    def ending(self) -> asyncio.Future[None]:
+        """Done when the last word is said; for whoever gives a live run time to end."""
+        if self._ending is None:
+            self._ending = asyncio.get_running_loop().create_future()
+        return self._ending
+
+    async def closed(self) -> None:
+        """Wait until the source has closed."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    # -- the last word ----------------------------------------------------------------------------------------------
+
+    def finish(self, terminal: Terminal) -> None:
+        """Say the last word, now: close the open parts, append, seal, and stop the source. Later calls change nothing."""
+        if self.phase is Phase.ENDED:
+            return
+        self.ended = self._clock()
+        at = self._at(self.ended)
+        for part in list(self._parts.open):
+            self.log.append(Closed(part), at)
+        self.phase = Phase.ENDED
+        self.terminal = terminal
+        self.log.append(terminal, at)
+        self.log.seal()
+        self._on_end()
+        if self._ending is not None:
+            self._ending.set_result(None)
+        self._observer.run_ended(self.run.id, terminal, self.ended - self.began, self.log.last)
+        if self._task is not None and self._task is not asyncio.current_task():
+            self._task.cancel()

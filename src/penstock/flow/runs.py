@@ -1,0 +1,277 @@
+"""The registry of runs: start, attach, cancel, input, grace, finish, retention, idempotency keys, the end of the server.
+
+A run belongs to the server, not to the request that began it, and to the principal on whose behalf it was begun:
+for everybody else it does not exist.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from hashlib import sha256
+
+import msgspec
+
+from penstock.core.cursor import Cursor, is_run_id, new_run_id
+from penstock.core.errors import Refused, fault
+from penstock.core.events import Cancelled, Failed, Json, Note
+from penstock.core.lifecycle import Phase
+from penstock.core.observer import Observer
+from penstock.core.request import ChatRequest, Principal
+from penstock.core.source import Source
+from penstock.flow.inbox import BoundedInbox
+from penstock.flow.log import Log
+from penstock.flow.policy import MiB, OnDisconnect, Policy
+from penstock.flow.pump import Pump
+from penstock.flow.reader import Reader
+from penstock.flow.store import Claim, Store
+
+LEASE = 5.0
+"""Seconds a claim on a run lasts unless it is renewed."""
+
+FINISH = OnDisconnect("finish")
+
+
+class RunHandle:
+    """One run as the server holds it, live or ended. It is also the `Run` its source sees."""
+
+    def __init__(
+        self, run_id: str, request: ChatRequest, principal: Principal, policy: Policy, *, epoch: str, hold: bool
+    ):
+        self.id = run_id
+        self.request = request
+        self.principal = principal
+        self.policy = policy
+        self.created = int(time.time())
+        self.inbox = BoundedInbox()
+        self.log = Log(epoch=epoch, slow_reader=policy.slow_reader, bounds=policy.bounds, hold=hold)
+        self.on_disconnect = policy.on_disconnect
+        """In force now: `finish` until the first reader of a run that was created detached."""
+        self.unattended_since: float | None = None
+        self.key: tuple[str, str, str] | None = None
+        self.pump: Pump
+
+    @property
+    def state(self) -> Phase:
+        return self.pump.phase
+
+    def cursor(self, offset: int) -> str:
+        return str(Cursor(self.id, self.log.epoch, offset))
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where a reader joins: after offset `after`, with `skip` frames of the next entry already sent.
+
+    With a `gap`, what it missed can no longer be given as it was: `(first missing, last missing, reason)`.
+    """
+
+    after: int
+    skip: int = 0
+    gap: tuple[int, int, str] | None = None
+
+
+class _Keyed(msgspec.Struct, frozen=True):
+    run: str
+    digest: bytes
+
+
+class Runs:
+    """All runs of this process. `max_bytes` bounds what they keep together, `max_keys` the idempotency table."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        observer: Observer | None = None,
+        clock: Callable[[], float] | None = None,
+        max_bytes: int = 1024 * MiB,
+        max_runs: int = 20_000,
+        max_keys: int = 100_000,
+    ):
+        self.store = store
+        self.observer = observer or Observer()
+        self.by_id: dict[str, RunHandle] = {}
+        self.kept = 0
+        """Bytes all runs keep, as of the ticker's last look."""
+        self.draining = False
+        self._clock = clock
+        self._max_bytes = max_bytes
+        self._max_runs = max_runs
+        self._max_keys = max_keys
+        self._keys: dict[tuple[str, str, str], _Keyed] = {}
+        self._owner = new_run_id()
+        self._owing: list[Callable[[], Awaitable[None]]] = []
+
+    def now(self) -> float:
+        """The clock all limits are measured by: the loop's, unless one was injected."""
+        return self._clock() if self._clock else asyncio.get_running_loop().time()
+
+    # -- begin ---------------------------------------------------------------------------------------------------------
+
+    async def start(
+        self, request: ChatRequest, source: Source, policy: Policy, *, principal: Principal, detached: bool = False
+    ) -> RunHandle:
+        """Begin a run. A detached one finishes whoever listens, until its first reader attaches. Raises `Refused`."""
+        if self.draining:
+            raise Refused("interrupted", "the server is shutting down; try again", retry_after=1)
+        self._admit()
+        run_id = new_run_id()
+        claim = await self.store.claim(run_id, self._owner, LEASE)
+        handle = RunHandle(run_id, request, principal, policy, epoch=claim.epoch, hold=self.store.shared)
+        handle.pump = Pump(
+            handle.log, handle, clock=self.now, observer=self.observer, on_end=lambda: self._ended(handle, claim)
+        )
+        if request.background:
+            handle.policy = msgspec.structs.replace(policy, on_disconnect=FINISH)
+        handle.on_disconnect = FINISH if detached else handle.policy.on_disconnect
+        handle.log.unattended(finish=handle.on_disconnect.what == "finish")
+        self.by_id[run_id] = handle
+        self.observer.run_started(run_id, request, principal)
+        handle.pump.start(source, request)
+        return handle
+
+    def _admit(self) -> None:
+        live = sum(1 for handle in self.by_id.values() if handle.state is not Phase.ENDED) if self._full() else 0
+        if self._full():
+            for handle in sorted(self.by_id.values(), key=lambda handle: handle.pump.ended or float("inf")):
+                if handle.pump.ended is None or not self._full():
+                    break
+                if not handle.log.readers:
+                    self.forget(handle)
+        if self._full():
+            raise Refused(
+                "overloaded", f"the server holds {live} live runs, as many as it may; try again shortly", retry_after=2
+            )
+
+    def _full(self) -> bool:
+        return len(self.by_id) >= self._max_runs or self.kept > self._max_bytes
+
+    # -- idempotency ---------------------------------------------------------------------------------------------------
+
+    def answering(self, principal: Principal, route: str, key: str, body: bytes) -> RunHandle | None:
+        """The run that this key began on this route, if it was used. Raises `Refused` for another body, or when the run is gone."""
+        keyed = self._keys.get((principal.name, route, key))
+        if keyed is None:
+            return None
+        if keyed.digest != sha256(body).digest():
+            raise Refused("idempotency_mismatch", "this Idempotency-Key was used with another body; choose a new key")
+        handle = self.by_id.get(keyed.run)
+        if handle is None:
+            raise Refused(
+                "run_gone", "the run this Idempotency-Key began is no longer held; choose a new key to ask again"
+            )
+        return handle
+
+    def remember(self, handle: RunHandle, route: str, key: str, body: bytes) -> None:
+        """This key stands for this run from now on. The oldest keys are forgotten when there are too many."""
+        while len(self._keys) >= self._max_keys:
+            del self._keys[next(iter(self._keys))]
+        handle.key = (handle.principal.name, route, key)
+        self._keys[handle.key] = _Keyed(handle.id, sha256(body).digest())
+
+    # -- find ----------------------------------------------------------------------------------------------------------
+
+    def find(self, run_id: str, principal: Principal) -> RunHandle:
+        """Raises `Refused(stream_not_found)` in the same words for a malformed id, an unknown run and another's run."""
+        handle = self.by_id.get(run_id) if is_run_id(run_id) else None
+        if handle is None or handle.principal != principal:
+            raise Refused(
+                "stream_not_found", "no such stream: it never was, has been dropped, or belongs to another key"
+            )
+        return handle
+
+    def mine(self, principal: Principal) -> list[RunHandle]:
+        return [handle for handle in self.by_id.values() if handle.principal == principal]
+
+    def place(self, handle: RunHandle, cursor: Cursor | None) -> Place:
+        """Where a reader with this cursor joins. Raises `Refused(cursor_ahead)` for one beyond the end."""
+        log = handle.log
+        if cursor is None:
+            return Place(0) if log.first == 1 else Place(log.first - 1, gap=(1, log.first - 1, "trimmed"))
+        if cursor.epoch != log.epoch:
+            return Place(log.shown, gap=(min(cursor.whole + 1, log.shown), log.shown, "epoch"))
+        if cursor.offset > log.shown:
+            raise Refused(
+                "cursor_ahead", f"the cursor lies beyond the end: the stream is at {handle.cursor(log.shown)}"
+            )
+        if cursor.whole < log.first - 1:
+            return Place(log.first - 1, gap=(cursor.whole + 1, log.first - 1, "trimmed"))
+        return Place(cursor.whole, skip=cursor.frame)
+
+    def attach(self, handle: RunHandle, after: int) -> Reader:
+        """A reader of everything after offset `after`."""
+        reader = handle.log.attach(after)
+        reader.on_gone = lambda reader, reason: self._left(handle, reader, reason)
+        reader.quiet_since = self.now()
+        handle.on_disconnect = handle.policy.on_disconnect
+        handle.unattended_since = None
+        self.observer.reader_attached(handle.id, after)
+        return reader
+
+    def _left(self, handle: RunHandle, reader: Reader, reason: str) -> None:
+        self.observer.reader_left(handle.id, reader.offset, reason)
+        if handle.log.readers or handle.state is Phase.ENDED:
+            return
+        match handle.on_disconnect.what:
+            case "cancel":
+                self.end(handle, Cancelled("disconnect"))
+            case "grace":
+                handle.unattended_since = self.now()
+            case "finish":
+                handle.log.unattended(finish=True)
+
+    # -- steer and end ---------------------------------------------------------------------------------------------------
+
+    def input(self, handle: RunHandle, body: Json) -> None:
+        """Give the source something a client says in mid-run; it stands in the log before the source sees it. Raises `Refused`."""
+        if handle.state is Phase.ENDED:
+            raise Refused("input_not_accepted", "the run has ended")
+        handle.inbox.check()
+        handle.pump.note(Note("input", body))
+        handle.inbox.put(body)
+
+    def cancel(self, handle: RunHandle, *, by: str = "client") -> None:
+        """Stop a run. Its source is closed at once; a run that has ended stays as it is."""
+        self.end(handle, Cancelled(by))
+
+    def end(self, handle: RunHandle, terminal: Cancelled | Failed) -> None:
+        """Say the last word of a run that has not ended."""
+        if terminal == Cancelled("disconnect") and handle.key is not None:
+            # Ended by its own client's disconnect, it does not answer for the key: the client may ask again.
+            self._keys.pop(handle.key, None)
+        handle.pump.finish(terminal)
+
+    def _ended(self, handle: RunHandle, claim: Claim) -> None:
+        handle.inbox.close()
+        self._owing.append(lambda: self.store.release(claim))
+
+    def forget(self, handle: RunHandle) -> None:
+        """Drop an ended run; whoever still reads it is let go."""
+        for reader in list(handle.log.readers):
+            reader.drop(fault("cursor_gone"), "forgotten")
+        self.by_id.pop(handle.id, None)
+        self._owing.append(lambda: self.store.forget(handle.id))
+
+    async def settle(self) -> None:
+        """Tell the store of the runs that ended or were dropped since the last call; the ticker's."""
+        owing, self._owing = self._owing, []
+        for owed in owing:
+            await owed()
+
+    async def drain(self, seconds: float) -> None:
+        """Begin nothing new, give live runs so long to end, then fail the rest, retryable."""
+        self.draining = True
+        live = [handle.pump.ending() for handle in self.by_id.values() if handle.state is not Phase.ENDED]
+        if live and seconds > 0:
+            await asyncio.wait(live, timeout=seconds)
+        for handle in self.by_id.values():
+            self.end(handle, Failed(fault("interrupted")))
+
+    async def close(self) -> None:
+        """End everything now and wait, for a moment, until the sources have closed."""
+        await self.drain(0)
+        closing = [asyncio.ensure_future(handle.pump.closed()) for handle in self.by_id.values() if handle.pump.closing]
+        if closing:
+            await asyncio.wait(closing, timeout=LEASE)
+        await self.settle()

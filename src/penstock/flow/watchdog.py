@@ -1,0 +1,83 @@
+"""One ticker per loop enforces every time limit of every run and gives every heartbeat, so that no token needs a timer."""
+
+from __future__ import annotations
+
+import asyncio
+
+from penstock.core.errors import fault
+from penstock.core.events import Cancelled, Failed
+from penstock.core.lifecycle import Phase
+from penstock.flow.reader import Reader
+from penstock.flow.runs import RunHandle, Runs
+
+HEARTBEAT = 15.0
+"""Seconds of silence after which a reader's connection needs a sign of life."""
+
+
+class Watchdog:
+    """`tick(now)` looks at every run once; `run` does so `1 / interval` times a second."""
+
+    def __init__(self, runs: Runs, *, heartbeat: float = HEARTBEAT, interval: float | None = None):
+        self._runs = runs
+        self._heartbeat = heartbeat
+        self._interval = min(0.5, heartbeat / 2) if interval is None else interval
+
+    async def run(self) -> None:
+        """Tick for ever."""
+        while True:
+            await asyncio.sleep(self._interval)
+            self.tick(self._runs.now())
+            await self._runs.settle()
+
+    def tick(self, now: float) -> None:
+        """Enforce what is due at `now`, in the seconds of the runs' clock."""
+        kept = 0
+        for handle in list(self._runs.by_id.values()):
+            kept += handle.log.kept
+            if handle.state is Phase.ENDED:
+                self._ended(handle, now)
+            else:
+                self._live(handle, now)
+            for reader in list(handle.log.readers):
+                self._reader(handle, reader, now)
+        self._runs.kept = kept
+
+    def _ended(self, handle: RunHandle, now: float) -> None:
+        handle.pump.closing_overdue(now)
+        ended = handle.pump.ended
+        if ended is not None and now - ended > handle.policy.limits.retention:
+            self._runs.forget(handle)
+
+    def _live(self, handle: RunHandle, now: float) -> None:
+        pump, limits = handle.pump, handle.policy.limits
+        if now - pump.began > limits.total:
+            self._fail(handle, "total_timeout", f"the run took longer than {limits.total:g} s")
+        elif handle.unattended_since is not None and now - handle.unattended_since > handle.on_disconnect.grace:
+            self._runs.end(handle, Cancelled("grace"))
+        elif handle.log.waiting_for_room:
+            return
+        elif pump.phase is Phase.SPEAKING:
+            if now - pump.moved > limits.gap:
+                self._fail(handle, "gap_timeout", f"the provider fell silent for {limits.gap:g} s in mid-answer")
+        elif now - pump.began > limits.first_token:
+            self._fail(handle, "first_token_timeout", f"the provider said nothing for {limits.first_token:g} s")
+
+    def _fail(self, handle: RunHandle, code: str, message: str) -> None:
+        self._runs.end(handle, Failed(fault(code, message)))
+
+    def _reader(self, handle: RunHandle, reader: Reader, now: float) -> None:
+        if reader.alarm is not None and now >= reader.alarm:
+            reader.alarm = None
+            reader.notify()
+        if reader.offset != reader.seen:
+            reader.seen = reader.offset
+            reader.quiet_since = now
+        elif reader.owed and handle.log.shown > reader.offset:
+            if now - reader.quiet_since > handle.policy.limits.stall:
+                reader.drop(
+                    fault("slow_reader", "the connection made no progress; come back with the cursor"), "stalled"
+                )
+        elif now - reader.quiet_since >= self._heartbeat:
+            reader.quiet_since = now
+            reader.beat = True
+            reader.notify()
