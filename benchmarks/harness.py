@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -150,16 +150,22 @@ def free_port() -> int:
         return port
 
 
-def on_cpu(cpu: int, *, first: bool = False) -> Callable[[], None]:
-    """For a child before it begins: `first` puts it before everything else on its CPU, where the system allows it."""
-
-    def settle() -> None:
+@contextlib.contextmanager
+def on_cpu(cpu: int | None) -> Iterator[None]:
+    """What is started inside runs on that CPU from its first instruction on; None leaves it to the system."""
+    own = os.sched_getaffinity(0)
+    if cpu is not None:
         os.sched_setaffinity(0, {cpu})
-        if first:
-            with contextlib.suppress(PermissionError):
-                os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, own)
 
-    return settle
+
+def put_first(pid: int) -> None:
+    """Lets the process run before everything else on its CPU, where the system allows it."""
+    with contextlib.suppress(PermissionError):
+        os.sched_setscheduler(pid, os.SCHED_FIFO, os.sched_param(1))
 
 
 def family(pid: int) -> list[int]:
@@ -229,12 +235,10 @@ class Upstream:
 
 @contextlib.contextmanager
 def upstream(programs: Programs, *, cpu: int | None = None, fault: str = "none") -> Iterator[Upstream]:
-    process = subprocess.Popen(
-        [programs.upstream, "--fault", fault],
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-        preexec_fn=None if cpu is None else on_cpu(cpu),
-    )
+    with on_cpu(cpu):
+        process = subprocess.Popen(
+            [programs.upstream, "--fault", fault], stdout=subprocess.PIPE, start_new_session=True
+        )
     try:
         assert process.stdout is not None
         yield Upstream(process.stdout.readline().decode().split()[-1])
@@ -263,13 +267,19 @@ def run_load(
         command += ["--header", header]
     for pid in cpu_of:
         command += ["--cpu-of", str(pid)]
+    with on_cpu(cpu):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE)
     # Where tokens come at their own pace, load runs first on its CPU, so that a token is timed when it arrives and not
     # when upstream has used up its turn. Unpaced it would leave upstream no turn at all.
-    ready = None if cpu is None else on_cpu(cpu, first=scenario.paced)
-    done = subprocess.run(command, stdout=subprocess.PIPE, preexec_fn=ready, timeout=scenario.limit_ms / 1000 + 60)
-    if done.returncode not in (0, 1):
-        raise Unavailable(f"load ended with {done.returncode}")
-    return msgspec.json.decode(done.stdout, type=LoadResult)
+    if cpu is not None and scenario.paced:
+        put_first(process.pid)
+    try:
+        out, _ = process.communicate(timeout=scenario.limit_ms / 1000 + 30)
+    finally:
+        process.kill()
+    if process.returncode not in (0, 1):
+        raise Unavailable(f"load ended with {process.returncode}")
+    return msgspec.json.decode(out, type=LoadResult)
 
 
 READY = Scenario(title="ready?", streams=1, tokens=3, rate=0, limit_ms=5000)
@@ -317,7 +327,7 @@ class Running:
             raise Unavailable(f"{self.server.command[0]} is missing; install it with: {self.server.install}")
         command = [self.server.program, *map(self._fill, self.server.command[1:])]
         began = time.monotonic()
-        with (self.directory / "log").open("wb") as log:
+        with (self.directory / "log").open("wb") as log, on_cpu(self.placement.server):
             self.process = subprocess.Popen(
                 command,
                 env=self._environment(),
@@ -325,7 +335,6 @@ class Running:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=on_cpu(self.placement.server),
             )
         while time.monotonic() - began < 60:
             with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", self.port), 5):
@@ -400,7 +409,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """The server had not come to rest after this scenario, and was started afresh for the next one."""
 
 
-def measure(running: Running, letter: str, scenario: Scenario, *, round: int) -> Measured:
+def measure(running: Running, letter: str, scenario: Scenario, *, number: int) -> Measured:
     pids = running.pids
     before_kib = memory_kib(pids, "VmRSS")
     forget_peak(pids)
@@ -414,7 +423,7 @@ def measure(running: Running, letter: str, scenario: Scenario, *, round: int) ->
         running.start()
         restarted = True
     return Measured(
-        round=round,
+        round=number,
         scenario=letter,
         server=running.server.name,
         load=result,

@@ -74,10 +74,16 @@ PENSTOCK = _penstock("penstock", path="/v1/chat/completions", body=CHAT_BODY % "
 
 # The same server, asked on its other transports.
 TRANSPORTS = [
-    _penstock("penstock-sse", path="/v1/streams", body=NATIVE_BODY, end='"type":"finished"', accept="text/event-stream"),
+    _penstock(
+        "penstock-sse", path="/v1/streams", body=NATIVE_BODY, end='"type":"finished"', accept="text/event-stream"
+    ),
     _penstock("penstock-ws", path="/v1/chat/ws", body=SOCKET_BODY, end="", scheme="ws"),
     _penstock(
-        "penstock-ndjson", path="/v1/chat/chunked", body=NATIVE_BODY, end='"type":"finished"', accept="application/x-ndjson"
+        "penstock-ndjson",
+        path="/v1/chat/chunked",
+        body=NATIVE_BODY,
+        end='"type":"finished"',
+        accept="application/x-ndjson",
     ),
     _penstock("penstock-text", path="/v1/chat/chunked", body=NATIVE_BODY, end="", accept="text/plain"),
 ]
