@@ -72,7 +72,7 @@ $(NODE_READY): $(NODE)/package.json $(NODE)/package-lock.json
 # A tool that cannot be had here is no error: its tests are skipped by name, or fail the session where that was asked for.
 test-tools: dev ## Bring what the tests need beyond .venv, where this machine allows it
 	@$(PY) -m tests.tools
-	-@$(MAKE) --no-print-directory --keep-going $(SIDE) $(NODE_READY)
+	-@$(MAKE) --silent --no-print-directory --keep-going $(SIDE) $(NODE_READY)
 
 test: test-tools ## Run every test (PYTEST_ARGS="-k resume" passes flags)
 	@$(PY) -m pytest $(PYTEST_ARGS)

@@ -117,6 +117,12 @@ TOOLS = {
             remedy="brew install curl",
         ),
         Tool(
+            name="git",
+            found=lambda: shutil.which("git") is not None and (ROOT / ".git").exists(),
+            packages=_program_packages("git", "git"),
+            remedy="git clone",
+        ),
+        Tool(
             name="cc",
             found=lambda: shutil.which("cc") is not None,
             packages=lambda: () if shutil.which("cc") else ("gcc", "libc6-dev"),
