@@ -132,8 +132,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(text)
     if not args.table:
         (args.out / "report.md").write_text(text)
-    ours = {run.server for run in results.measured if run.server in known(None)}
-    return 1 if any(line.startswith(tuple(ours)) for line in report.faults(results)) else 0
+    ours = known(None)
+    return 1 if any(run.faulty for run in results.measured if run.server in ours) else 0
 
 
 if __name__ == "__main__":

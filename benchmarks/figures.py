@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import msgspec
 from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 from benchmarks.harness import Running, Unavailable, Upstream
 from benchmarks.servers import CHAT_BODY, NATIVE_BODY, SOCKET_BODY
@@ -83,7 +84,9 @@ def _delete(running: Running) -> float:
 def _command(running: Running) -> float:
     """The `cancel` command of the WebSocket protocol."""
     before = running.upstream.stats().aborted
-    with connect(f"ws://127.0.0.1:{running.port}/v1/chat/ws", subprotocols=["penstock.v1"], compression=None) as socket:  # type: ignore[list-item]
+    with connect(
+        f"ws://127.0.0.1:{running.port}/v1/chat/ws", subprotocols=[Subprotocol("penstock.v1")], compression=None
+    ) as socket:
         socket.send(SOCKET_BODY.replace("{ref}", "1").replace("{order}", LONG))
         while b"^" not in (message := socket.recv(PATIENCE, decode=False)):
             pass

@@ -209,7 +209,7 @@ def forget_peak(pids: Sequence[int]) -> None:
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """Ends a process that was started in a session of its own, with all its descendants."""
+    """Ends a process with all its descendants."""
     pids = family(process.pid)
     process.terminate()
     try:
@@ -235,10 +235,10 @@ class Upstream:
 
 @contextlib.contextmanager
 def upstream(programs: Programs, *, cpu: int | None = None, fault: str = "none") -> Iterator[Upstream]:
+    # Not in a session of its own: Linux would schedule it as a group beside that of `load`, each for long slices (autogroup),
+    # and an unpaced upstream would then run far ahead of its reader, which makes every server look three times as cheap.
     with on_cpu(cpu):
-        process = subprocess.Popen(
-            [programs.upstream, "--fault", fault], stdout=subprocess.PIPE, start_new_session=True
-        )
+        process = subprocess.Popen([programs.upstream, "--fault", fault], stdout=subprocess.PIPE)
     try:
         assert process.stdout is not None
         yield Upstream(process.stdout.readline().decode().split()[-1])
@@ -261,8 +261,9 @@ def run_load(
 ) -> LoadResult:
     """One run of the load generator; it ends within the scenario's limit, whatever the server does."""
     command = [str(programs.load), "--url", url, "--body", body, "--end", end]
-    for option in ("streams", "tokens", "rate", "each", "until_ms", "limit_ms", "ramp_ms", "settle_ms"):
-        command += [f"--{option.replace('_', '-')}", str(getattr(scenario, option))]
+    for option in msgspec.structs.fields(scenario):
+        if option.name != "title":
+            command += [f"--{option.name.replace('_', '-')}", str(getattr(scenario, option.name))]
     for header in headers:
         command += ["--header", header]
     for pid in cpu_of:
@@ -407,6 +408,10 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """How late the upstream sent its tokens on average: above some hundred, the machine was too slow for the rate."""
     restarted: bool = False
     """The server had not come to rest after this scenario, and was started afresh for the next one."""
+
+    @property
+    def faulty(self) -> bool:
+        return self.load.wrong > 0 or self.load.failed > 0
 
 
 def measure(running: Running, letter: str, scenario: Scenario, *, number: int) -> Measured:

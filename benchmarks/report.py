@@ -201,7 +201,7 @@ def faults(results: Results) -> list[str]:
     found = []
     for run in results.measured:
         load = run.load
-        if load.wrong or load.failed:
+        if run.faulty:
             found.append(
                 f"{run.server}, scenario {run.scenario}, round {run.round + 1}: {load.lost} lost, {load.repeated} repeated, "
                 f"{load.reordered} reordered, {load.crossed} crossed; {load.failed} of {load.started} streams failed "

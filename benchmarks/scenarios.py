@@ -12,6 +12,10 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     streams: int
     tokens: int
     rate: float
+    first_ms: int = 0
+    """Silence of the provider before the first token."""
+    pad: int = 0
+    """Further characters in each token."""
     ramp_ms: int = 0
     settle_ms: int = 0
     limit_ms: int = 20_000

@@ -30,8 +30,6 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     """What a whole answer's last bytes hold; empty: the body's clean end is all there is."""
     files: dict[str, str] = {}
     """Name in `{dir}` → template of its content."""
-    floor: bool = False
-    """Not a peer: its failures are the harness's own, and end the run as such."""
 
     @property
     def program(self) -> str | None:
@@ -57,18 +55,16 @@ def _penstock(name: str, *, path: str, body: str, end: str, accept: str = "", sc
         headers=[f"Accept: {accept}"] if accept else [],
         body=body,
         end=end,
-        floor=True,
     )
 
 
-DIRECT = Server(name="direct", url="http://{upstream}/v1/chat/completions", floor=True)
+DIRECT = Server(name="direct", url="http://{upstream}/v1/chat/completions")
 NGINX = Server(
     name="nginx",
     url="http://127.0.0.1:{port}/v1/chat/completions",
     command=["nginx", "-p", "{dir}", "-c", "{dir}/nginx.conf"],
     install="apt-get install nginx-light",
     files={"nginx.conf": (Path(__file__).parent / "nginx.conf").read_text()},
-    floor=True,
 )
 PENSTOCK = _penstock("penstock", path="/v1/chat/completions", body=CHAT_BODY % "openai/mock", end="[DONE]")
 

@@ -29,6 +29,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "due.h"
 #include "http1.h"
 #include "marker.h"
 
@@ -41,12 +42,11 @@ enum phase { IDLE, HEAD, ROLE, TOKENS, FINISH, USAGE, DONE };
 enum fault { NONE, LOSE, REPEAT, SWAP, CROSS, CUT };
 
 struct conn {
+    struct due due; /* when the next piece is to be written */
     int fd;
     enum phase phase;
     struct order order;
     long number;      /* of the next token */
-    int64_t due;      /* when the next piece is to be written, microseconds */
-    size_t heap_slot; /* 0: not in the heap */
     int usage, keep_alive;
     char chunk_begin[256]; /* what every event of this stream begins with */
     int chunk_begin_size;
@@ -64,56 +64,6 @@ static struct {
     int64_t last_abort_us, late_us;
 } stats;
 
-/* ---- the connections whose next write has a time, earliest first: a binary heap from slot 1 ---- */
-
-static struct conn **heap;
-static size_t heap_size, heap_room;
-
-static void heap_put(size_t slot, struct conn *c)
-{
-    heap[slot] = c;
-    c->heap_slot = slot;
-}
-
-/* Moves the connection at `slot` up or down to its place. */
-static void heap_settle(size_t slot)
-{
-    struct conn *c = heap[slot];
-    for (; slot > 1 && heap[slot / 2]->due > c->due; slot /= 2)
-        heap_put(slot, heap[slot / 2]);
-    for (size_t child; (child = 2 * slot) <= heap_size; slot = child) {
-        if (child < heap_size && heap[child + 1]->due < heap[child]->due)
-            child++;
-        if (heap[child]->due >= c->due)
-            break;
-        heap_put(slot, heap[child]);
-    }
-    heap_put(slot, c);
-}
-
-static void heap_add(struct conn *c)
-{
-    if (heap_size + 2 > heap_room) {
-        heap_room = heap_room ? heap_room * 2 : 1024;
-        heap = realloc(heap, heap_room * sizeof *heap);
-        if (!heap)
-            abort();
-    }
-    heap[++heap_size] = c;
-    heap_settle(heap_size);
-}
-
-static void heap_remove(struct conn *c)
-{
-    size_t slot = c->heap_slot;
-    struct conn *last = heap[heap_size--];
-    c->heap_slot = 0;
-    if (last == c)
-        return;
-    heap_put(slot, last);
-    heap_settle(slot);
-}
-
 /* ---- connections ---- */
 
 static void conn_close(struct conn *c)
@@ -123,8 +73,8 @@ static void conn_close(struct conn *c)
         stats.aborted++;
         stats.last_abort_us = now_us();
     }
-    if (c->heap_slot)
-        heap_remove(c);
+    if (c->due.slot)
+        heap_remove(&c->due);
     stats.connections--;
     close(c->fd);
     free(c->request);
@@ -236,7 +186,7 @@ static enum sent advance(struct conn *c)
             "Transfer-Encoding: chunked\r\n%s\r\n",
             c->keep_alive ? "" : "Connection: close\r\n");
         c->phase = ROLE;
-        c->due += c->order.first_ms * 1000;
+        c->due.at += c->order.first_ms * 1000;
         return conn_send(c, piece + CONTENT, content_size);
     case ROLE:
         say_choice(c, "{\"role\":\"assistant\",\"content\":\"\",\"refusal\":null}", "null");
@@ -249,7 +199,7 @@ static enum sent advance(struct conn *c)
         if (c->number >= c->order.tokens)
             c->phase = FINISH;
         else
-            c->due = c->order.rate ? c->due + (int64_t)(1e6 / c->order.rate) : now_us();
+            c->due.at = c->order.rate ? c->due.at + (int64_t)(1e6 / c->order.rate) : now_us();
         if (!content_size)
             return ALL;
         break;
@@ -353,8 +303,8 @@ static enum sent take_request(struct conn *c)
             c->order.stream);
         c->phase = HEAD;
         c->number = 0;
-        c->due = now_us();
-        heap_add(c);
+        c->due.at = now_us();
+        heap_add(&c->due);
         stats.active++;
         stats.opened++;
     }
@@ -385,7 +335,7 @@ static enum sent on_readable(struct conn *c)
 static enum sent after_piece(struct conn *c)
 {
     if (c->phase != IDLE) {
-        heap_add(c);
+        heap_add(&c->due);
         return ALL;
     }
     return c->keep_alive ? take_request(c) : GONE;
@@ -406,9 +356,9 @@ static enum sent on_writable(struct conn *c)
 
 static void on_due(struct conn *c, int64_t now)
 {
-    heap_remove(c);
+    heap_remove(&c->due);
     if (c->phase == TOKENS && c->order.rate)
-        stats.late_us += now - c->due;
+        stats.late_us += now - c->due.at;
     enum sent sent = advance(c);
     if (sent == ALL)
         sent = after_piece(c);
@@ -473,8 +423,8 @@ int main(int argc, char **argv)
     epoll_ctl(poller, EPOLL_CTL_ADD, listener, &e);
     for (;;) {
         struct timespec wait, *until = NULL;
-        if (heap_size) {
-            int64_t us = heap[1]->due - now_us();
+        if (heap_first()) {
+            int64_t us = heap_first()->at - now_us();
             us = us < 0 ? 0 : us;
             wait = (struct timespec){us / 1000000, us % 1000000 * 1000};
             until = &wait;
@@ -495,7 +445,7 @@ int main(int argc, char **argv)
                 conn_close(c);
         }
         /* One turn's time for all: an unpaced stream is due again only in the next turn, after the others. */
-        for (int64_t now = now_us(); heap_size && heap[1]->due <= now;)
-            on_due(heap[1], now);
+        for (int64_t now = now_us(); heap_first() && heap_first()->at <= now;)
+            on_due((struct conn *)heap_first(), now);
     }
 }
