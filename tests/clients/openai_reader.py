@@ -1,0 +1,76 @@
+"""Reads chat completions with the `openai` package, as its users do; for any Python that has version 2 or 3 of it.
+
+Standalone: `python openai_reader.py BASE_URL [--model M] [--prompt P] [--no-stream] [--usage] [--tools] [--count N]`.
+Prints one JSON line per chunk (or the whole answer), then `{"end": "complete"}` or `{"error": class, "message": …}`
+with `status`, `code`, `type` and `body` where the exception has them. It never retries and imports nothing of the suite.
+"""
+
+import argparse
+import json
+import sys
+from typing import Any
+
+import openai
+from openai import OpenAI
+
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "description": "The weather of a city.",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    },
+}
+
+
+def say(line: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def read(chosen: argparse.Namespace) -> None:
+    client = OpenAI(base_url=chosen.base_url, api_key=chosen.key, max_retries=0, timeout=60)
+    asked: dict[str, Any] = {"model": chosen.model, "messages": [{"role": "user", "content": chosen.prompt}]}
+    if chosen.tools:
+        asked["tools"] = [WEATHER]
+    if chosen.count is not None:
+        asked["n"] = chosen.count
+    if chosen.usage and not chosen.no_stream:
+        asked["stream_options"] = {"include_usage": True}
+    if chosen.no_stream:
+        say(client.chat.completions.create(**asked).model_dump(mode="json"))
+        return
+    with client.chat.completions.create(**asked, stream=True) as stream:
+        for chunk in stream:
+            say(chunk.model_dump(mode="json", exclude_unset=True))
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("base_url", help="such as http://127.0.0.1:8420/v1")
+    options.add_argument("--key", default="unused")
+    options.add_argument("--model", default="demo")
+    options.add_argument("--prompt", default="hello")
+    options.add_argument("--count", type=int, help="how many choices")
+    options.add_argument("--no-stream", action="store_true")
+    options.add_argument("--usage", action="store_true", help="ask for the usage chunk")
+    options.add_argument("--tools", action="store_true", help="offer one tool")
+    try:
+        read(options.parse_args())
+    except openai.APIError as error:
+        known = {
+            "status": getattr(error, "status_code", None),
+            "code": error.code,
+            "type": error.type,
+            "body": error.body,
+        }
+        present = {name: value for name, value in known.items() if value is not None}
+        say({"error": type(error).__name__, "message": error.message, **present})
+    except Exception as error:  # noqa: BLE001 - what the SDK lets through is the very thing to report
+        say({"error": type(error).__name__, "message": str(error)})
+    else:
+        say({"end": "complete"})
+
+
+if __name__ == "__main__":
+    main()
