@@ -1,0 +1,291 @@
+"""Chunks of an OpenAI chat stream → events: the whole state of one answer, and nothing of the network.
+
+Every provider's habits meet here: several choices, two spellings of reasoning, tool calls in fragments, usage anywhere,
+`finish_reason` absent, null, empty or repeated, `[DONE]` or none.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from penstock.core.errors import Broken
+from penstock.core.events import Closed, Delta, Event, Finished, Kind, Opened, Usage
+from penstock.sources import openai_errors
+from penstock.sources.openai_chunks import CallPiece, ChatChunk, Choice, Loose, NotAChunk, Tokens, lenient, strict
+from penstock.sources.sse_splitter import LIMIT, SseSplitter
+
+
+class _Call:
+    """One tool call while its fragments come in. It is opened when its id and its name are known."""
+
+    __slots__ = ("call_id", "held", "name", "part")
+
+    def __init__(self) -> None:
+        self.call_id = self.name = ""
+        self.held: list[str] = []
+        self.part: int | None = None
+
+
+class _Answering:
+    """One choice: its parts, its tool calls, and why it ended."""
+
+    __slots__ = ("by_id", "by_index", "calls", "finish", "index", "opened", "parts")
+
+    def __init__(self, index: int):
+        self.index = index
+        self.finish: str | None = None
+        self.parts: dict[Kind, int] = {}
+        self.opened: list[int] = []
+        self.calls: list[_Call] = []
+        self.by_index: dict[int, _Call] = {}
+        self.by_id: dict[str, _Call] = {}
+
+
+class Answer:
+    """Takes chunks, gives events; `host` names the provider in messages. Once `ended`, it takes nothing more."""
+
+    __slots__ = ("_choices", "_halves", "_host", "_next", "_plain", "_tokens", "broken", "ended")
+
+    def __init__(self, host: str):
+        self.ended = False
+        """The answer is complete, or broken."""
+        self.broken: Broken | None = None
+        """Why the answer cannot be completed; to be raised after the events that were given with it."""
+        self._host = host
+        self._choices: dict[int, _Answering] = {}
+        self._plain: dict[int, int] = {}  # choice → its open text part, where the next piece may go straight out
+        self._halves: dict[int, str] = {}  # part → half of a surrogate pair whose other half is to come
+        self._tokens: Tokens | None = None
+        self._next = 0
+
+    def take(self, chunk: ChatChunk, events: list[Event]) -> None:
+        """Add to `events` what the chunk says."""
+        choices = chunk.choices
+        if choices and len(choices) == 1 and chunk.usage is None and chunk.error is None:
+            # Nearly every chunk of nearly every stream: one more piece of text, and nothing else.
+            choice = choices[0]
+            delta = choice.delta
+            if (
+                delta is not None
+                and delta.content
+                and choice.finish_reason is None
+                and choice.logprobs is None
+                and delta.tool_calls is None
+                and delta.reasoning_content is None
+                and delta.reasoning is None
+                and delta.refusal is None
+                and (part := self._plain.get(choice.index)) is not None
+            ):
+                events.append(Delta(part, delta.content))
+                return
+        if self.ended:
+            return
+        if chunk.error:
+            self._break(openai_errors.failed(self._host, chunk.error))
+            return
+        if chunk.usage is not None:
+            self._tokens = chunk.usage
+        for choice in choices or ():
+            self._add(choice, events)
+
+    def complete(self, events: list[Event]) -> None:
+        """The stream is over, cleanly. Add the last events, or break where a choice did not say why it ended."""
+        if self.ended:
+            return
+        choices = [self._choices[index] for index in sorted(self._choices)]
+        if not choices or any(choice.finish is None for choice in choices):
+            self.truncate()
+            return
+        self.ended = True
+        events.extend(Delta(part, "\ufffd") for part in self._halves)
+        for choice in choices:
+            events.extend(Closed(part, {"finish_reason": choice.finish}) for part in choice.opened)
+        if (usage := self._usage()) is not None:
+            events.append(usage)
+        events.append(Finished(choices[0].finish or ""))
+
+    def truncate(self) -> None:
+        """The stream is over before the answer was."""
+        self._break(Broken("provider_truncated", f"{self._host} ended the stream before the answer was complete"))
+
+    def garble(self, what: str) -> None:
+        """The stream holds something that is no answer; `what` completes "the host sent …"."""
+        self._break(Broken("provider_garbled", f"{self._host} sent {what}"))
+
+    def _break(self, problem: Broken) -> None:
+        if not self.ended:
+            self.ended = True
+            self.broken = problem
+
+    def _add(self, piece: Choice, events: list[Event]) -> None:
+        choice = self._choices.get(piece.index)
+        if choice is None:
+            choice = self._choices[piece.index] = _Answering(piece.index)
+        if (delta := piece.delta) is not None:
+            if thought := delta.reasoning_content or delta.reasoning:
+                self._say(choice, "reasoning", thought, events)
+            if delta.content or piece.logprobs:
+                self._say(choice, "text", delta.content or "", events, logprobs=piece.logprobs)
+            if delta.refusal:
+                self._say(choice, "refusal", delta.refusal, events)
+            for fragment in delta.tool_calls or ():
+                self._call(choice, fragment, events)
+        if piece.finish_reason and choice.finish is None:
+            if piece.finish_reason == "error":
+                self._break(openai_errors.failed(self._host, ""))
+                return
+            choice.finish = piece.finish_reason
+            for call in choice.calls:
+                self._open_call(choice, call, events)
+
+    def _say(self, choice: _Answering, kind: Kind, text: str, events: list[Event], *, logprobs: Loose = None) -> None:
+        part = choice.parts.get(kind)
+        if part is None:
+            if not text and not _tells(logprobs):
+                return
+            part = choice.parts[kind] = self._open(choice, Opened(self._next, kind, choice.index), events)
+        if not text.isascii() or part in self._halves:
+            text = self._mended(part, text)
+        if kind == "text" and part not in self._halves:
+            self._plain[choice.index] = part
+        else:
+            self._plain.pop(choice.index, None)
+        if _tells(logprobs):
+            events.append(Delta(part, text, msgspec.Raw(msgspec.json.encode(logprobs))))
+        elif text:
+            events.append(Delta(part, text))
+
+    def _open(self, choice: _Answering, opened: Opened, events: list[Event]) -> int:
+        events.append(opened)
+        choice.opened.append(opened.part)
+        self._next = opened.part + 1
+        return opened.part
+
+    def _mended(self, part: int, text: str) -> str:
+        """Join the halves of surrogate pairs; keep a last half back until the other comes; mark what stays broken."""
+        text = self._halves.pop(part, "") + text
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+            if "\ud800" <= text[-1] <= "\udbff":
+                self._halves[part] = text[-1]
+                text = text[:-1]
+            text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        return text
+
+    def _call(self, choice: _Answering, fragment: CallPiece, events: list[Event]) -> None:
+        call = self._call_of(choice, fragment)
+        function = fragment.function
+        arguments = ""
+        if fragment.id and not call.call_id:
+            call.call_id = fragment.id
+            choice.by_id[fragment.id] = call
+        if function is not None:
+            if function.name and not call.name:
+                call.name = function.name
+            arguments = function.arguments or ""
+        if call.part is not None:
+            if arguments:
+                events.append(Delta(call.part, self._whole(call.part, arguments)))
+            return
+        if arguments:
+            call.held.append(arguments)
+        if (call.call_id and call.name) or choice.finish is not None:
+            self._open_call(choice, call, events)
+
+    def _call_of(self, choice: _Answering, fragment: CallPiece) -> _Call:
+        """Which call a fragment belongs to: its id where known, else its index, else the latest."""
+        index = fragment.index
+        call = choice.by_id.get(fragment.id) if fragment.id else None
+        if call is None and index is not None:
+            call = choice.by_index.get(index)
+        elif call is None and not fragment.id and choice.calls:
+            call = choice.calls[-1]
+        if call is None or (fragment.id and call.call_id and fragment.id != call.call_id):
+            # Some providers give all calls the index 0 and tell them apart by id alone.
+            call = _Call()
+            choice.calls.append(call)
+        if index is not None:
+            choice.by_index[index] = call
+        return call
+
+    def _open_call(self, choice: _Answering, call: _Call, events: list[Event]) -> None:
+        if call.part is not None:
+            return
+        call_id = call.call_id or f"call_{choice.index}_{choice.calls.index(call)}"
+        opened = Opened(self._next, "tool_call", choice.index, name=call.name or None, call_id=call_id)
+        call.part = self._open(choice, opened, events)
+        if call.held:
+            events.append(Delta(call.part, self._whole(call.part, "".join(call.held))))
+            call.held.clear()
+
+    def _whole(self, part: int, text: str) -> str:
+        return text if text.isascii() else self._mended(part, text)
+
+    def _usage(self) -> Usage | None:
+        tokens = self._tokens
+        if tokens is None or (tokens.prompt_tokens is None and tokens.completion_tokens is None):
+            return None
+        into, out = tokens.prompt_tokens_details, tokens.completion_tokens_details
+        return Usage(
+            tokens.prompt_tokens or 0,
+            tokens.completion_tokens or 0,
+            "reported",
+            cached=into.cached_tokens if into is not None else None,
+            reasoning=out.reasoning_tokens if out is not None else None,
+        )
+
+
+def _tells(logprobs: Loose) -> bool:
+    """Whether a `logprobs` value holds anything: providers send null, and empty lists beside role and finish."""
+    return any(logprobs.values()) if isinstance(logprobs, dict) else bool(logprobs)
+
+
+class AnswerParser:
+    """Bytes of a provider's event stream → events. After every call look at `answer.ended` and `answer.broken`."""
+
+    __slots__ = ("_splitter", "answer")
+
+    def __init__(self, host: str):
+        self.answer = Answer(host)
+        self._splitter = SseSplitter()
+
+    def feed(self, data: bytes) -> list[Event]:
+        """What these bytes say. What follows `[DONE]` or an error is ignored."""
+        events: list[Event] = []
+        answer = self.answer
+        take = answer.take
+        for payload in self._splitter.feed(data):
+            try:
+                chunk = strict(payload)
+            except (ValueError, RecursionError):
+                self._odd(payload, events)
+                if answer.ended:
+                    return events
+            else:
+                if chunk.choices is None and chunk.error is None:
+                    self._odd(payload, events)
+                else:
+                    take(chunk, events)
+                if answer.ended:
+                    return events
+        if self._splitter.overflowed:
+            answer.garble(f"a line or an event longer than {LIMIT} bytes")
+        return events
+
+    def end(self) -> list[Event]:
+        """The body ended cleanly."""
+        events: list[Event] = []
+        self.answer.complete(events)
+        return events
+
+    def _odd(self, payload: bytes, events: list[Event]) -> None:
+        payload = payload.strip()
+        if payload == b"[DONE]":
+            self.answer.complete(events)
+        elif payload:
+            try:
+                self.answer.take(lenient(payload), events)
+            except NotAChunk:
+                self.answer.garble("an event that is not a JSON object")

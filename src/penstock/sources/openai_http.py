@@ -1,0 +1,207 @@
+"""Any OpenAI-compatible server, over aiohttp: one pool of warm connections per provider, one request per run.
+
+Waiting is the watchdog's: nothing here limits a time but the making of a connection. Closing the generator closes the
+connection, so that the provider stops at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from urllib.parse import urlsplit
+
+import aiohttp
+import msgspec
+from aiohttp import hdrs
+
+import penstock
+from penstock.core.errors import Broken
+from penstock.core.events import Event, Started
+from penstock.core.request import ChatRequest, Run
+from penstock.sources import openai_errors
+from penstock.sources.openai_answer import AnswerParser
+
+CONNECT_SECONDS = 10.0
+KEEPALIVE_SECONDS = 90.0
+DNS_SECONDS = 300
+READ_BUFFER = 16 * 1024
+"""Bytes a connection may hold unread before the provider is told to wait; aiohttp allows twice as many."""
+ERROR_BODY = 64 * 1024
+"""Bytes of an error body that are read."""
+DRAIN_SECONDS = 0.05
+"""How long a finished answer may take to end its body, so that the connection can be used again."""
+
+
+class OpenAIProvider:
+    """One server and one key. Its models share a pool of connections, made when the first run asks."""
+
+    def __init__(self, base_url: str, *, api_key: str | None = None, headers: Mapping[str, str] | None = None):
+        """`base_url` ends where `/chat/completions` begins; without a path it gets `/v1`. Raises `ValueError`."""
+        self._url = chat_url(base_url)
+        parts = urlsplit(self._url)
+        self.host = parts.netloc.rpartition("@")[2]
+        """Host and port, as messages name the provider."""
+        self._secret = api_key
+        self._headers: dict[str, str] = {
+            hdrs.ACCEPT: "text/event-stream",
+            hdrs.ACCEPT_ENCODING: "identity",
+            hdrs.CONTENT_TYPE: "application/json",
+            hdrs.USER_AGENT: f"penstock/{penstock.__version__}",
+        }
+        if api_key:
+            self._headers[hdrs.AUTHORIZATION] = f"Bearer {api_key}"
+        self._headers.update(headers or {})
+        self._session: aiohttp.ClientSession | None = None
+
+    def source(self, model: str) -> OpenAISource:
+        """The source that asks this provider for `model`."""
+        return OpenAISource(self, model)
+
+    async def close(self) -> None:
+        """Close every connection; runs that still read are cut. The next run makes a new pool."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    def _pool(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_SECONDS, ttl_dns_cache=DNS_SECONDS),
+                headers=self._headers,
+                auto_decompress=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                read_bufsize=READ_BUFFER,
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
+                trust_env=True,
+            )
+        return self._session
+
+    async def stream(self, model: str, request: ChatRequest, run: Run) -> AsyncGenerator[Event, None]:
+        """Ask for `model` and give what it says. Raises `Broken` with a `provider_…` code, `context_too_long` or `content_refused`."""
+        response = await self._ask(model, request)
+        parser = AnswerParser(self.host)
+        answer = parser.answer
+        read = response.content.readany
+        try:
+            yield Started(run.id, model, run.created)
+            while not answer.ended:
+                try:
+                    data = await read()
+                except (aiohttp.ClientError, OSError):
+                    for event in parser.feed(_unread(response)):
+                        yield event
+                    answer.truncate()
+                    break
+                for event in parser.feed(data) if data else parser.end():
+                    yield event
+            if answer.broken is not None:
+                raise answer.broken
+        finally:
+            if answer.ended and answer.broken is None:
+                await _drain(response)
+            response.close()
+
+    async def _ask(self, model: str, request: ChatRequest) -> aiohttp.ClientResponse:
+        """Post the request; return the response once it is a stream."""
+        try:
+            response = await self._pool().post(self._url, data=body_of(model, request), allow_redirects=False)
+        except (aiohttp.ClientError, OSError) as problem:
+            raise Broken("provider_unreachable", f"{self.host} could not be reached: {_reason(problem)}") from None
+        if response.status == 200 and response.content_type == "text/event-stream":
+            return response
+        try:
+            raise await self._refusal(response)
+        finally:
+            response.close()
+
+    async def _refusal(self, response: aiohttp.ClientResponse) -> Broken:
+        body = b""
+        try:
+            while len(body) < ERROR_BODY and (more := await response.content.readany()):
+                body += more
+        except (aiohttp.ClientError, OSError):
+            pass  # the status says enough
+        if response.status == 200 and not openai_errors.confesses(body):
+            return Broken("provider_garbled", f"{self.host} answered with {response.content_type}, not with a stream")
+        return openai_errors.refused(self.host, response.status, body, response.headers, secret=self._secret)
+
+
+class OpenAISource:
+    """One model of one provider: a source."""
+
+    __slots__ = ("_model", "_provider")
+
+    def __init__(self, provider: OpenAIProvider, model: str):
+        self._provider = provider
+        self._model = model
+
+    def __call__(self, request: ChatRequest, run: Run) -> AsyncGenerator[Event, None]:
+        return self._provider.stream(self._model, request, run)
+
+    async def close(self) -> None:
+        """Close the provider's connections, those of its other models too."""
+        await self._provider.close()
+
+
+def build(
+    *, base_url: str, model: str, api_key: str | None = None, headers: Mapping[str, str] | None = None
+) -> OpenAISource:
+    """A source for `model` at an OpenAI-compatible `base_url`, with a pool of its own. Raises `ValueError` for a bad URL."""
+    return OpenAIProvider(base_url, api_key=api_key, headers=headers).source(model)
+
+
+def chat_url(base_url: str) -> str:
+    """Where to post: `https://host` gets `/v1`, any other path is used as it is. Raises `ValueError`."""
+    parts = urlsplit(base_url.strip())
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"base_url must be like https://host/v1, not {base_url!r}")
+    path = parts.path.rstrip("/") or "/v1"
+    return parts._replace(path=f"{path}/chat/completions", fragment="").geturl()
+
+
+def body_of(model: str, request: ChatRequest) -> bytes:
+    """The JSON the provider gets: the client's parameters as they are, always streamed, always with usage."""
+    options = request.params.get("stream_options")
+    return msgspec.json.encode(
+        {
+            **request.params,
+            "model": model,
+            "messages": request.messages,
+            "stream": True,
+            "stream_options": {**(options if isinstance(options, dict) else {}), "include_usage": True},
+        }
+    )
+
+
+def _unread(response: aiohttp.ClientResponse) -> bytes:
+    """What came before the connection broke. aiohttp's public readers raise first and would lose it."""
+    return response.content._read_nowait(-1)
+
+
+async def _drain(response: aiohttp.ClientResponse) -> None:
+    """Read the end of a finished body, or give up soon."""
+    try:
+        async with asyncio.timeout(DRAIN_SECONDS):
+            while not response.content.at_eof():
+                await response.content.readany()
+    except (TimeoutError, aiohttp.ClientError, OSError):
+        pass  # then the connection is closed instead
+
+
+def _reason(problem: BaseException) -> str:
+    """Why a connection could not be made or died at once, without the URL some messages of aiohttp hold."""
+    match problem:
+        case aiohttp.ClientConnectorDNSError():
+            return "its name does not resolve"
+        case aiohttp.ConnectionTimeoutError() | TimeoutError():
+            return f"no connection within {CONNECT_SECONDS:g} s"
+        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
+            return "its certificate is not trusted"
+        case aiohttp.ServerDisconnectedError():
+            return "it closed the connection without an answer"
+        case aiohttp.ClientResponseError():
+            return "its answer is not HTTP"
+        case OSError():
+            return problem.strerror or type(problem).__name__
+        case _:
+            return type(problem).__name__
