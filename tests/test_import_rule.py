@@ -51,6 +51,8 @@ def imports(path: Path) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             module = node.module or ""
             for alias in node.names:
+                if (module, alias.name) == ("penstock", "__version__"):
+                    continue  # a constant that every room may show
                 inner = SRC.joinpath(*module.split("."), alias.name)
                 yield f"{module}.{alias.name}" if inner.is_dir() or inner.with_suffix(".py").exists() else module
 
