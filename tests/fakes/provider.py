@@ -77,6 +77,11 @@ class Connection(asyncio.StreamReaderProtocol):
         self.peer_gone = asyncio.Event()
         self.closed = asyncio.Event()
         self.left_by = ""
+        self.written = 0
+
+    def blocked(self) -> bool:
+        """Whether the peer has stopped taking: its kernel's buffer and ours are full."""
+        return self._writer.transport.get_write_buffer_size() > 0
 
     def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
@@ -185,9 +190,10 @@ class Connection(asyncio.StreamReaderProtocol):
         await self._write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
 
     async def _write(self, data: bytes) -> None:
-        if self.peer_gone.is_set():
+        if self.peer_gone.is_set() or self._writer.transport.is_closing():
             raise PeerLeftError
         self._writer.write(data)
+        self.written += len(data)
         if self._writer.transport.get_write_buffer_size():
             await self._unless_peer_leaves(self._writer.drain())
 
