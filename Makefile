@@ -109,4 +109,4 @@ lock: .venvs/lock/bin/uv ## Resolve the dependencies anew into requirements/*.lo
 	@scripts/lock .venvs/lock/bin/uv --upgrade
 
 clean: ## Remove everything that make has made
-	rm -rf .venv .venvs site dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage tests/live/node/node_modules
+	rm -rf .venv .venvs site dist build benchmarks/build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage tests/live/node/node_modules
