@@ -98,7 +98,7 @@ bench: dev ## Measure throughput, latency and memory (ARGS passes flags)
 	@$(PY) -m benchmarks $(ARGS)
 
 docs: .venvs/docs/.ready ## Build the documentation into site/
-	@.venvs/docs/bin/zensical build --clean
+	@.venvs/docs/bin/zensical build --clean --strict
 
 # uv is needed for this alone: it resolves for every platform and Python at once.
 .venvs/lock/bin/uv:
