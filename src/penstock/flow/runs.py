@@ -60,15 +60,20 @@ class RunHandle:
         return str(Cursor(self.id, self.log.epoch, offset))
 
 
-class Place(msgspec.Struct, frozen=True):
-    """Where a reader joins: after offset `after`, with `skip` frames of the next entry already sent.
+class Gap(msgspec.Struct, frozen=True):
+    """Offsets `start` to `end` cannot be given as they were: `trimmed`, or of another `epoch`."""
 
-    With a `gap`, what it missed can no longer be given as it was: `(first missing, last missing, reason)`.
-    """
+    start: int
+    end: int
+    reason: str
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where a reader joins: after offset `after`, with `skip` frames of the next entry already sent."""
 
     after: int
     skip: int = 0
-    gap: tuple[int, int, str] | None = None
+    gap: Gap | None = None
 
 
 class _Keyed(msgspec.Struct, frozen=True):
@@ -188,15 +193,15 @@ class Runs:
         """Where a reader with this cursor joins. Raises `Refused(cursor_ahead)` for one beyond the end."""
         log = handle.log
         if cursor is None:
-            return Place(0) if log.first == 1 else Place(log.first - 1, gap=(1, log.first - 1, "trimmed"))
+            return Place(0) if log.first == 1 else Place(log.first - 1, gap=Gap(1, log.first - 1, "trimmed"))
         if cursor.epoch != log.epoch:
-            return Place(log.shown, gap=(min(cursor.whole + 1, log.shown), log.shown, "epoch"))
+            return Place(log.shown, gap=Gap(min(cursor.whole + 1, log.shown), log.shown, "epoch"))
         if cursor.offset > log.shown:
             raise Refused(
                 "cursor_ahead", f"the cursor lies beyond the end: the stream is at {handle.cursor(log.shown)}"
             )
         if cursor.whole < log.first - 1:
-            return Place(log.first - 1, gap=(cursor.whole + 1, log.first - 1, "trimmed"))
+            return Place(log.first - 1, gap=Gap(cursor.whole + 1, log.first - 1, "trimmed"))
         return Place(cursor.whole, skip=cursor.frame)
 
     def attach(self, handle: RunHandle, after: int) -> Reader:
@@ -265,6 +270,10 @@ class Runs:
         live = [handle.pump.ending() for handle in self.by_id.values() if handle.state is not Phase.ENDED]
         if live and seconds > 0:
             await asyncio.wait(live, timeout=seconds)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Fail every live run now, retryable: the server goes."""
         for handle in self.by_id.values():
             self.end(handle, Failed(fault("interrupted")))
 

@@ -1,0 +1,168 @@
+"""Config → running parts. The only module that may meet everyone; it decides nothing itself."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from penstock import registry
+from penstock.config import model as config
+from penstock.config.target import AtProvider, AtUrl, Demo, Target, ThroughLitellm, read_target
+from penstock.core.errors import Refused
+from penstock.core.observer import Observer
+from penstock.core.request import Principal
+from penstock.core.source import Source
+from penstock.flow.policy import Bounds, OnDisconnect, Policy, TimeLimits
+from penstock.flow.runs import Runs
+from penstock.server.app import App
+from penstock.server.service import Model, Route, Service
+
+MOST_MODELS = 1000
+"""Sources that are kept for the next request; names beyond are made anew each time, since clients may invent them."""
+
+
+class Catalog:
+    """Models by name: aliases of the configuration, names of providers, and one source behind each, made when it is first asked for."""
+
+    def __init__(self, settings: config.Config, sources: Mapping[str, Source]):
+        self._settings = settings
+        self._models = {name: Model(name=name, source=source) for name, source in sources.items()}
+        self._default = next(iter(sources), settings.default_model)
+        self._named = [*sources, *settings.models, *([] if sources else ["demo"])]
+        self._providers: dict[str, Any] = {}
+
+    def model(self, name: str) -> Model:
+        """The model of a name; the default for the empty one. Raises `Refused(unknown_model)`."""
+        name = name or self._default
+        if (known := self._models.get(name)) is None:
+            known = Model(name=name, source=self._source(name), owner=self._owner(name))
+            if len(self._models) < MOST_MODELS:
+                self._models[name] = known
+        return known
+
+    def listed(self) -> list[Model]:
+        """What can be named without knowing more than this server: the sources given in code, the aliases, and `demo`."""
+        return [self.model(name) for name in dict.fromkeys(self._named)]
+
+    def target(self, name: str) -> Target:
+        """What a model name means. Raises `Refused(unknown_model)`."""
+        alias = self._settings.models.get(name)
+        try:
+            target = read_target(alias.targets[0] if alias else name, self._settings.providers)
+        except ValueError as problem:
+            near = difflib.get_close_matches(name, self._named, 1)
+            hint = f"did you mean {near[0]!r}?" if near else str(problem)
+            raise Refused("unknown_model", f"no model is called {name[:128]!r}; {hint}", param="model") from None
+        if alias is None and not isinstance(target, Demo | AtProvider | ThroughLitellm):
+            # Only the operator may name addresses and code.
+            raise Refused(
+                "unknown_model", f"no model is called {name[:128]!r}; GET /v1/models lists them", param="model"
+            )
+        return target
+
+    def _owner(self, name: str) -> str:
+        target = self.target(name)
+        return target.provider if isinstance(target, AtProvider) else "penstock"
+
+    def _source(self, name: str) -> Source:
+        match self.target(name):
+            case Demo():
+                source: Source = registry.resolve("sources", "demo")(**_demo(self._settings.demo))
+            case AtProvider(provider, upstream):
+                source = self._provider(provider).source(upstream)
+            case AtUrl(base_url, upstream):
+                source = registry.resolve("sources", "openai")(base_url=base_url, model=upstream)
+            case ThroughLitellm(upstream):
+                source = registry.resolve("sources", "litellm")(model=upstream)
+            case target:
+                source = registry.resolve("sources", "callable")(target.path)
+        return source
+
+    def _provider(self, name: str) -> Any:
+        if name not in self._providers:
+            from penstock.sources.openai_http import OpenAIProvider
+
+            found = self._settings.providers[name]
+            key = found.api_key.reveal() if found.api_key else None
+            self._providers[name] = OpenAIProvider(found.base_url, api_key=key)
+        return self._providers[name]
+
+    async def close(self) -> None:
+        """Close what the sources hold open."""
+        holders = [*self._providers.values(), *(model.source for model in self._models.values())]
+        for holder in holders:
+            close: Callable[[], Awaitable[None]] | None = getattr(holder, "close", None)
+            if close is not None:
+                await close()
+
+
+def build(
+    settings: config.Config | None = None,
+    *,
+    sources: Mapping[str, Source] | None = None,
+    observer: Observer | None = None,
+) -> App:
+    """The application for a configuration. `sources` are models given in code, the first of them the default.
+
+    Raises `registry.UnknownName` for a dialect or stage that nobody registered, `Refused` for a model that cannot be.
+    """
+    settings = settings or config.Config()
+    catalog = Catalog(settings, sources or {})
+    runs = Runs(
+        registry.resolve("stores", "memory")(),
+        observer=observer,
+        max_bytes=settings.server.max_bytes,
+        max_runs=settings.server.max_runs,
+    )
+    dialects = {name: registry.resolve("dialects", name)() for name in registry.names("dialects")}
+    native = config.RouteConfig(path="/v1/streams", transport=("sse", "ndjson", "text"), dialect="native")
+    for alias in settings.models:
+        catalog.model(alias)
+    service = Service(
+        runs=runs,
+        dialects=dialects,
+        native=_route(settings, native, dialects),
+        routes=tuple(_route(settings, route, dialects) for route in settings.route),
+        model=catalog.model,
+        models=catalog.listed,
+        authenticate=lambda headers: Principal(),
+        close=catalog.close,
+        max_body=settings.server.max_body,
+        heartbeat=settings.server.heartbeat,
+        retry_ms=settings.server.retry_ms,
+    )
+    return App(service)
+
+
+def _route(settings: config.Config, route: config.RouteConfig, dialects: Mapping[str, Any]) -> Route:
+    if route.dialect not in dialects:
+        registry.resolve("dialects", route.dialect)
+    return Route(
+        path=route.path,
+        methods=route.methods,
+        dialect=dialects[route.dialect],
+        transports=route.transport,
+        model=route.model,
+        policy=Policy(
+            slow_reader=route.slow_reader,
+            on_disconnect=OnDisconnect(route.on_disconnect.what, float(route.on_disconnect.grace)),
+            bounds=_bounds(route.bounds or settings.bounds),
+            limits=_limits(route.limits or settings.limits),
+        ),
+        header_hold=float(route.header_hold),
+        abort_on_error=route.abort_on_error,
+        stages=tuple(registry.resolve("stages", name) for name in route.stages),
+    )
+
+
+def _bounds(given: config.Bounds) -> Bounds:
+    return Bounds(**{name: int(getattr(given, name)) for name in given.__struct_fields__})
+
+
+def _limits(given: config.TimeLimits) -> TimeLimits:
+    return TimeLimits(**{name: float(getattr(given, name)) for name in given.__struct_fields__})
+
+
+def _demo(given: config.DemoConfig) -> dict[str, Any]:
+    return {name: getattr(given, name) for name in given.__struct_fields__}

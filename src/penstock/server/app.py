@@ -1,0 +1,151 @@
+"""The ASGI application: which path leads where. Plain ASGI on Starlette's routing, and no middleware that wraps a response."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+from collections.abc import Awaitable, Callable, Collection
+
+import msgspec
+from starlette.routing import BaseRoute, Router, WebSocketRoute
+from starlette.routing import Route as HttpRoute
+from starlette.types import Receive, Scope, Send
+
+from penstock.core.errors import Refused, fault
+from penstock.core.frame import Dialect
+from penstock.flow.watchdog import Watchdog
+from penstock.server.door import Starter
+from penstock.server.exchange import ClientGone, Exchange
+from penstock.server.health import Health
+from penstock.server.problems import refuse
+from penstock.server.service import Route, Service
+from penstock.server.streams_api import StreamsApi
+from penstock.server.transports.websocket import Socket, close_code
+
+Answer = Callable[[Exchange], Awaitable[None]]
+
+
+class Endpoint:
+    """One path over HTTP: answers by method, and turns refusals into errors in the dialect of the route."""
+
+    def __init__(self, answers: dict[str, Answer], dialect: Dialect | None):
+        self._answers = answers
+        self._dialect = dialect
+        self.methods: Collection[str] = answers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = Exchange(scope, receive, send)
+        try:
+            answer = self._answers.get(exchange.method)
+            if answer is None:
+                raise Refused("method_not_allowed", f"{exchange.method} is not allowed here; {self._allowed} are")
+            await answer(exchange)
+        except Refused as problem:
+            if not exchange.started:
+                headers = [(b"allow", self._allowed.encode())] if problem.fault.code == "method_not_allowed" else None
+                await refuse(exchange, problem.fault, self._dialect, headers)
+        except ClientGone:
+            pass
+
+    @property
+    def _allowed(self) -> str:
+        return ", ".join(self._answers)
+
+
+class App:
+    """The whole server as one ASGI application; mount it, or serve it. The ticker starts with the first request or the lifespan."""
+
+    def __init__(self, service: Service):
+        self.service = service
+        self._watchdog = Watchdog(service.runs, heartbeat=service.heartbeat)
+        self._ticking: asyncio.Task[None] | None = None
+        self._router = Router(routes=self._routes(), default=self._unknown, redirect_slashes=False)
+
+    def _routes(self) -> list[BaseRoute]:
+        service = self.service
+        api, health = StreamsApi(service), Health(service)
+        native = service.native.dialect
+        start = Starter(service, service.native)
+        endpoints: list[tuple[str, dict[str, Answer], Dialect | None]] = [
+            ("/v1/streams", {"POST": start, "GET": api.index}, native),
+            ("/v1/streams/events", {"GET": api.together}, native),
+            ("/v1/streams/{stream}", {"GET": api.show, "DELETE": api.delete}, native),
+            ("/v1/streams/{stream}/events", {"GET": api.events}, native),
+            ("/v1/streams/{stream}/input", {"POST": api.input}, native),
+            ("/v1/models", {"GET": self._models}, None),
+            ("/healthz", {"GET": health.live, "HEAD": health.live}, None),
+            ("/readyz", {"GET": health.ready, "HEAD": health.ready}, None),
+        ]
+        sockets: list[BaseRoute] = []
+        for route in service.routes:
+            if route.transports == ("websocket",):
+                sockets.append(WebSocketRoute(route.path, SocketEndpoint(service, route)))
+            else:
+                starter = Starter(service, route)
+                endpoints.append((route.path, dict.fromkeys(route.methods, starter), route.dialect))
+        return [*(HttpRoute(path, Endpoint(answers, dialect)) for path, answers, dialect in endpoints), *sockets]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+            return
+        if self._ticking is None:
+            self.start()
+        await self._router(scope, receive, send)
+
+    def start(self) -> None:
+        """Start the ticker on the running loop."""
+        self._ticking = asyncio.get_running_loop().create_task(self._watchdog.run(), name="penstock watchdog")
+
+    async def close(self) -> None:
+        """End every run and the ticker; a mounted app whose host sends no lifespan calls this when it goes."""
+        await self.service.runs.close()
+        await self.service.close()
+        if self._ticking is not None:
+            self._ticking.cancel()
+            await asyncio.wait([self._ticking])
+            self._ticking = None
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        self.start()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self.close()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _models(self, exchange: Exchange) -> None:
+        exchange.options(())
+        self.service.authenticate(exchange.headers)
+        data = [{"id": m.name, "object": "model", "created": 0, "owned_by": m.owner} for m in self.service.models()]
+        await exchange.reply(200, msgspec.json.encode({"object": "list", "data": data}), "application/json")
+
+    async def _unknown(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await receive()
+            await send(
+                {"type": "websocket.close", "code": close_code(fault("route_not_found")), "reason": "no WebSocket here"}
+            )
+            return
+        exchange = Exchange(scope, receive, send)
+        path = str(scope["path"])
+        known = [route.path for route in self._router.routes if isinstance(route, HttpRoute | WebSocketRoute)]
+        near = difflib.get_close_matches(path, known, 1)
+        hint = (
+            f"; did you mean {near[0]}?" if near else "; GET /v1/models and POST /v1/streams are good places to begin"
+        )
+        await refuse(exchange, fault("route_not_found", f"nothing is served at {path[:128]}{hint}"), None)
+
+
+class SocketEndpoint:
+    """One path over WebSocket. Whoever may not enter is refused before the handshake is answered."""
+
+    def __init__(self, service: Service, route: Route):
+        self._service = service
+        self._route = route
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await Socket(self._service, self._route, scope, receive, send).run()
+        except Refused as problem:
+            await send({"type": "websocket.close", "code": close_code(problem.fault), "reason": problem.fault.code})

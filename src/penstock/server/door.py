@@ -1,0 +1,276 @@
+"""The way in: authenticate → parse → start or attach. Everything that begins or joins a run over HTTP comes through here."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from penstock.core.cursor import Cursor, parse_cursor
+from penstock.core.errors import Refused, fault
+from penstock.core.events import Cancelled, Failed
+from penstock.core.frame import Dialect, View
+from penstock.core.request import ChatRequest, Principal
+from penstock.core.source import compose
+from penstock.encoders.stream import Stream
+from penstock.flow.policy import OnDisconnect
+from penstock.flow.runs import Place, RunHandle
+from penstock.server.exchange import Exchange
+from penstock.server.joining import pipeline, retold, text_length
+from penstock.server.negotiation import CONTENT_TYPES, choose, choose_dialect, http_encoder
+from penstock.server.problems import refuse
+from penstock.server.service import Route, Service, Transport
+from penstock.server.transports.http import deliver, hold, streaming_headers
+
+OFF_LOOP = 256 * 1024
+"""Bodies above so many bytes are parsed in a thread."""
+
+KEY_LONGEST = 255
+"""Characters of an idempotency key."""
+
+READING = frozenset({"dialect", "after", "reasoning", "event_names"})
+"""Options of every route that streams."""
+
+STARTING = READING | {"key"}
+ASKING = STARTING | {"model", "prompt"}
+
+
+class Arrival:
+    """How one reader wants its run told, read from a request. Raises `Refused` while it is made."""
+
+    def __init__(self, service: Service, exchange: Exchange, route: Route, options: dict[str, str]):
+        self.service = service
+        self.exchange = exchange
+        self.route = route
+        self.transport: Transport = choose(exchange.header("accept"), route.transports)
+        self.dialect: Dialect = choose_dialect(service.dialects, options.get("dialect"), route.dialect, self.transport)
+        self.reasoning = flag(options, "reasoning")
+        self.event_names = flag(options, "event_names")
+        self.cursor: Cursor | None = None
+        self.skip_bytes: int | None = None
+        after = exchange.header("last-event-id") or options.get("after", "")
+        if after.startswith("bytes="):
+            if self.transport != "text":
+                raise Refused(
+                    "bad_cursor", "'bytes=' counts bare text; this stream has ids, send one of them", param="after"
+                )
+            self.skip_bytes = number(after[6:])
+        elif after:
+            self.cursor = parse_cursor(after)
+
+    @property
+    def eventsource(self) -> bool:
+        """A GET as the browser's EventSource makes it: no sentinel, and the position comes first."""
+        return self.exchange.method == "GET" and self.transport == "sse"
+
+    def view(self, handle: RunHandle) -> View:
+        get = self.exchange.method == "GET"
+        return View(
+            run=handle.id,
+            model=handle.request.model,
+            created=handle.created,
+            include_usage=handle.request.include_usage and not get,
+            sentinel=not self.eventsource,
+            reasoning=self.reasoning,
+            event_names=self.event_names,
+            bare=self.transport == "text",
+        )
+
+    def join(self, handle: RunHandle) -> tuple[Place, int]:
+        """Where this reader joins, and how many bytes of text it has. Raises `Refused`."""
+        runs = self.service.runs
+        place = runs.place(handle, self.cursor)
+        if place.gap is not None and (not self.dialect.gaps or self.transport == "text"):
+            raise Refused(
+                "cursor_gone", "what followed this cursor is no longer held; GET the stream's snapshot instead"
+            )
+        skip = self.skip_bytes or 0
+        if skip:
+            said = text_length(self.dialect, self.view(handle), handle)
+            if skip > said:
+                raise Refused("cursor_ahead", f"the text is {said} bytes long so far; {skip} lies beyond it")
+            if handle.log.sealed and skip == said:
+                place = Place(handle.log.last)
+        return place, skip
+
+    def stream(self, handle: RunHandle, place: Place, skip_bytes: int) -> tuple[Stream[bytes], bytes]:
+        """The reader's pipeline, primed, and what it says before the first entry."""
+        encoder = http_encoder(
+            self.transport,
+            self.dialect,
+            retry_ms=self.service.retry_ms,
+            abort_on_error=self.route.abort_on_error,
+            skip_bytes=skip_bytes,
+        )
+        fresh = self.eventsource and self.cursor is None
+        opening = encoder.opening(handle.cursor(0) if fresh else None)
+        stream = pipeline(self.dialect, self.view(handle), encoder, handle, place)
+        if place.gap is not None:
+            opening += b"".join(retold(self.dialect, stream, place))
+        return stream, opening
+
+
+def flag(options: dict[str, str], name: str) -> bool:
+    """An option that is on or off. Raises `Refused`."""
+    value = options.get(name, "0")
+    if value not in ("0", "1", "true", "false", ""):
+        raise Refused("unknown_option", f"option {name!r} is 1 or 0, not {value[:32]!r}", param=name)
+    return value in ("1", "true", "") if name in options else False
+
+
+def number(text: str) -> int:
+    """A count of bytes in a cursor. Raises `Refused`."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= 15):
+        raise Refused(
+            "bad_cursor", "malformed cursor: 'bytes=' is followed by the number of bytes you have", param="after"
+        )
+    return int(text)
+
+
+class Starter:
+    """Serves one route that starts runs: POST with a body, GET for an EventSource that can only ask in its URL."""
+
+    def __init__(self, service: Service, route: Route):
+        self._service = service
+        self._route = route
+
+    async def __call__(self, exchange: Exchange) -> None:
+        """Answer one request. Raises `Refused` before anything was sent."""
+        service, route = self._service, self._route
+        principal = service.authenticate(exchange.headers)
+        get = exchange.method == "GET"
+        options = exchange.options(ASKING if get else STARTING)
+        if service.native is route and "application/json" in exchange.header("accept"):
+            await self._create(exchange, principal, options)
+            return
+        arrival = Arrival(service, exchange, route, options)
+        if arrival.cursor is not None:
+            # A request with a cursor never starts a run: it was somebody's reconnect.
+            handle = service.runs.find(arrival.cursor.run, principal)
+            await read(arrival, handle, held=0.0)
+            return
+        handle = await self._run(exchange, principal, options, detached=False)
+        if handle.request.stream:
+            await read(arrival, handle, held=0.0 if arrival.eventsource else route.header_hold)
+        else:
+            await whole(arrival, handle)
+
+    async def _create(self, exchange: Exchange, principal: Principal, options: dict[str, str]) -> None:
+        """201: the run starts at once and finishes whoever listens, until its first reader attaches."""
+        handle = await self._run(exchange, principal, options, detached=True)
+        if not handle.request.stream:
+            await whole(
+                Arrival(self._service, exchange, msgspec.structs.replace(self._route, transports=("sse",)), {}), handle
+            )
+            return
+        path = exchange.scope.get("root_path", "") + f"/v1/streams/{handle.id}"
+        body = {
+            "id": handle.id,
+            "cursor": handle.cursor(0),
+            "model": handle.request.model,
+            "state": handle.state.value,
+            "events_url": f"{path}/events",
+            "url": path,
+        }
+        headers = [(b"location", path.encode()), (b"penstock-stream-id", handle.id.encode())]
+        await exchange.reply(201, msgspec.json.encode(body), "application/json", headers)
+
+    async def _run(
+        self, exchange: Exchange, principal: Principal, options: dict[str, str], *, detached: bool
+    ) -> RunHandle:
+        """The run this request is about: the one its idempotency key began, or a new one."""
+        service, route = self._service, self._route
+        get = exchange.method == "GET"
+        body = exchange.scope["query_string"] if get else await exchange.body(service.max_body)
+        key = exchange.header("idempotency-key") or options.get("key", "")
+        if len(key) > KEY_LONGEST:
+            raise Refused("invalid_request", f"an Idempotency-Key has at most {KEY_LONGEST} characters")
+        if key and (earlier := service.runs.answering(principal, route.path, key, body)) is not None:
+            return earlier
+        if get:
+            request = asked(options)
+        elif len(body) > OFF_LOOP:
+            request = await asyncio.get_running_loop().run_in_executor(None, route.dialect.parse, body)
+        else:
+            request = route.dialect.parse(body)
+        return await begin(service, route, request, principal, key=key, body=body, detached=detached)
+
+
+async def begin(
+    service: Service,
+    route: Route,
+    request: ChatRequest,
+    principal: Principal,
+    *,
+    key: str = "",
+    body: bytes = b"",
+    detached: bool = False,
+) -> RunHandle:
+    """Start a run of the model the request, the route or the configuration names. Raises `Refused`."""
+    model = service.model(request.model or route.model or "")
+    request = msgspec.structs.replace(request, model=model.name)
+    policy = route.policy
+    if key and policy.on_disconnect.what == "cancel":
+        policy = msgspec.structs.replace(policy, on_disconnect=OnDisconnect("grace"))
+    source = compose(model.source, route.stages)
+    handle = await service.runs.start(request, source, policy, principal=principal, detached=detached)
+    if key:
+        service.runs.remember(handle, route.path, key, body)
+    return handle
+
+
+def asked(options: dict[str, str]) -> ChatRequest:
+    """The question of a GET. Raises `Refused`."""
+    prompt = options.get("prompt", "")
+    if not prompt:
+        raise Refused("invalid_request", "option 'prompt' is required: what do you want to ask?", param="prompt")
+    return ChatRequest(model=options.get("model", ""), messages=({"role": "user", "content": prompt},))
+
+
+async def read(arrival: Arrival, handle: RunHandle, *, held: float) -> None:
+    """Attach a reader and stream to it. With `held`, the status line waits so many seconds for the first thing said."""
+    exchange, service = arrival.exchange, arrival.service
+    place, skip_bytes = arrival.join(handle)
+    if handle.log.sealed and place.after == handle.log.last:
+        await exchange.reply(204, b"", "", [(b"penstock-stream-id", handle.id.encode())])
+        return
+    reader = service.runs.attach(handle, place.after)
+    try:
+        exchange.watch(lambda: reader.detach("left"))
+        reader.on_drop = exchange.abort
+        if held and (failure := await hold(handle, reader, service.runs.now() + held)) is not None:
+            await refuse(exchange, failure, arrival.dialect, [(b"penstock-stream-id", handle.id.encode())])
+            return
+        stream, opening = arrival.stream(handle, place, skip_bytes)
+        await exchange.begin(200, streaming_headers(handle, CONTENT_TYPES[arrival.transport]))
+        await deliver(exchange, handle, reader, stream, opening=opening)
+    finally:
+        exchange.unwatch()
+        reader.detach("done" if reader.finished else "left")
+
+
+async def whole(arrival: Arrival, handle: RunHandle) -> None:
+    """Wait for the whole answer and send it as one object; a run that did not finish answers its error's status."""
+    exchange, service = arrival.exchange, arrival.service
+    reader = service.runs.attach(handle, 0 if handle.log.first == 1 else handle.log.first - 1)
+    try:
+        exchange.watch(lambda: reader.detach("left"))
+        while await reader.take(handle.policy.bounds.turn_bytes):
+            pass
+        if not reader.finished:
+            return
+        snapshot = handle.log.snapshot()
+        headers = [(b"penstock-stream-id", handle.id.encode()), (b"cache-control", b"no-store")]
+        match snapshot.end:
+            case Failed(error):
+                await refuse(exchange, error, arrival.dialect, headers)
+            case Cancelled():
+                await refuse(exchange, fault("cancelled"), arrival.dialect, headers)
+            case _ if snapshot.elided:
+                await refuse(exchange, fault("answer_too_large"), arrival.dialect, headers)
+            case _:
+                body = arrival.dialect.whole(snapshot, arrival.view(handle))
+                await exchange.reply(200, body, "application/json", headers)
+    finally:
+        exchange.unwatch()
+        reader.detach("done" if reader.finished else "left")

@@ -1,0 +1,162 @@
+"""One HTTP request and its response, over plain ASGI: options, headers, body, disconnect, and cutting the line."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import re
+import secrets
+from collections.abc import Callable, Collection
+from typing import Protocol
+from urllib.parse import parse_qsl
+
+from starlette.types import Message, Receive, Scope, Send
+
+from penstock.core.errors import Refused
+
+Header = tuple[bytes, bytes]
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}", re.ASCII)
+
+EXTENSION = "penstock.connection"
+"""The ASGI extension under which our own host offers a `Connection`."""
+
+
+class Cut(Exception):
+    """Raised to end a response without its last chunk under a server that knows no better way."""
+
+
+class Connection(Protocol):
+    """What our host knows of a connection that ASGI has no words for."""
+
+    def watch(self, gone: Callable[[], None]) -> None:
+        """Call `gone` once when the client leaves."""
+
+    def cut(self) -> None:
+        """Write out what is buffered, then end without the zero chunk."""
+
+    def abort(self) -> None:
+        """End now, whatever is buffered."""
+
+
+class Exchange:
+    """What a request asks, and how it is answered. `options` are those of the query string, each at most once."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send):
+        self.scope = scope
+        self.receive = receive
+        self.send = send
+        self.method: str = scope.get("method", "GET")
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.request_id = self._request_id()
+        self.started = False
+        self._connection: Connection | None = (scope.get("extensions") or {}).get(EXTENSION)
+        self._watcher: asyncio.Task[None] | None = None
+
+    def _request_id(self) -> str:
+        given = self.header("x-request-id")
+        return given if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
+
+    def header(self, name: str) -> str:
+        """The value of a header as text; empty where it is missing."""
+        return self.headers.get(name.encode(), b"").decode("latin-1").strip()
+
+    def options(self, known: Collection[str]) -> dict[str, str]:
+        """The options of the query string. Raises `Refused(unknown_option)`."""
+        query: bytes = self.scope["query_string"]
+        if not query:
+            return {}
+        found: dict[str, str] = {}
+        for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 1)
+                hint = (
+                    f"did you mean {near[0]!r}?" if near else f"this route knows {', '.join(sorted(known)) or 'none'}"
+                )
+                raise Refused("unknown_option", f"unknown option {name[:64]!r} in the URL; {hint}", param=name[:64])
+            if name in found:
+                raise Refused("unknown_option", f"option {name!r} is in the URL twice", param=name)
+            found[name] = value
+        return found
+
+    async def body(self, limit: int) -> bytes:
+        """The request body. Raises `Refused(body_too_large)`, before reading where the length is declared."""
+        declared = self.header("content-length")
+        if declared.isdecimal() and int(declared) > limit:
+            raise Refused("body_too_large", f"the body is {declared} bytes; this route takes {limit}")
+        pieces: list[bytes] = []
+        size = 0
+        while True:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            piece = message.get("body", b"")
+            size += len(piece)
+            if size > limit:
+                raise Refused("body_too_large", f"the body is longer than the {limit} bytes this route takes")
+            if not message.get("more_body", False):
+                return b"".join([*pieces, piece]) if pieces else piece
+            pieces.append(piece)
+
+    # -- answering -------------------------------------------------------------------------------------------------------
+
+    async def begin(self, status: int, headers: list[Header]) -> None:
+        """Send the status line and headers; the request id is added."""
+        self.started = True
+        await self.send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [*headers, (b"x-request-id", self.request_id.encode())],
+            }
+        )
+
+    async def write(self, body: bytes) -> None:
+        """Send a piece of the body; waits while the connection is behind."""
+        await self.send({"type": "http.response.body", "body": body, "more_body": True})
+
+    async def end(self, body: bytes = b"") -> None:
+        """Send the last piece of the body."""
+        await self.send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def reply(self, status: int, body: bytes, content_type: str, headers: list[Header] | None = None) -> None:
+        """A whole response with a known length."""
+        length = [(b"content-length", str(len(body)).encode())] if status != 204 else []
+        kind = [(b"content-type", content_type.encode())] if body else []
+        await self.begin(status, [*kind, *length, *(headers or [])])
+        await self.end(b"" if self.method == "HEAD" else body)
+
+    def cut(self) -> None:
+        """End the response without its last chunk, so that nobody takes it for complete."""
+        if self._connection is None:
+            raise Cut
+        self._connection.cut()
+
+    def abort(self) -> None:
+        """End the connection now; where the server offers no way, the write that is stuck is given up with the task."""
+        if self._connection is not None:
+            self._connection.abort()
+
+    # -- the client leaves -------------------------------------------------------------------------------------------------
+
+    def watch(self, gone: Callable[[], None]) -> None:
+        """Call `gone` when the client leaves, from now until `unwatch`. The body must have been read."""
+        if self._connection is not None:
+            self._connection.watch(gone)
+        else:
+            self._watcher = asyncio.get_running_loop().create_task(self._await_disconnect(gone))
+
+    async def _await_disconnect(self, gone: Callable[[], None]) -> None:
+        message: Message = {}
+        while message.get("type") != "http.disconnect":
+            message = await self.receive()
+        gone()
+
+    def unwatch(self) -> None:
+        if self._watcher is not None:
+            self._watcher.cancel()
+            self._watcher = None
+
+
+class ClientGone(Exception):
+    """The client left before it had sent its request."""

@@ -1,0 +1,146 @@
+"""Our host around uvicorn: the listening socket's options, connections that can be cut and watched, signals, and the end.
+
+Checked against uvicorn 0.54. uvicorn waits for open responses before it tells the application that it goes; so the drain
+is begun here, by the signal, and uvicorn stops only when no run is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from penstock.server.app import App
+from penstock.server.exchange import EXTENSION
+
+KiB = 1024
+WRITE_BUFFER = 16 * KiB
+"""Bytes of a connection that may wait in this process before a write waits."""
+
+USER_TIMEOUT = 30_000
+"""Milliseconds after which the kernel gives up on data that nobody acknowledges (tcp(7), TCP_USER_TIMEOUT)."""
+
+
+def listen(host: str, port: int, *, send_buffer: int = 64 * KiB) -> socket.socket:
+    """A listening socket whose connections push back early. Raises `OSError` where the address is taken or not ours.
+
+    Accepted sockets inherit the options. With Linux's own buffers megabytes of small events vanish into the kernel before
+    a write ever waits.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT)
+        listener.bind((host, port))
+        listener.listen(2048)
+        listener.setblocking(False)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+class Protocol(HttpToolsProtocol):
+    """uvicorn's HTTP/1.1 connection, with what ASGI has no words for: watching, cutting and aborting."""
+
+    _gone: Callable[[], None] | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        transport.set_write_buffer_limits(high=WRITE_BUFFER)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["extensions"] = {EXTENSION: self}  # type: ignore[dict-item]
+
+    def on_response_complete(self) -> None:
+        self._gone = None
+        super().on_response_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        gone, self._gone = self._gone, None
+        if gone is not None:
+            gone()
+
+    def watch(self, gone: Callable[[], None]) -> None:
+        """Call `gone` once when the client leaves before its response is complete."""
+        if self.cycle.disconnected:
+            gone()
+        else:
+            self._gone = gone
+
+    def cut(self) -> None:
+        """End without the zero chunk, after what is buffered."""
+        self.cycle.disconnected = True  # uvicorn takes the response for given up, and logs nothing
+        self.transport.close()
+
+    def abort(self) -> None:
+        """End now."""
+        self.cycle.disconnected = True
+        self.transport.abort()
+
+
+class Host(uvicorn.Server):
+    """A uvicorn server that drains its runs before it stops."""
+
+    def __init__(self, app: App, *, drain: float, on_listening: Callable[[], None] = lambda: None, **options: Any):
+        config = uvicorn.Config(
+            app,
+            http=Protocol,
+            ws="websockets-sansio",
+            ws_per_message_deflate=False,
+            ws_max_size=app.service.max_body,
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            date_header=False,
+            lifespan="on",
+            timeout_graceful_shutdown=2,
+            **options,
+        )
+        super().__init__(config)
+        self._app = app
+        self._drain = drain
+        self._on_listening = on_listening
+        self._draining: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        self._on_listening()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """The first signal drains, the second ends at once."""
+        loop = asyncio.get_running_loop()
+        signals = (signal.SIGINT, signal.SIGTERM)
+        for number in signals:
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in signals:
+                loop.remove_signal_handler(number)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._draining is not None:
+            self._app.service.runs.abandon()
+            self.should_exit = self.force_exit = True
+            return
+        self._draining = asyncio.get_running_loop().create_task(self._go())
+
+    async def _go(self) -> None:
+        await self._app.service.runs.drain(self._drain)
+        self.should_exit = True

@@ -1,0 +1,61 @@
+"""What a server is made of, handed over by the assembly: runs, dialects, models, routes, limits."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Literal
+
+import msgspec
+
+from penstock.core.frame import Dialect
+from penstock.core.request import Principal
+from penstock.core.source import Source, Stage
+from penstock.flow.policy import MiB, Policy
+from penstock.flow.runs import Runs
+
+Transport = Literal["sse", "websocket", "ndjson", "text"]
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """One path that starts runs. The first transport answers `Accept: */*`; with a single one `Accept` is not read."""
+
+    path: str
+    methods: tuple[str, ...]
+    dialect: Dialect
+    transports: tuple[Transport, ...]
+    model: str | None = None
+    policy: Policy = Policy()
+    header_hold: float = 0.0
+    """Seconds the status line may wait for the first thing said, so that a refusal carries its own status."""
+    stages: tuple[Stage, ...] = ()
+    """What stands between the model and its readers, outermost first."""
+    abort_on_error: bool = False
+    """NDJSON: cut the line after a failure, for shell users."""
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True):
+    """A name that can be asked for, and the source behind it."""
+
+    name: str
+    source: Source
+    owner: str = "penstock"
+
+
+class Service(msgspec.Struct, kw_only=True):
+    """Everything the server needs and nothing it could build itself."""
+
+    runs: Runs
+    dialects: Mapping[str, Dialect]
+    native: Route
+    """How `/v1/streams` begins runs."""
+    routes: tuple[Route, ...]
+    model: Callable[[str], Model]
+    """The model of a name; the empty name is the default. Raises `Refused(unknown_model)`."""
+    models: Callable[[], list[Model]]
+    authenticate: Callable[[Mapping[bytes, bytes]], Principal]
+    """Who sends these headers. Raises `Refused`."""
+    close: Callable[[], Awaitable[None]]
+    """Close what the sources hold open."""
+    max_body: int = 16 * MiB
+    heartbeat: float = 15.0
+    retry_ms: int = 1000

@@ -1,0 +1,245 @@
+"""`/v1/streams`: list, snapshot and state, cancel, purge, attach by any transport, long-poll, several runs on one SSE."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from penstock.core.cursor import Cursor, parse_cursor
+from penstock.core.errors import Refused
+from penstock.core.frame import View
+from penstock.core.lifecycle import Phase
+from penstock.encoders.sse import SharedSseEncoder
+from penstock.flow.runs import Place, RunHandle
+from penstock.server.door import READING, Arrival, flag, read
+from penstock.server.exchange import Exchange
+from penstock.server.joining import pipeline, retold
+from penstock.server.negotiation import CONTENT_TYPES
+from penstock.server.service import Service
+from penstock.server.transports.http import STREAMING, ready
+from penstock.server.transports.turns import Lane, Turns
+
+MOST_STREAMS = 16
+"""Runs on one shared SSE."""
+
+LONGEST_WAIT = 60.0
+"""Seconds of a long-poll."""
+
+JSON = "application/json"
+_encode = msgspec.json.Encoder().encode
+
+
+class StreamsApi:
+    """Operations on runs that exist. Every method answers one exchange and raises `Refused` before anything was sent."""
+
+    def __init__(self, service: Service):
+        self._service = service
+
+    def _handle(self, exchange: Exchange) -> RunHandle:
+        principal = self._service.authenticate(exchange.headers)
+        return self._service.runs.find(exchange.scope["path_params"]["stream"], principal)
+
+    async def index(self, exchange: Exchange) -> None:
+        """The caller's runs, newest first."""
+        exchange.options(())
+        principal = self._service.authenticate(exchange.headers)
+        handles = sorted(self._service.runs.mine(principal), key=lambda handle: handle.created, reverse=True)
+        await exchange.reply(200, _encode({"streams": [_state(handle) for handle in handles]}), JSON)
+
+    async def show(self, exchange: Exchange) -> None:
+        """State, and everything said so far."""
+        exchange.options(())
+        handle = self._handle(exchange)
+        await exchange.reply(200, _encode({**_state(handle), "snapshot": handle.log.snapshot()}), JSON)
+
+    async def delete(self, exchange: Exchange) -> None:
+        """Cancel a run; with `?purge=1`, drop one that has ended. Cancelling twice, or after the end, changes nothing."""
+        options = exchange.options({"purge"})
+        handle = self._handle(exchange)
+        if flag(options, "purge"):
+            if handle.state is not Phase.ENDED:
+                raise Refused("not_ended", "the stream is still running; cancel it before you purge it")
+            self._service.runs.forget(handle)
+            await exchange.reply(200, _encode({"id": handle.id, "state": "purged"}), JSON)
+            return
+        self._service.runs.cancel(handle)
+        await exchange.reply(200, _encode(_state(handle)), JSON)
+
+    async def input(self, exchange: Exchange) -> None:
+        """Give a run's source something in mid-answer: any JSON value."""
+        exchange.options(())
+        handle = self._handle(exchange)
+        body = await exchange.body(self._service.max_body)
+        try:
+            value = msgspec.json.decode(body)
+        except (msgspec.DecodeError, RecursionError):
+            raise Refused("invalid_json", "the body is not JSON: send any JSON value as the input") from None
+        self._service.runs.input(handle, value)
+        await exchange.reply(202, _encode(_state(handle)), JSON)
+
+    async def events(self, exchange: Exchange) -> None:
+        """Attach or resume. With `?wait=`, answer with what there is within so many seconds, and end."""
+        options = exchange.options(READING | {"wait"})
+        arrival = Arrival(self._service, exchange, self._service.native, options)
+        handle = self._handle(exchange)
+        if arrival.cursor is not None and arrival.cursor.run != handle.id:
+            raise Refused("bad_cursor", "the cursor belongs to another stream", param="after")
+        if "wait" in options:
+            await self._poll(arrival, handle, options["wait"])
+        else:
+            await read(arrival, handle, held=0.0)
+
+    async def _poll(self, arrival: Arrival, handle: RunHandle, wait: str) -> None:
+        """A long-poll, for clients behind proxies that hold streams back: a whole response with a known length."""
+        seconds = _seconds(wait)
+        exchange, runs = arrival.exchange, self._service.runs
+        place, skip_bytes = arrival.join(handle)
+        if handle.log.sealed and place.after == handle.log.last:
+            await exchange.reply(204, b"", "", [(b"penstock-stream-id", handle.id.encode())])
+            return
+        reader = runs.attach(handle, place.after)
+        try:
+            exchange.watch(lambda: reader.detach("left"))
+            stream, body = arrival.stream(handle, place, skip_bytes)
+            until = runs.now() + seconds
+            reader.alarm = until
+            while not body and reader.attached and not reader.finished:
+                if entries := ready(reader, handle.policy.bounds):
+                    body = b"".join(stream.feed(entries))
+                elif runs.now() >= until:
+                    body = stream.encoder.heartbeat()
+                    break
+                else:
+                    reader.beat = False
+                    await reader.changed()
+            while entries := ready(reader, handle.policy.bounds):
+                body += b"".join(stream.feed(entries))
+                await asyncio.sleep(0)
+            if not reader.attached:
+                return
+            if stream.terminal is not None and stream.encoder.ending(stream.terminal) is None:
+                await exchange.begin(200, [(b"content-type", CONTENT_TYPES[arrival.transport]), *STREAMING])
+                await exchange.write(body)
+                exchange.cut()
+                return
+            headers = [*STREAMING, (b"penstock-stream-id", handle.id.encode())]
+            await exchange.reply(200, body, CONTENT_TYPES[arrival.transport].decode(), headers)
+        finally:
+            exchange.unwatch()
+            reader.detach("done" if reader.finished else "left")
+
+    async def together(self, exchange: Exchange) -> None:
+        """One SSE that carries several runs, for the six connections a browser has; each id holds the cursors of all."""
+        options = exchange.options({"streams", "event_names"})
+        service = self._service
+        principal = service.authenticate(exchange.headers)
+        wanted = _wanted(exchange.header("last-event-id") or options.get("streams", ""))
+        joined: list[tuple[RunHandle, Place]] = []
+        positions: dict[str, bytes] = {}
+        for run, cursor in wanted.items():
+            handle = service.runs.find(run, principal)
+            place = service.runs.place(handle, cursor)
+            joined.append((handle, place))
+            # Behind a gap the old position stands until the gap was told.
+            positions[run] = (str(cursor) if place.gap and cursor else handle.cursor(place.after)).encode()
+        if all(handle.log.sealed and place.after == handle.log.last for handle, place in joined):
+            await exchange.reply(204, b"", "")
+            return
+        await self._together(exchange, joined, positions, event_names=flag(options, "event_names"))
+
+    async def _together(
+        self,
+        exchange: Exchange,
+        joined: list[tuple[RunHandle, Place]],
+        positions: dict[str, bytes],
+        *,
+        event_names: bool,
+    ) -> None:
+        service = self._service
+        dialect = service.native.dialect
+        retry = [service.retry_ms]
+        turns: Turns[bytes] = Turns()
+        gone = asyncio.Event()
+        leaving = asyncio.ensure_future(gone.wait())
+        try:
+            exchange.watch(gone.set)
+            await exchange.begin(200, [(b"content-type", CONTENT_TYPES["sse"]), *STREAMING])
+            for handle, place in joined:
+                encoder = SharedSseEncoder(handle.id, positions, retry)
+                view = View(run=handle.id, model=handle.request.model, created=handle.created, event_names=event_names)
+                stream = pipeline(dialect, view, encoder, handle, place)
+                reader = service.runs.attach(handle, place.after)
+                reader.on_drop = exchange.abort
+                turns.add(Lane(handle, reader, stream, retold(dialect, stream, place)))
+            await exchange.write(b"id: %b\n\n" % b",".join(positions.values()))
+            writing = asyncio.ensure_future(_write(exchange, turns))
+            try:
+                await asyncio.wait([writing, leaving], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                writing.cancel()
+                await asyncio.wait([writing])
+            if not gone.is_set() and not writing.cancelled():
+                writing.result()
+                await exchange.end()
+        finally:
+            leaving.cancel()
+            exchange.unwatch()
+            for lane in list(turns.lanes.values()):
+                turns.remove(lane, "left")
+
+
+async def _write(exchange: Exchange, turns: Turns[bytes]) -> None:
+    while turns.lanes:
+        lane = await turns.next()
+        reader, stream = lane.reader, lane.stream
+        pieces, lane.pending = lane.pending, []
+        entries = ready(reader, lane.handle.policy.bounds)
+        pieces += stream.feed(entries)
+        if pieces:
+            await exchange.write(b"".join(pieces))
+        elif reader.beat:
+            await exchange.write(stream.encoder.heartbeat())
+        reader.beat = False
+        if reader.finished or not reader.attached:
+            turns.remove(lane, "done")
+        elif lane.handle.log.shown > reader.offset:
+            turns.mark(lane)
+            await asyncio.sleep(0)
+
+
+def _wanted(text: str) -> dict[str, Cursor | None]:
+    """Runs and cursors in a comma-separated list. Raises `Refused`."""
+    items = [item for item in text.split(",") if item]
+    if not 1 <= len(items) <= MOST_STREAMS:
+        raise Refused(
+            "invalid_request", f"option 'streams' names 1 to {MOST_STREAMS} streams, by id or cursor", param="streams"
+        )
+    wanted: dict[str, Cursor | None] = {}
+    for item in items:
+        cursor = parse_cursor(item) if ":" in item else None
+        run = cursor.run if cursor else item
+        if run in wanted:
+            raise Refused("invalid_request", "option 'streams' names a stream twice", param="streams")
+        wanted[run] = cursor
+    return wanted
+
+
+def _seconds(text: str) -> float:
+    if not (text.isascii() and text.isdecimal() and len(text) <= 4):
+        raise Refused("unknown_option", "option 'wait' is a whole number of seconds", param="wait")
+    return min(float(text), LONGEST_WAIT)
+
+
+def _state(handle: RunHandle) -> dict[str, object]:
+    log = handle.log
+    return {
+        "id": handle.id,
+        "model": handle.request.model,
+        "state": handle.state.value,
+        "created": handle.created,
+        "cursor": handle.cursor(log.shown),
+        "entries": log.shown,
+        "readers": len(log.readers),
+        "end": handle.pump.terminal,
+    }

@@ -1,0 +1,70 @@
+"""Readers that share one socket take turns, so that a ready frame waits behind at most one turn of a flooding neighbour."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Generic, TypeVar
+
+from penstock.encoders.stream import Stream
+from penstock.flow.reader import Reader
+from penstock.flow.runs import RunHandle
+
+W = TypeVar("W", bytes, str | bytes)
+
+
+class Lane(Generic[W]):
+    """One run on a shared socket."""
+
+    __slots__ = ("due", "handle", "pending", "reader", "stream")
+
+    def __init__(self, handle: RunHandle, reader: Reader, stream: Stream[W], pending: list[W]):
+        self.handle = handle
+        self.reader = reader
+        self.stream: Stream[W] = stream
+        self.pending: list[W] = pending
+        """Written before anything is read: a gap, re-opened parts."""
+        self.due = False
+
+
+class Turns(Generic[W]):
+    """A queue of lanes that may have something to write. One task takes from it."""
+
+    def __init__(self) -> None:
+        self.lanes: dict[str, Lane[W]] = {}
+        self._due: deque[Lane[W]] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+
+    def add(self, lane: Lane[W]) -> None:
+        """Serve a lane from now on. A run has at most one lane."""
+        self.lanes[lane.handle.id] = lane
+        lane.reader.on_ready = lambda: self.mark(lane)
+        self.mark(lane)
+
+    def remove(self, lane: Lane[W], reason: str) -> None:
+        """Serve a lane no longer, and detach its reader."""
+        lane.reader.on_ready = None
+        self.lanes.pop(lane.handle.id, None)
+        lane.reader.detach(reason)
+
+    def mark(self, lane: Lane[W]) -> None:
+        """There may be something to write: the lane joins the end of the queue, once."""
+        if not lane.due:
+            lane.due = True
+            self._due.append(lane)
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.set_result(None)
+
+    async def next(self) -> Lane[W]:
+        """Wait for the lane whose turn it is."""
+        while True:
+            while self._due:
+                lane = self._due.popleft()
+                lane.due = False
+                if lane.reader.on_ready is not None:
+                    return lane
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None

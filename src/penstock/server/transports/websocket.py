@@ -1,0 +1,249 @@
+"""Many runs on one WebSocket: commands in, messages out in fair turns.
+
+One task reads commands, one writes. A malformed or unknown message gets a typed error and the socket lives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from penstock.core.body import read_object, take
+from penstock.core.cursor import parse_cursor
+from penstock.core.errors import TABLE, Refused
+from penstock.core.events import Fault, Json
+from penstock.core.frame import Dialect, View
+from penstock.core.request import Principal
+from penstock.encoders.websocket import WebSocketEncoder
+from penstock.flow.runs import Place, RunHandle
+from penstock.server.door import begin
+from penstock.server.joining import pipeline, retold
+from penstock.server.service import Route, Service
+from penstock.server.transports.http import ready
+from penstock.server.transports.turns import Lane, Turns
+
+SUBPROTOCOL = "penstock.v1"
+REF_LONGEST = 128
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Socket:
+    """One WebSocket connection, from the handshake to the close."""
+
+    def __init__(self, service: Service, route: Route, scope: Scope, receive: Receive, send: Send):
+        self._service = service
+        self._route = route
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._turns: Turns[str | bytes] = Turns()
+        self._refs: set[str] = set()
+        self._principal = Principal()
+        self._commands: dict[str, Callable[[dict[str, Json], str | None], Awaitable[None]]] = {
+            "start": self._start,
+            "attach": self._attach,
+            "detach": self._detach,
+            "cancel": self._cancel,
+            "input": self._input,
+            "ping": self._ping,
+        }
+
+    async def run(self) -> None:
+        """Serve the connection until it closes."""
+        await self._receive()
+        self._principal = self._service.authenticate(dict(self._scope["headers"]))
+        offered = self._scope.get("subprotocols") or []
+        await self._send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL if SUBPROTOCOL in offered else None})
+        writing = asyncio.get_running_loop().create_task(self._write())
+        try:
+            await self._read()
+        finally:
+            writing.cancel()
+            await asyncio.wait([writing])
+            for lane in list(self._turns.lanes.values()):
+                self._turns.remove(lane, "left")
+
+    # -- commands in ------------------------------------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        while True:
+            message = await self._receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            text = message.get("text")
+            body = text.encode() if text is not None else message.get("bytes") or b""
+            if len(body) > self._service.max_body:
+                await self._send({"type": "websocket.close", "code": 1009, "reason": "message too big"})
+                return
+            await self._obey(body)
+
+    async def _obey(self, body: bytes) -> None:
+        ref: str | None = None
+        try:
+            command = read_object(body)
+            ref = take(command, "ref", str, None)
+            if ref is not None and len(ref) > REF_LONGEST:
+                ref = None
+                raise Refused("invalid_request", f"'ref' has at most {REF_LONGEST} characters", param="ref")
+            kind = take(command, "type", str, "")
+            act = self._commands.get(kind)
+            if act is None:
+                known = ", ".join(self._commands)
+                raise Refused("unknown_command", f"no command is called {kind[:64]!r}; there are {known}", param="type")
+            await act(command, ref)
+        except Refused as problem:
+            await self._error(problem.fault, ref)
+
+    async def _start(self, command: dict[str, Json], ref: str | None) -> None:
+        if ref is None:
+            raise Refused(
+                "invalid_request", "'start' needs a 'ref', so that its answer can be told from others", param="ref"
+            )
+        if ref in self._refs:
+            raise Refused(
+                "duplicate_ref", f"the ref {ref[:64]!r} began a run on this socket before; choose another", param="ref"
+            )
+        dialect = self._dialect(command)
+        asked = take(command, "request", dict, None)
+        if asked is None:
+            raise Refused("invalid_request", "'start' needs a 'request': {model, messages | prompt}", param="request")
+        key = take(command, "key", str, "") or ""
+        _nothing_else(command, "start")
+        service, route = self._service, self._route
+        body = _encode(asked)
+        handle = service.runs.answering(self._principal, route.path, key, body) if key else None
+        if handle is None:
+            request = route.dialect.parse(body)
+            handle = await begin(service, route, request, self._principal, key=key, body=body)
+        self._refs.add(ref)
+        await self._join(
+            handle, Place(0), dialect, {"type": "started", "ref": ref, "stream": handle.id, "id": handle.cursor(0)}
+        )
+
+    async def _attach(self, command: dict[str, Json], ref: str | None) -> None:
+        dialect = self._dialect(command)
+        after = take(command, "after", str, "")
+        handle = self._handle(command)
+        _nothing_else(command, "attach")
+        if handle.id in self._turns.lanes:
+            raise Refused("invalid_request", "this socket reads the stream already; detach first", param="stream")
+        cursor = parse_cursor(after) if after else None
+        if cursor is not None and cursor.run != handle.id:
+            raise Refused("bad_cursor", "the cursor belongs to another stream", param="after")
+        place = self._service.runs.place(handle, cursor)
+        if place.gap is not None and not dialect.gaps:
+            raise Refused("cursor_gone", "what followed this cursor is no longer held; attach in the native dialect")
+        await self._join(handle, place, dialect, {"type": "ok", "ref": ref, "stream": handle.id})
+
+    async def _join(self, handle: RunHandle, place: Place, dialect: Dialect, answer: dict[str, Json]) -> None:
+        reader = self._service.runs.attach(handle, place.after)
+        view = View(
+            run=handle.id,
+            model=handle.request.model,
+            created=handle.created,
+            include_usage=handle.request.include_usage,
+            sentinel=False,
+            binary=True,
+        )
+        encoder = WebSocketEncoder(handle.id, cursor_key=dialect.cursor_key)
+        stream = pipeline(dialect, view, encoder, handle, place)
+        lane: Lane[str | bytes] = Lane(handle, reader, stream, retold(dialect, stream, place))
+        # In the table before the answer is sent: the socket may close in that moment, and takes its lanes with it.
+        self._turns.lanes[handle.id] = lane
+        await self._say(answer)
+        self._turns.add(lane)
+
+    async def _detach(self, command: dict[str, Json], ref: str | None) -> None:
+        handle = self._handle(command)
+        _nothing_else(command, "detach")
+        lane = self._turns.lanes.get(handle.id)
+        if lane is not None:
+            self._turns.remove(lane, "left")
+        await self._say({"type": "ok", "ref": ref, "stream": handle.id})
+
+    async def _cancel(self, command: dict[str, Json], ref: str | None) -> None:
+        handle = self._handle(command)
+        _nothing_else(command, "cancel")
+        self._service.runs.cancel(handle)
+        await self._say({"type": "ok", "ref": ref, "stream": handle.id})
+
+    async def _input(self, command: dict[str, Json], ref: str | None) -> None:
+        handle = self._handle(command)
+        if "body" not in command:
+            raise Refused("invalid_request", "'input' needs a 'body': any JSON value", param="body")
+        body = command.pop("body")
+        _nothing_else(command, "input")
+        self._service.runs.input(handle, body)
+        await self._say({"type": "ok", "ref": ref, "stream": handle.id})
+
+    async def _ping(self, command: dict[str, Json], ref: str | None) -> None:
+        _nothing_else(command, "ping")
+        await self._say({"type": "pong", "ref": ref})
+
+    def _handle(self, command: dict[str, Json]) -> RunHandle:
+        stream = take(command, "stream", str, "")
+        if not stream:
+            raise Refused("invalid_request", "the command needs a 'stream': the id that 'started' gave", param="stream")
+        return self._service.runs.find(stream, self._principal)
+
+    def _dialect(self, command: dict[str, Json]) -> Dialect:
+        name = take(command, "dialect", str, None)
+        if name is None:
+            return self._route.dialect
+        if name not in self._service.dialects:
+            known = ", ".join(self._service.dialects)
+            raise Refused("unknown_dialect", f"no dialect is called {name[:64]!r}; there are {known}", param="dialect")
+        return self._service.dialects[name]
+
+    async def _say(self, message: dict[str, Json]) -> None:
+        text = _encode({name: value for name, value in message.items() if value is not None}).decode()
+        await self._send({"type": "websocket.send", "text": text})
+
+    async def _error(self, fault: Fault, ref: str | None) -> None:
+        message: dict[str, Json] = {"type": "error", "ref": ref, "code": fault.code, "message": fault.message}
+        message["retryable"] = fault.retryable
+        message["retry_after"] = fault.retry_after
+        message["param"] = fault.param
+        await self._say(message)
+
+    # -- messages out -----------------------------------------------------------------------------------------------------
+
+    async def _write(self) -> None:
+        while True:
+            lane = await self._turns.next()
+            reader, handle = lane.reader, lane.handle
+            messages, lane.pending = lane.pending, []
+            messages += lane.stream.feed(ready(reader, handle.policy.bounds))
+            for message in messages:
+                kind = "text" if isinstance(message, str) else "bytes"
+                await self._send({"type": "websocket.send", kind: message})
+            if reader.finished:
+                if lane.stream.terminal is None and reader.attached:
+                    # It joined at the end: there was nothing left to say, so say that.
+                    await self._gone(handle, reader.offset, "ended")
+                self._turns.remove(lane, "done")
+            elif not reader.attached:
+                if reader.dropped is not None:
+                    await self._gone(handle, reader.offset, reader.dropped.code)
+                self._turns.remove(lane, "left")
+            elif handle.log.shown > reader.offset:
+                self._turns.mark(lane)
+                await asyncio.sleep(0)
+
+    async def _gone(self, handle: RunHandle, offset: int, reason: str) -> None:
+        await self._say({"type": "detached", "stream": handle.id, "reason": reason, "id": handle.cursor(offset)})
+
+
+def _nothing_else(command: dict[str, Json], kind: str) -> None:
+    if command:
+        name = next(iter(command))[:64]
+        raise Refused("invalid_request", f"the command {kind!r} has no member {name!r}", param=name)
+
+
+def close_code(fault: Fault) -> int:
+    """The close code of an error, for a socket that cannot go on."""
+    return TABLE[fault.code].close
