@@ -116,13 +116,18 @@ def build(
         max_runs=settings.server.max_runs,
     )
     dialects = {name: registry.resolve("dialects", name)() for name in registry.names("dialects")}
-    native = config.RouteConfig(path="/v1/streams", transport=("sse", "ndjson", "text"), dialect="native")
     for alias in settings.models:
         catalog.model(alias)
     service = Service(
         runs=runs,
         dialects=dialects,
-        native=_route(settings, native, dialects),
+        native=Route(
+            path="/v1/streams",
+            methods=("POST",),
+            dialect=dialects["native"],
+            transports=("sse", "ndjson", "text"),
+            policy=Policy(bounds=_bounds(settings.bounds), limits=_limits(settings.limits)),
+        ),
         routes=tuple(_route(settings, route, dialects) for route in settings.route),
         model=catalog.model,
         models=catalog.listed,
@@ -165,4 +170,4 @@ def _limits(given: config.TimeLimits) -> TimeLimits:
 
 
 def _demo(given: config.DemoConfig) -> dict[str, Any]:
-    return {name: getattr(given, name) for name in given.__struct_fields__}
+    return {**{name: getattr(given, name) for name in given.__struct_fields__}, "stall": float(given.stall)}

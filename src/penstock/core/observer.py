@@ -29,3 +29,6 @@ class Observer:
 
     def reader_left(self, run: str, at: int, reason: str) -> None:
         """A reader is gone: `done`, `left`, `stalled`, `slow`."""
+
+    def request_failed(self, request_id: str, path: str, error: BaseException) -> None:
+        """A request met an exception that is not in the error table; the client was told `internal`."""

@@ -13,9 +13,10 @@ from starlette.types import Receive, Scope, Send
 
 from penstock.core.errors import Refused, fault
 from penstock.core.frame import Dialect
+from penstock.core.observer import Observer
 from penstock.flow.watchdog import Watchdog
 from penstock.server.door import Starter
-from penstock.server.exchange import ClientGone, Exchange
+from penstock.server.exchange import ClientGone, Cut, Exchange
 from penstock.server.health import Health
 from penstock.server.problems import refuse
 from penstock.server.service import Route, Service
@@ -28,9 +29,10 @@ Answer = Callable[[Exchange], Awaitable[None]]
 class Endpoint:
     """One path over HTTP: answers by method, and turns refusals into errors in the dialect of the route."""
 
-    def __init__(self, answers: dict[str, Answer], dialect: Dialect | None):
+    def __init__(self, answers: dict[str, Answer], dialect: Dialect | None, observer: Observer):
         self._answers = answers
         self._dialect = dialect
+        self._observer = observer
         self.methods: Collection[str] = answers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,6 +48,14 @@ class Endpoint:
                 await refuse(exchange, problem.fault, self._dialect, headers)
         except ClientGone:
             pass
+        except Cut:
+            raise
+        except Exception as problem:  # noqa: BLE001 - whatever it is, the client gets a typed error and the log the reason
+            self._observer.request_failed(exchange.request_id, str(scope["path"]), problem)
+            if exchange.started:
+                exchange.cut()
+            else:
+                await refuse(exchange, fault("internal"), self._dialect)
 
     @property
     def _allowed(self) -> str:
@@ -83,7 +93,13 @@ class App:
             else:
                 starter = Starter(service, route)
                 endpoints.append((route.path, dict.fromkeys(route.methods, starter), route.dialect))
-        return [*(HttpRoute(path, Endpoint(answers, dialect)) for path, answers, dialect in endpoints), *sockets]
+        return [
+            *(
+                HttpRoute(path, Endpoint(answers, dialect, service.runs.observer))
+                for path, answers, dialect in endpoints
+            ),
+            *sockets,
+        ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

@@ -105,6 +105,7 @@ class Host(uvicorn.Server):
             ws_max_size=app.service.max_body,
             access_log=False,
             log_config=None,
+            proxy_headers=False,
             server_header=False,
             date_header=False,
             lifespan="on",
