@@ -93,6 +93,11 @@ def lenient(data: bytes) -> ChatChunk:
         raise NotAChunk from None
     if not isinstance(loaded, dict):
         raise NotAChunk
+    return loosely(loaded)
+
+
+def loosely(loaded: dict[str, Loose]) -> ChatChunk:
+    """A chunk from an object that may have anything anywhere."""
     error = loaded.get("error")
     if loaded.get("object") == "error" and not error:
         error = loaded

@@ -94,6 +94,10 @@ def broken(
             what = f"{host} failed"
         case "provider_model_unknown":
             what = f"{host} does not know the model"
+        case "provider_unreachable":
+            what = f"{host} could not be reached"
+        case "provider_truncated":
+            what = f"{host} ended the stream before the answer was complete"
         case _:
             what = f"{host} refused the request"
     if secret:

@@ -14,7 +14,7 @@ import aiohttp
 import msgspec
 from aiohttp import hdrs
 
-import penstock
+from penstock import __version__
 from penstock.core.errors import Broken
 from penstock.core.events import Event, Started
 from penstock.core.request import ChatRequest, Run
@@ -46,7 +46,7 @@ class OpenAIProvider:
             hdrs.ACCEPT: "text/event-stream",
             hdrs.ACCEPT_ENCODING: "identity",
             hdrs.CONTENT_TYPE: "application/json",
-            hdrs.USER_AGENT: f"penstock/{penstock.__version__}",
+            hdrs.USER_AGENT: f"penstock/{__version__}",
         }
         if api_key:
             self._headers[hdrs.AUTHORIZATION] = f"Bearer {api_key}"
