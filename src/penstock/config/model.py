@@ -1,0 +1,281 @@
+"""Everything that can be set, as values: names, types, defaults and one sentence each. The reference is made from it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from penstock.config.target import read_base_url
+from penstock.config.units import Bytes, OnDisconnect, Seconds, Secret
+
+Transport = Literal["sse", "websocket", "ndjson", "text"]
+SlowReader = Literal["pause", "coalesce", "disconnect"]
+Method = Literal["GET", "POST"]
+Strategy = Literal["order"]
+
+KiB = 1024
+MiB = 1024 * KiB
+GiB = 1024 * MiB
+
+
+class ServerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the server listens and what it bounds."""
+
+    host: Annotated[str, Meta(description="The address to listen on. Beyond loopback only with `insecure`.")] = (
+        "127.0.0.1"
+    )
+    port: Annotated[int, Meta(ge=0, le=65535, description="The port; 0 takes a free one.")] = 8420
+    insecure: Annotated[
+        bool, Meta(description="Listen beyond loopback although anybody who reaches the port may use it.")
+    ] = False
+    model: Annotated[
+        str | None,
+        Meta(
+            description="The model of a request that names none, where its route names none either. "
+            "Without it the first of `[models]`, else `demo`."
+        ),
+    ] = None
+    path_prefix: Annotated[
+        str, Meta(description="What a proxy in front puts before every path, as in `/llm`; empty for nothing.")
+    ] = ""
+    max_body: Annotated[Bytes, Meta(description="The largest request body or WebSocket message.")] = Bytes(16 * MiB)
+    max_runs: Annotated[int, Meta(ge=1, description="How many runs are held at once, ended ones included.")] = 20_000
+    max_bytes: Annotated[
+        Bytes, Meta(description="What all runs keep together; ended runs give way first, then new ones are refused.")
+    ] = Bytes(1 * GiB)
+    heartbeat: Annotated[
+        Seconds, Meta(description="Silence after which a stream gets a sign of life; 0 sends none.")
+    ] = Seconds(15)
+    retry_ms: Annotated[
+        int, Meta(ge=0, le=600_000, description="Milliseconds an EventSource waits before it comes back.")
+    ] = 1000
+    drain: Annotated[Seconds, Meta(description="How long live runs may go on when the server is told to stop.")] = (
+        Seconds(25)
+    )
+    socket_send_buffer: Annotated[
+        Bytes, Meta(description="The kernel's send buffer of each connection; larger ones hide slow readers.")
+    ] = Bytes(64 * KiB)
+
+    def __post_init__(self) -> None:
+        if not self.host:
+            raise ValueError("host is empty; write an address such as '127.0.0.1'")
+        if self.path_prefix and (not self.path_prefix.startswith("/") or self.path_prefix.endswith("/")):
+            raise ValueError("path_prefix begins with a slash and ends without one, as in '/llm'")
+
+
+class LogConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the server says of itself, on standard error."""
+
+    format: Annotated[
+        Literal["auto", "console", "json"],
+        Meta(description="`auto` is `console` on a terminal and `json`, one object per line, elsewhere."),
+    ] = "auto"
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="What is less important is not logged.")
+    ] = "info"
+
+
+class DemoConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the `demo` model behaves where a request does not say so in its own `demo` field."""
+
+    rate: Annotated[
+        float, Meta(ge=0, le=100_000, description="Tokens per second; 0 is as fast as the readers take them.")
+    ] = 30.0
+    tokens: Annotated[
+        int | None, Meta(description="Tokens of an answer; without it 90 to 600, longer for longer questions.")
+    ] = None
+    stall: Annotated[Seconds, Meta(description="Silence in the middle of the answer.")] = Seconds(0)
+    drop_after: Annotated[int | None, Meta(description="Fail after so many tokens, as a provider would.")] = None
+    reasoning: Annotated[bool, Meta(description="Think aloud before the answer.")] = True
+    binary: Annotated[bool, Meta(description="Send a small picture after the answer.")] = False
+
+
+class TimeLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long things may take."""
+
+    first_token: Annotated[Seconds, Meta(description="From the start of a run to its first token.")] = Seconds(300)
+    gap: Annotated[Seconds, Meta(description="Between two tokens.")] = Seconds(120)
+    total: Annotated[Seconds, Meta(description="The whole run.")] = Seconds(1800)
+    stall: Annotated[
+        Seconds, Meta(description="A reader that owes and takes nothing for so long is dropped; it may come back.")
+    ] = Seconds(20)
+    retention: Annotated[Seconds, Meta(description="How long a run can be read after its end.")] = Seconds(600)
+
+
+class Bounds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much is held. What lies after a reader's position is *owed*; what a run holds is *kept*."""
+
+    high: Annotated[Bytes, Meta(description="The source waits while even the fastest reader owes more.")] = Bytes(
+        64 * KiB
+    )
+    low: Annotated[Bytes, Meta(description="The source goes on when it owes no more than this.")] = Bytes(32 * KiB)
+    turn_bytes: Annotated[Bytes, Meta(description="What one reader takes at a time.")] = Bytes(64 * KiB)
+    merge_above: Annotated[
+        Bytes, Meta(description="A reader that owes more gets fewer, larger deltas; the text is the same.")
+    ] = Bytes(16 * KiB)
+    detached_bytes: Annotated[Bytes, Meta(description="How far a run goes ahead with nobody attached.")] = Bytes(
+        1 * MiB
+    )
+    max_run_bytes: Annotated[
+        Bytes, Meta(description="What one run keeps; the oldest is dropped when every attached reader has it.")
+    ] = Bytes(8 * MiB)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.low <= self.high:
+            raise ValueError(f"low ({self.low}) must be above 0 and not above high ({self.high})")
+        if self.turn_bytes <= 0:
+            raise ValueError("turn_bytes must be above 0")
+        if self.max_run_bytes < self.high:
+            raise ValueError(f"max_run_bytes ({self.max_run_bytes}) must not be below high ({self.high})")
+
+
+class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One server that speaks, under the name its models are asked for: `NAME/model`.
+
+    For the names penstock knows (`penstock check` lists those it found) both URL and key may be left out.
+    """
+
+    base_url: Annotated[str, Meta(description="Its address, as in `http://127.0.0.1:8081/v1`.")]
+    api_key: Annotated[
+        Secret | None, Meta(description='Its key: `"env:NAME"`, `"file:PATH"`, or the key itself; never shown.')
+    ] = None
+    kind: Annotated[Literal["openai"], Meta(description="What it speaks.")] = "openai"
+
+    def __post_init__(self) -> None:
+        try:
+            read_base_url(self.base_url)
+        except ValueError as wrong:
+            raise ValueError(f"base_url: {wrong}") from None
+
+
+class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An alias: a name of your own for a model."""
+
+    targets: Annotated[
+        tuple[str, ...],
+        Meta(
+            description='What answers, one model: `["provider/name"]`, `["http://127.0.0.1:8081/v1#name"]`, '
+            '`["litellm/name"]`, `["module:function"]` or `["demo"]`.'
+        ),
+    ]
+    strategy: Annotated[Strategy, Meta(description="How a target is chosen.")] = "order"
+
+    def __post_init__(self) -> None:
+        if len(self.targets) != 1:
+            raise ValueError(f"targets names {len(self.targets)} models; this version of penstock takes exactly one")
+
+
+class RouteConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One path that starts runs. A file without `[[route]]` keeps the default routes; a `[[route]]` replaces the one with its path."""
+
+    path: Annotated[str, Meta(description="Where it is served.")]
+    dialect: Annotated[str, Meta(description="The vocabulary of the payloads.")] = "native"
+    transport: Annotated[
+        tuple[Transport, ...],
+        Meta(
+            description="How it is carried. The first answers `Accept: */*`; with a single one `Accept` is not read. "
+            "`websocket` stands alone."
+        ),
+    ] = ("sse",)
+    methods: Annotated[
+        tuple[Method, ...],
+        Meta(
+            description="`GET` serves a bare EventSource (`?model=&prompt=`). Without it `POST`, for a WebSocket `GET`."
+        ),
+    ] = ()
+    model: Annotated[str | None, Meta(description="The model of a request that names none.")] = None
+    stages: Annotated[tuple[str, ...], Meta(description="What stands between model and readers, outermost first.")] = ()
+    slow_reader: Annotated[
+        SlowReader,
+        Meta(
+            description="`pause`: the fastest reader paces the source. `coalesce`: nobody does. "
+            "`disconnect`: who owes more than `bounds.high` is dropped and may come back."
+        ),
+    ] = "pause"
+    on_disconnect: Annotated[
+        OnDisconnect,
+        Meta(
+            description='When the last reader leaves: `"cancel"`, `"finish"`, or `"grace:60s"` to wait for its return.'
+        ),
+    ] = OnDisconnect("grace")
+    header_hold: Annotated[
+        Seconds,
+        Meta(
+            description="How long the status line of a `POST` waits for the first token, so that a refusal has its own "
+            "status. A `GET` never waits."
+        ),
+    ] = Seconds(0)
+    abort_on_error: Annotated[
+        bool, Meta(description="NDJSON: cut the connection after a failure, for users of a shell.")
+    ] = False
+    limits: Annotated[TimeLimits | None, Meta(description="Overrides single values of `[limits]`.")] = None
+    bounds: Annotated[Bounds | None, Meta(description="Overrides single values of `[bounds]`.")] = None
+
+    def __post_init__(self) -> None:
+        if not self.path.startswith("/") or set(self.path) & set("?#{} \t\n"):
+            raise ValueError(f"path {self.path!r} must begin with a slash and hold no spaces, '?', '#' or braces")
+        if self.path in RESERVED or self.path.startswith("/v1/streams/"):
+            raise ValueError(f"path {self.path!r} is served by penstock itself; choose another")
+        if not self.transport or len(set(self.transport)) != len(self.transport):
+            raise ValueError("transport must name at least one transport, each once")
+        if "websocket" in self.transport and self.transport != ("websocket",):
+            raise ValueError("transport 'websocket' stands alone; give the other transports a route of their own")
+        if not self.methods:
+            methods: tuple[Method, ...] = ("GET",) if self.transport == ("websocket",) else ("POST",)
+            msgspec.structs.force_setattr(self, "methods", methods)
+        if self.transport == ("websocket",) and self.methods != ("GET",):
+            raise ValueError("methods of a WebSocket route can only be ['GET']")
+        if "GET" in self.methods and not {"sse", "websocket"} & set(self.transport):
+            raise ValueError("methods: 'GET' begins runs for an EventSource only; add 'sse' to transport")
+
+
+RESERVED = frozenset({"/v1/streams", "/v1/models", "/healthz", "/readyz", "/metrics", "/docs"})
+
+DEFAULT_ROUTES = (
+    RouteConfig(
+        path="/v1/chat/stream",
+        methods=("POST", "GET"),
+        transport=("sse",),
+        dialect="openai-chat",
+        on_disconnect=OnDisconnect("grace"),
+        header_hold=Seconds(8),
+    ),
+    RouteConfig(path="/v1/chat/ws", transport=("websocket",), dialect="native", on_disconnect=OnDisconnect("grace")),
+    RouteConfig(
+        path="/v1/chat/chunked", transport=("text", "ndjson"), dialect="native", on_disconnect=OnDisconnect("cancel")
+    ),
+    RouteConfig(
+        path="/v1/chat/completions",
+        transport=("sse",),
+        dialect="openai-chat",
+        on_disconnect=OnDisconnect("cancel"),
+        header_hold=Seconds(8),
+    ),
+    RouteConfig(
+        path="/api/chat",
+        transport=("sse",),
+        dialect="token-done",
+        on_disconnect=OnDisconnect("cancel"),
+        header_hold=Seconds(8),
+    ),
+)
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything, with what the defaults, the file, the environment and the flags have said."""
+
+    server: ServerConfig = ServerConfig()
+    log: LogConfig = LogConfig()
+    limits: TimeLimits = TimeLimits()
+    bounds: Bounds = Bounds()
+    demo: DemoConfig = DemoConfig()
+    providers: dict[str, ProviderConfig] = {}
+    models: dict[str, ModelConfig] = {}
+    route: tuple[RouteConfig, ...] = DEFAULT_ROUTES
+
+    @property
+    def default_model(self) -> str:
+        """What answers a request that names no model, on a route that names none."""
+        return self.server.model or next(iter(self.models), "demo")

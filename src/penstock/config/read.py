@@ -1,0 +1,280 @@
+"""From a document of TOML to values: every mistake is found with its path in the document and the nearest valid name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+
+import msgspec
+
+from penstock.config.errors import Wrong, nearest
+from penstock.config.locate import Key
+from penstock.config.model import (
+    DEFAULT_ROUTES,
+    Bounds,
+    Config,
+    DemoConfig,
+    LogConfig,
+    ModelConfig,
+    ProviderConfig,
+    RouteConfig,
+    ServerConfig,
+    TimeLimits,
+)
+from penstock.config.target import read_target
+from penstock.config.units import Bytes, OnDisconnect, Seconds, Secret
+
+Table = dict[str, Any]
+"""A table as tomllib gives it."""
+Names = Callable[[str], Sequence[str]]
+"""The registered names of a kind: `dialects`, `stages`."""
+T = TypeVar("T", bound=msgspec.Struct)
+
+NESTED: dict[str, type[msgspec.Struct]] = {"limits": TimeLimits, "bounds": Bounds}
+
+
+WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "a table",
+}
+"""What msgspec calls types, and what people do."""
+
+
+class Reader:
+    """Turns documents into values. Secrets are looked up in `environ`, files of secrets relative to `folder`.
+
+    With `names`, a dialect or a stage that nobody registered is a mistake.
+    """
+
+    def __init__(self, environ: Mapping[str, str], folder: Path, names: Names | None = None):
+        self._environ = environ
+        self._folder = folder
+        self._names = names
+
+    def config(self, document: Table, found: dict[str, ProviderConfig]) -> Config:
+        """The configuration, with the providers `found` in the environment. Raises `Wrong`."""
+        _known((), document, Config)
+        limits, bounds = _table(document, "limits"), _table(document, "bounds")
+        models = {
+            name: self._struct(("models", name), model, ModelConfig)
+            for name, model in _table(document, "models").items()
+        }
+        config = Config(
+            server=self._struct(("server",), _table(document, "server"), ServerConfig),
+            log=self._struct(("log",), _table(document, "log"), LogConfig),
+            limits=self._struct(("limits",), limits, TimeLimits),
+            bounds=self._struct(("bounds",), bounds, Bounds),
+            demo=self._struct(("demo",), _table(document, "demo"), DemoConfig),
+            providers=self._providers(_table(document, "providers"), found),
+            models=models,
+        )
+        for name, model in models.items():
+            for number, target in enumerate(model.targets):
+                _target(("models", name, "targets", number), target, config)
+        if config.server.model is not None:
+            _model(("server", "model"), config.server.model, config)
+        return msgspec.structs.replace(config, route=self._routes(document.get("route", []), config, limits, bounds))
+
+    def lax(self, text: str, kind: object) -> object:
+        """The text of an environment variable as the value a file would hold. Raises `msgspec.ValidationError`."""
+        read = msgspec.convert(text, kind, strict=False, dec_hook=self._hook)
+        return text if isinstance(read, Seconds | Bytes) or not isinstance(read, bool | int | float) else read
+
+    def _struct(self, key: Key, table: object, kind: type[T]) -> T:
+        if not isinstance(table, dict):
+            raise Wrong(key, "this must be a table")
+        _known(key, table, kind)
+        try:
+            return msgspec.convert(table, kind, dec_hook=self._hook)
+        except msgspec.ValidationError as wrong:
+            raise _explained(key, table, kind, str(wrong)) from None
+
+    def _hook(self, kind: type, value: object) -> object:
+        if kind is Secret:
+            return self._secret(value)
+        if kind in (Seconds, Bytes, OnDisconnect):
+            return kind.read(value)
+        raise NotImplementedError(kind)
+
+    def _secret(self, value: object) -> Secret:
+        """The key a reference leads to. No message shows the value: it may be the key itself."""
+        if not isinstance(value, str) or not value:
+            raise ValueError('a key is text: "env:NAME", "file:PATH", or the key itself')
+        form, colon, rest = value.partition(":")
+        if colon and form == "env":
+            if not self._environ.get(rest):
+                raise ValueError(f"the environment variable {rest} is not set")
+            return Secret(self._environ[rest].strip())
+        if colon and form == "file":
+            try:
+                text = (self._folder / rest).expanduser().read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError) as wrong:
+                reason = wrong.strerror if isinstance(wrong, OSError) else "it is not text"
+                raise ValueError(f"the file {rest} cannot be read: {reason}") from None
+            if not text:
+                raise ValueError(f"the file {rest} is empty")
+            return Secret(text)
+        return Secret(value)
+
+    def _providers(self, tables: Table, found: dict[str, ProviderConfig]) -> dict[str, ProviderConfig]:
+        providers = dict(found)
+        for name, table in tables.items():
+            key = ("providers", name)
+            if not name or "/" in name or name in ("litellm", "http:", "https:"):
+                raise Wrong(
+                    key, f"a provider cannot be called {name!r}; the name stands before the slash of its models"
+                )
+            usual = found.get(name)
+            if usual and isinstance(table, dict) and "base_url" not in table:
+                # The usual address, hence the usual key: one from the environment never goes to another address.
+                provider = self._struct(key, {"base_url": usual.base_url, **table}, ProviderConfig)
+                provider = msgspec.structs.replace(provider, api_key=provider.api_key or usual.api_key)
+            else:
+                provider = self._struct(key, table, ProviderConfig)
+            providers[name] = provider
+        return providers
+
+    def _routes(self, tables: object, config: Config, limits: Table, bounds: Table) -> tuple[RouteConfig, ...]:
+        if not isinstance(tables, list):
+            raise Wrong(("route",), "routes are written as [[route]], with two brackets")
+        routes = {route.path: route for route in DEFAULT_ROUTES}
+        seen: set[str] = set()
+        for number, table in enumerate(tables):
+            key = ("route", number)
+            complete = _inheriting(key, _inheriting(key, table, "limits", limits), "bounds", bounds)
+            route = self._struct(key, complete, RouteConfig)
+            if route.path in seen:
+                raise Wrong((*key, "path"), f"another [[route]] has the path {route.path!r} already")
+            if route.model is not None:
+                _model((*key, "model"), route.model, config)
+            self._registered((*key, "dialect"), "dialects", route.dialect)
+            for place, stage in enumerate(route.stages):
+                self._registered((*key, "stages", place), "stages", stage)
+            seen.add(route.path)
+            routes[route.path] = route
+        return tuple(routes.values())
+
+    def _registered(self, key: Key, kind: str, name: str) -> None:
+        if self._names is not None and name not in (known := self._names(kind)):
+            raise Wrong(key, f"no {kind.removesuffix('s')} is called {name!r}{nearest(name, known)}")
+
+
+def kind_at(key: Key) -> object:
+    """The type of the setting at a path, for what cannot be asked of a file. Raises `LookupError`."""
+    kind: object = Config
+    for step in key:
+        if get_origin(kind) is dict:
+            kind = get_args(kind)[1]
+        elif isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+            kind = next((field.type for field in msgspec.structs.fields(kind) if field.encode_name == step), None)
+            if kind is None:
+                raise LookupError(step)
+        else:
+            raise LookupError(step)
+        kind = _bare(kind)
+    return kind
+
+
+def _bare(kind: object) -> object:
+    """A type without its description and without `None` as its alternative."""
+    if get_origin(kind) is Annotated:
+        return _bare(get_args(kind)[0])
+    alternatives = [alternative for alternative in get_args(kind) if alternative is not type(None)]
+    if type(None) in get_args(kind) and len(alternatives) == 1:
+        return _bare(alternatives[0])
+    return kind
+
+
+def _target(key: Key, name: str, config: Config) -> None:
+    try:
+        read_target(name, config.providers)
+    except ValueError as wrong:
+        raise Wrong(key, str(wrong)) from None
+
+
+def _model(key: Key, name: str, config: Config) -> None:
+    if name in config.models:
+        return
+    try:
+        read_target(name, config.providers)
+    except ValueError as wrong:
+        near = get_close_matches(name, [*config.models, "demo"], 1)
+        raise Wrong(key, f"no model is called {name!r}; did you mean {near[0]!r}?" if near else str(wrong)) from None
+
+
+def _table(document: Table, name: str) -> Table:
+    table = document.get(name, {})
+    if not isinstance(table, dict):
+        raise Wrong((name,), f"this must be a table, as in [{name}]")
+    return table
+
+
+def _inheriting(key: Key, route: object, name: str, everywhere: Table) -> object:
+    """The route with its own table of limits or bounds laid over the one for everybody."""
+    own = route.get(name) if isinstance(route, dict) else None
+    if not isinstance(route, dict) or not isinstance(own, dict):
+        return route
+    _known((*key, name), own, NESTED[name])
+    return {**route, name: {**everywhere, **own}}
+
+
+def _known(key: Key, table: Table, kind: type[msgspec.Struct]) -> None:
+    """Refuse what no field is called, at any depth that has fields."""
+    names = [field.encode_name for field in msgspec.structs.fields(kind)]
+    for name, value in table.items():
+        if name not in names:
+            raise Wrong((*key, name), f"there is no setting of this name{nearest(name, names)}")
+        inner = NESTED.get(name) if kind is RouteConfig else None
+        if inner is not None and isinstance(value, dict):
+            _known((*key, name), value, inner)
+
+
+def _explained(key: Key, table: Table, kind: type[msgspec.Struct], said: str) -> Wrong:
+    """What msgspec said, with the path it was at and, for a choice, what there is to choose from."""
+    message, _, path = said.partition(" - at ")
+    steps = _steps(path.strip("`"))
+    if message.startswith("Object missing required field"):
+        return Wrong(key, f"this needs a {message.rpartition(' ')[2].strip('`')!r}")
+    if message.startswith("Invalid enum value"):
+        wanted = next((field.type for field in msgspec.structs.fields(kind) if field.encode_name == steps[0]), None)
+        value: Any = table
+        for step in steps:
+            value = value[step]
+        return Wrong((*key, *steps), f"{value!r} is no choice here{nearest(str(value), _choices(wanted))}")
+    first, _, rest = message.partition(" ")
+    names = [field.encode_name for field in msgspec.structs.fields(kind)]
+    if not steps and first.rstrip(":") in names:
+        # A rule of the whole table says which of its keys it is about in its first word.
+        return Wrong((*key, first.rstrip(":")), rest if first.endswith(":") else message)
+    return Wrong((*key, *steps), _plain(message))
+
+
+def _plain(message: str) -> str:
+    """msgspec's words for a wrong type in words for a file: ``Expected `int`, got `str` ``."""
+    for word, meaning in WORDS.items():
+        message = message.replace(f"`{word}", f"`{meaning}")
+    return f"{message[:1].lower()}{message[1:]}".replace(" | null`", "`").replace("`", "")
+
+
+def _steps(path: str) -> Key:
+    """`$.route[0].path` as a path."""
+    steps: list[str | int] = []
+    for piece in path.removeprefix("$").replace("[", ".[").split("."):
+        if piece.startswith("[") and piece[1:-1].isdecimal():
+            steps.append(int(piece[1:-1]))
+        elif piece and not piece.startswith("["):
+            steps.append(piece)
+    return tuple(steps)
+
+
+def _choices(kind: object) -> list[str]:
+    """Every word a type allows."""
+    if get_origin(kind) is Literal:
+        return [str(word) for word in get_args(kind)]
+    return [word for inner in get_args(kind) for word in _choices(inner)]

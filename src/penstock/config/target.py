@@ -1,0 +1,93 @@
+"""How the name of a model is read: which source it means, and what that source calls it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from difflib import get_close_matches
+from urllib.parse import urlsplit
+
+import msgspec
+
+_CALLABLE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
+
+
+class Demo(msgspec.Struct, frozen=True):
+    """`demo`: the model that needs no key."""
+
+
+class AtProvider(msgspec.Struct, frozen=True):
+    """`provider/name`: the name goes upstream as it is."""
+
+    provider: str
+    name: str
+
+
+class AtUrl(msgspec.Struct, frozen=True):
+    """`http://127.0.0.1:8081/v1#name`: an OpenAI-compatible server without an entry of its own."""
+
+    base_url: str
+    name: str
+
+
+class ThroughLitellm(msgspec.Struct, frozen=True):
+    """`litellm/name`: the name in litellm's own words."""
+
+    name: str
+
+
+class Callable(msgspec.Struct, frozen=True):
+    """`module:function`: an async generator of the user's own."""
+
+    path: str
+
+
+Target = Demo | AtProvider | AtUrl | ThroughLitellm | Callable
+
+
+def read_target(text: str, providers: Collection[str]) -> Target:
+    """What a model name that is no alias means. Raises `ValueError`, with the nearest provider, for what means nothing."""
+    if text == "demo":
+        return Demo()
+    if text.startswith(("http://", "https://")):
+        url, _, name = text.partition("#")
+        if not name:
+            raise ValueError(f"{text!r} names no model; write it behind the URL, as in {url + '#name'!r}")
+        return AtUrl(read_base_url(url), name)
+    first, slash, name = text.partition("/")
+    if slash and name and first == "litellm":
+        return ThroughLitellm(name)
+    if slash and name and first in providers:
+        return AtProvider(first, name)
+    if _CALLABLE.fullmatch(text):
+        return Callable(text)
+    if not (slash and name):
+        raise ValueError(
+            f"{text!r} is no model; write 'demo', 'provider/name', 'http://host:port/v1#name', 'litellm/name' "
+            "or 'module:function'"
+        )
+    near = get_close_matches(first, [*providers, "litellm"], 1)
+    if near:
+        hint = f"did you mean {near[0] + slash + name!r}?"
+    elif providers:
+        hint = f"there are {', '.join(sorted(providers))}"
+    else:
+        hint = "none is configured: set a key such as OPENAI_API_KEY, or add [providers.NAME] to the file"
+    raise ValueError(f"no provider is called {first!r}; {hint}")
+
+
+def read_base_url(text: str) -> str:
+    """A provider's URL without a slash at its end. Raises `ValueError` for what is no http or https URL."""
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable = False
+        parts = urlsplit("")
+    if not usable:
+        raise ValueError("this is no URL of a server; write it like 'http://127.0.0.1:8081/v1'")
+    if parts.username or parts.password:
+        raise ValueError("a URL must not hold a password; give the key as api_key")
+    if parts.query or parts.fragment:
+        raise ValueError("the URL of a server has no query and no '#'")
+    return text.rstrip("/")
