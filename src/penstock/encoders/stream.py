@@ -1,7 +1,8 @@
 """One reader's way from entries to wire: renderer ∘ encoder, with cursors stamped.
 
 The last frame of an entry carries the plain offset, the ones before it `offset.k`. A frame the transport does not carry
-is left out before the ids are given, so that the end of a run has the same cursor everywhere.
+is left out before the ids are given, and a sentinel has none, so that the end of a run has the same cursor everywhere
+and a stream that ends in `[DONE]` ends in nothing else.
 """
 
 from __future__ import annotations
@@ -48,12 +49,13 @@ class Stream(Generic[Wire_co]):
         return out
 
     def _several(self, entry: Entry, frames: Sequence[Frame], out: list[Wire_co]) -> None:
-        carried = [frame for frame in frames if self._accepts(frame)]
+        numbered = [frame for frame in frames if not frame.sentinel and self._accepts(frame)]
         # A cursor `offset.k` says that the entry was not finished, so at least its last frame is owed, whatever dialect k was counted in.
-        skip, self._skip = min(self._skip, len(carried) - 1), 0
-        for k, frame in enumerate(carried[skip:], skip + 1):
-            suffix = b"" if k == len(carried) else b".%d" % k
+        skip, self._skip = min(self._skip, len(numbered) - 1), 0
+        for k, frame in enumerate(numbered[skip:], skip + 1):
+            suffix = b"" if k == len(numbered) else b".%d" % k
             out.append(self._encode(frame, b"%b%d%b" % (self._prefix, entry.last, suffix)))
+        out.extend(self._encode(frame, b"") for frame in frames if frame.sentinel and self._accepts(frame))
 
     def retell(self, frames: Sequence[Frame], through: int) -> list[Wire_co]:
         """Frames that are no entry's own (a gap, re-opened parts). Only the last is a place to resume from: `through`."""
