@@ -192,6 +192,16 @@ def cpu_seconds(pids: Sequence[int]) -> float:
     return total / 1e9
 
 
+def waited_seconds(pids: Sequence[int]) -> float:
+    """How long the running threads have waited for a CPU so far, ready to run: the second field of schedstat."""
+    total = 0
+    for pid in pids:
+        for task in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+            with contextlib.suppress(OSError):
+                total += int(task.read_text().split()[1])
+    return total / 1e9
+
+
 def memory_kib(pids: Sequence[int], field: str) -> int:
     """Sum of `VmRSS` or `VmHWM` (the peak since `forget_peak`)."""
     total = 0
@@ -406,6 +416,8 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     memory_peak_kib: int
     upstream_late_us: float
     """How late the upstream sent its tokens on average: above some hundred, the machine was too slow for the rate."""
+    waited_share: float
+    """Part of the time for which the server was ready to run and something else had its CPU."""
     restarted: bool = False
     """The server had not come to rest after this scenario, and was started afresh for the next one."""
 
@@ -419,7 +431,9 @@ def measure(running: Running, letter: str, scenario: Scenario, *, number: int) -
     before_kib = memory_kib(pids, "VmRSS")
     forget_peak(pids)
     before = running.upstream.stats()
+    waited = waited_seconds(pids)
     result = running.load(scenario)
+    waited = waited_seconds(pids) - waited
     after = running.upstream.stats()
     peak_kib = memory_kib(running.pids, "VmHWM")
     restarted = False
@@ -435,5 +449,6 @@ def measure(running: Running, letter: str, scenario: Scenario, *, number: int) -
         memory_before_kib=before_kib,
         memory_peak_kib=peak_kib,
         upstream_late_us=(after.late_us - before.late_us) / max(after.tokens - before.tokens, 1),
+        waited_share=waited / result.whole.seconds,
         restarted=restarted,
     )

@@ -15,6 +15,9 @@ from benchmarks.figures import Figure
 from benchmarks.harness import Cost, Measured
 from benchmarks.scenarios import SCENARIOS
 
+# Above this part of the time, a server that waits for its CPU gathers tokens while it does, and looks cheaper than it is.
+WAITED = 0.05
+
 
 class Results(msgspec.Struct, frozen=True, kw_only=True):
     """One run of the benchmarks: enough to print its tables again."""
@@ -217,6 +220,10 @@ def remarks(results: Results) -> list[str]:
         where = f"{run.server}, scenario {run.scenario}, round {run.round + 1}"
         if run.restarted:
             found.append(f"{where}: the server did not come to rest within 10 s and was started afresh")
+        if run.waited_share > WAITED:
+            found.append(
+                f"{where}: something else had the server's CPU while it was ready to run, {run.waited_share:.0%} of the time"
+            )
         if SCENARIOS[run.scenario].paced and run.upstream_late_us > 1000:
             found.append(
                 f"{where}: tokens were sent {run.upstream_late_us / 1000:.1f} ms late on average; the machine was busy"

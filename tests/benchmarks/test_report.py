@@ -27,6 +27,7 @@ def measured(server: str, *, number: int, cpu_seconds: float | None, lost: int =
         memory_before_kib=0,
         memory_peak_kib=0,
         upstream_late_us=0.0,
+        waited_share=0.0,
     )
 
 
