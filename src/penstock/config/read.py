@@ -23,7 +23,7 @@ from penstock.config.model import (
     ServerConfig,
     TimeLimits,
 )
-from penstock.config.target import read_target
+from penstock.config.target import AtUrl, Function, read_target
 from penstock.config.units import Bytes, OnDisconnect, Seconds, Secret
 
 Table = dict[str, Any]
@@ -77,9 +77,16 @@ class Reader:
         for name, model in models.items():
             for number, target in enumerate(model.targets):
                 _target(("models", name, "targets", number), target, config)
-        if config.server.model is not None:
-            _model(("server", "model"), config.server.model, config)
-        return msgspec.structs.replace(config, route=self._routes(document.get("route", []), config, limits, bounds))
+        return self._served(config, document.get("route", []), limits, bounds)
+
+    def _served(self, config: Config, routes: object, limits: Table, bounds: Table) -> Config:
+        """The configuration with its routes, and with every model that is named outside `[models]`."""
+        models = dict(config.models)
+        server = config.server
+        if server.model is not None:
+            server = msgspec.structs.replace(server, model=_model(("server", "model"), server.model, config, models))
+        served = self._routes(routes, config, models, limits, bounds)
+        return msgspec.structs.replace(config, server=server, models=models, route=served)
 
     def lax(self, text: str, kind: object) -> object:
         """The text of an environment variable as the value a file would hold. Raises `msgspec.ValidationError`."""
@@ -140,7 +147,9 @@ class Reader:
             providers[name] = provider
         return providers
 
-    def _routes(self, tables: object, config: Config, limits: Table, bounds: Table) -> tuple[RouteConfig, ...]:
+    def _routes(
+        self, tables: object, config: Config, models: dict[str, ModelConfig], limits: Table, bounds: Table
+    ) -> tuple[RouteConfig, ...]:
         if not isinstance(tables, list):
             raise Wrong(("route",), "routes are written as [[route]], with two brackets")
         routes = {route.path: route for route in DEFAULT_ROUTES}
@@ -152,7 +161,8 @@ class Reader:
             if route.path in seen:
                 raise Wrong((*key, "path"), f"another [[route]] has the path {route.path!r} already")
             if route.model is not None:
-                _model((*key, "model"), route.model, config)
+                named = _model((*key, "model"), route.model, config, models)
+                route = msgspec.structs.replace(route, model=named)
             self._registered((*key, "dialect"), "dialects", route.dialect)
             for place, stage in enumerate(route.stages):
                 self._registered((*key, "stages", place), "stages", stage)
@@ -198,14 +208,22 @@ def _target(key: Key, name: str, config: Config) -> None:
         raise Wrong(key, str(wrong)) from None
 
 
-def _model(key: Key, name: str, config: Config) -> None:
-    if name in config.models:
-        return
+def _model(key: Key, name: str, config: Config, models: dict[str, ModelConfig]) -> str:
+    """What a model is asked for by. One given by its address or function gets a name that says neither to clients."""
+    if name in models:
+        return name
     try:
-        read_target(name, config.providers)
+        target = read_target(name, config.providers)
     except ValueError as wrong:
-        near = get_close_matches(name, [*config.models, "demo"], 1)
+        near = get_close_matches(name, [*models, "demo"], 1)
         raise Wrong(key, f"no model is called {name!r}; did you mean {near[0]!r}?" if near else str(wrong)) from None
+    if not isinstance(target, AtUrl | Function):
+        return name
+    short = target.name if isinstance(target, AtUrl) else target.path.rpartition(":")[2]
+    alias = ModelConfig(targets=(name,))
+    if models.setdefault(short, alias) != alias:
+        raise Wrong(key, f"there is another model called {short!r}; give this one a name of its own in [models]")
+    return short
 
 
 def _table(document: Table, name: str) -> Table:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-_CALLABLE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
+_FUNCTION = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
 
 
 class Demo(msgspec.Struct, frozen=True):
@@ -36,13 +36,13 @@ class ThroughLitellm(msgspec.Struct, frozen=True):
     name: str
 
 
-class Callable(msgspec.Struct, frozen=True):
+class Function(msgspec.Struct, frozen=True):
     """`module:function`: an async generator of the user's own."""
 
     path: str
 
 
-Target = Demo | AtProvider | AtUrl | ThroughLitellm | Callable
+Target = Demo | AtProvider | AtUrl | ThroughLitellm | Function
 
 
 def read_target(text: str, providers: Collection[str]) -> Target:
@@ -59,8 +59,8 @@ def read_target(text: str, providers: Collection[str]) -> Target:
         return ThroughLitellm(name)
     if slash and name and first in providers:
         return AtProvider(first, name)
-    if _CALLABLE.fullmatch(text):
-        return Callable(text)
+    if _FUNCTION.fullmatch(text):
+        return Function(text)
     if not (slash and name):
         raise ValueError(
             f"{text!r} is no model; write 'demo', 'provider/name', 'http://host:port/v1#name', 'litellm/name' "
