@@ -58,11 +58,10 @@ class Answer:
         self._tokens: Tokens | None = None
         self._next = 0
 
-    def take(self, chunk: ChatChunk, events: list[Event]) -> None:
-        """Add to `events` what the chunk says."""
+    def take_usual(self, chunk: ChatChunk, events: list[Event]) -> None:
+        """As `take`, for a chunk whose strings are whole: nearly every one is just another piece of text."""
         choices = chunk.choices
         if choices and len(choices) == 1 and chunk.usage is None and chunk.error is None:
-            # Nearly every chunk of nearly every stream: one more piece of text, and nothing else.
             choice = choices[0]
             delta = choice.delta
             if (
@@ -78,6 +77,10 @@ class Answer:
             ):
                 events.append(Delta(part, delta.content))
                 return
+        self.take(chunk, events)
+
+    def take(self, chunk: ChatChunk, events: list[Event]) -> None:
+        """Add to `events` what the chunk says."""
         if self.ended:
             return
         if chunk.error:
@@ -85,7 +88,7 @@ class Answer:
             return
         if chunk.usage is not None:
             self._tokens = chunk.usage
-        for choice in choices or ():
+        for choice in chunk.choices or ():
             self._add(choice, events)
 
     def complete(self, events: list[Event]) -> None:
@@ -255,7 +258,7 @@ class AnswerParser:
         """What these bytes say. What follows `[DONE]` or an error is ignored."""
         events: list[Event] = []
         answer = self.answer
-        take = answer.take
+        take = answer.take_usual
         for payload in self._splitter.feed(data):
             try:
                 chunk = strict(payload)

@@ -6,10 +6,14 @@ The strict reader is fast and takes what providers usually send. Whatever it tur
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
+MOST = 2**53
+"""No index and no count is as large; what is could not be written as JSON for everybody."""
+
+Count = Annotated[int, msgspec.Meta(ge=0, lt=MOST)]
 Loose = Any  # a value a provider chose; looked at, never trusted
 
 
@@ -23,7 +27,7 @@ class FunctionPiece(msgspec.Struct, gc=False):
 class CallPiece(msgspec.Struct, gc=False):
     """A fragment of a tool call: `id` and the name usually come in the first of an index, arguments in pieces."""
 
-    index: int | None = None
+    index: Count | None = None
     id: str | None = None
     function: FunctionPiece | None = None
 
@@ -41,7 +45,7 @@ class Delta(msgspec.Struct, gc=False):
 class Choice(msgspec.Struct, gc=False):
     """One alternative answer's share of a chunk."""
 
-    index: int = 0
+    index: Count = 0
     delta: Delta | None = None
     finish_reason: str | None = None
     logprobs: Loose = None
@@ -50,20 +54,20 @@ class Choice(msgspec.Struct, gc=False):
 class InputDetails(msgspec.Struct, gc=False):
     """Which input tokens were cheaper."""
 
-    cached_tokens: int | None = None
+    cached_tokens: Count | None = None
 
 
 class OutputDetails(msgspec.Struct, gc=False):
     """Which output tokens were not shown."""
 
-    reasoning_tokens: int | None = None
+    reasoning_tokens: Count | None = None
 
 
 class Tokens(msgspec.Struct, gc=False):
     """The `usage` object; `prompt_tokens` counts the input."""
 
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    prompt_tokens: Count | None = None
+    completion_tokens: Count | None = None
     prompt_tokens_details: InputDetails | None = None
     completion_tokens_details: OutputDetails | None = None
 
@@ -110,8 +114,8 @@ def _choice(loaded: dict[str, Loose]) -> Choice:
     return Choice(
         _integer(loaded.get("index")) or 0,
         _delta(delta) if isinstance(delta, dict) else None,
-        _text(loaded.get("finish_reason")),
-        loaded.get("logprobs"),
+        _name(loaded.get("finish_reason")),
+        _storable(loaded.get("logprobs")),
     )
 
 
@@ -133,8 +137,8 @@ def _call(loaded: dict[str, Loose]) -> CallPiece:
         arguments = function.get("arguments")
         if isinstance(arguments, dict | list):
             arguments = json.dumps(arguments, ensure_ascii=False, separators=(",", ":"))
-        piece = FunctionPiece(_text(function.get("name")), _text(arguments))
-    return CallPiece(_integer(loaded.get("index")), _text(loaded.get("id")), piece)
+        piece = FunctionPiece(_name(function.get("name")), _text(arguments))
+    return CallPiece(_integer(loaded.get("index")), _name(loaded.get("id")), piece)
 
 
 def _pieces(content: Loose) -> tuple[str | None, str | None]:
@@ -170,7 +174,21 @@ def _text(loaded: Loose) -> str | None:
     return loaded if isinstance(loaded, str) else None
 
 
+def _name(loaded: Loose) -> str | None:
+    """A text that is not joined with another: halves of surrogate pairs have no place in it."""
+    return loaded.encode(errors="replace").decode() if isinstance(loaded, str) else None
+
+
+def _storable(loaded: Loose) -> Loose:
+    """A value that can be written as JSON again, or None."""
+    try:
+        msgspec.json.encode(loaded)
+    except UnicodeEncodeError:
+        return None
+    return loaded
+
+
 def _integer(loaded: Loose) -> int | None:
     if isinstance(loaded, str) and loaded.isdecimal():
         loaded = float(loaded)
-    return int(loaded) if isinstance(loaded, int | float) and abs(loaded) < 2**53 else None
+    return int(loaded) if isinstance(loaded, int | float) and 0 <= loaded < MOST else None

@@ -102,7 +102,7 @@ def broken(
             what = f"{host} refused the request"
     if secret:
         message = message.replace(secret, "***")
-    message = " ".join(message.split())
+    message = " ".join(message.encode(errors="replace").decode().split())
     if len(message) > LONGEST_MESSAGE:
         message = message[:LONGEST_MESSAGE] + "…"
     said = f": {message}" if message else f" with status {status}" if status else ""

@@ -1,0 +1,36 @@
+"""Asks a source by itself, without a server around it."""
+
+from collections.abc import AsyncGenerator
+
+from penstock.core.errors import Broken
+from penstock.core.events import Delta, Event, Json
+from penstock.core.request import ChatRequest
+from penstock.core.source import Source
+from penstock.testing.sources import SoloRun
+
+
+def question(prompt: str = "What is a penstock?", **params: Json) -> ChatRequest:
+    return ChatRequest(model="any", messages=({"role": "user", "content": prompt},), params=params)
+
+
+def ask(
+    source: Source, request: ChatRequest | None = None, *, run: SoloRun | None = None
+) -> AsyncGenerator[Event, None]:
+    return source(request or question(), run or SoloRun())
+
+
+async def heard(stream: AsyncGenerator[Event, None]) -> tuple[list[Event], Broken | None]:
+    """Every event, and the failure the stream ended with, if it did."""
+    events: list[Event] = []
+    try:
+        async for event in stream:
+            events += (event,)
+    except Broken as problem:
+        return events, problem
+    finally:
+        await stream.aclose()
+    return events, None
+
+
+def text(events: list[Event], part: int | None = None) -> str:
+    return "".join(event.text for event in events if isinstance(event, Delta) and part in (None, event.part))
