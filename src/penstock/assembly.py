@@ -17,6 +17,7 @@ from penstock.flow.policy import Bounds, OnDisconnect, Policy, TimeLimits
 from penstock.flow.runs import Runs
 from penstock.server.app import App
 from penstock.server.service import Model, Route, Service
+from penstock.web import pages
 
 MOST_MODELS = 1000
 """Sources that are kept for the next request; names beyond are made anew each time, since clients may invent them."""
@@ -133,6 +134,7 @@ def build(
         models=catalog.listed,
         authenticate=lambda headers: Principal(),
         close=catalog.close,
+        pages={} if sources else pages(),
         max_body=settings.server.max_body,
         heartbeat=settings.server.heartbeat,
         retry_ms=settings.server.retry_ms,

@@ -18,6 +18,7 @@ from penstock.flow.watchdog import Watchdog
 from penstock.server.door import Starter
 from penstock.server.exchange import ClientGone, Cut, Exchange
 from penstock.server.health import Health
+from penstock.server.pages import Page
 from penstock.server.problems import refuse
 from penstock.server.service import Route, Service
 from penstock.server.streams_api import StreamsApi
@@ -86,6 +87,9 @@ class App:
             ("/healthz", {"GET": health.live, "HEAD": health.live}, None),
             ("/readyz", {"GET": health.ready, "HEAD": health.ready}, None),
         ]
+        for path, (body, kind) in service.pages.items():
+            page = Page(body, kind)
+            endpoints.append((path, {"GET": page, "HEAD": page}, None))
         sockets: list[BaseRoute] = []
         for route in service.routes:
             if route.transports == ("websocket",):

@@ -56,6 +56,8 @@ class Service(msgspec.Struct, kw_only=True):
     """Who sends these headers. Raises `Refused`."""
     close: Callable[[], Awaitable[None]]
     """Close what the sources hold open."""
+    pages: Mapping[str, tuple[bytes, str]] = {}
+    """Static pages: path → contents and content type."""
     max_body: int = 16 * MiB
     heartbeat: float = 15.0
     retry_ms: int = 1000
