@@ -23,6 +23,9 @@ MOST_MODELS = 1000
 """Sources that are kept for the next request; names beyond are made anew each time, since clients may invent them."""
 
 
+LONGEST_NAME = 256
+
+
 class Catalog:
     """Models by name: aliases of the configuration, names of providers, and one source behind each, made when it is first asked for."""
 
@@ -48,6 +51,11 @@ class Catalog:
 
     def target(self, name: str) -> Target:
         """What a model name means. Raises `Refused(unknown_model)`."""
+        if len(name) > LONGEST_NAME or not name.isprintable():
+            # It goes into a response header and into logs.
+            raise Refused(
+                "unknown_model", f"a model's name has at most {LONGEST_NAME} characters, all printable", param="model"
+            )
         alias = self._settings.models.get(name)
         try:
             target = read_target(alias.targets[0] if alias else name, self._settings.providers)
