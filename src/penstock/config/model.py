@@ -18,6 +18,8 @@ Strategy = Literal["order"]
 KiB = 1024
 MiB = 1024 * KiB
 GiB = 1024 * MiB
+SHORTEST = Seconds(0.01)
+"""No limit that is looked at all the time is below this."""
 
 
 class ServerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -45,9 +47,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     max_bytes: Annotated[
         Bytes, Meta(description="What all runs keep together; ended runs give way first, then new ones are refused.")
     ] = Bytes(1 * GiB)
-    heartbeat: Annotated[
-        Seconds, Meta(description="Silence after which a stream gets a sign of life; 0 sends none.")
-    ] = Seconds(15)
+    heartbeat: Annotated[Seconds, Meta(description="Silence after which a stream gets a sign of life.")] = Seconds(15)
     retry_ms: Annotated[
         int, Meta(ge=0, le=600_000, description="Milliseconds an EventSource waits before it comes back.")
     ] = 1000
@@ -60,7 +60,9 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     def __post_init__(self) -> None:
         if not self.host:
-            raise ValueError("host is empty; write an address such as '127.0.0.1'")
+            raise ValueError("host must not be empty; write an address such as '127.0.0.1'")
+        if self.heartbeat < SHORTEST:
+            raise ValueError(f"heartbeat ({self.heartbeat}) must not be below {SHORTEST}")
         if self.path_prefix and (not self.path_prefix.startswith("/") or self.path_prefix.endswith("/")):
             raise ValueError("path_prefix begins with a slash and ends without one, as in '/llm'")
 
@@ -103,6 +105,11 @@ class TimeLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     ] = Seconds(20)
     retention: Annotated[Seconds, Meta(description="How long a run can be read after its end.")] = Seconds(600)
 
+    def __post_init__(self) -> None:
+        for name in ("first_token", "gap", "total", "stall"):
+            if getattr(self, name) < SHORTEST:
+                raise ValueError(f"{name} ({getattr(self, name)}) must not be below {SHORTEST}")
+
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How much is held. What lies after a reader's position is *owed*; what a run holds is *kept*."""
@@ -134,7 +141,7 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One server that speaks, under the name its models are asked for: `NAME/model`.
 
-    For the names penstock knows (`penstock check` lists those it found) both URL and key may be left out.
+    The providers penstock knows (see below) need no `base_url`, and no `api_key` where it is in its usual variable.
     """
 
     base_url: Annotated[str, Meta(description="Its address, as in `http://127.0.0.1:8081/v1`.")]

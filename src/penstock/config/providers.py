@@ -35,6 +35,13 @@ def from_environment(environ: Mapping[str, str]) -> dict[str, ProviderConfig]:
     return found
 
 
+def at_usual_address(name: str) -> ProviderConfig | None:
+    """A provider that has a usual address, without a key."""
+    if name == "ollama":
+        return ProviderConfig(base_url=_ollama(""))
+    return ProviderConfig(base_url=USUAL[name][1]) if name in USUAL else None
+
+
 def _read(address: str, variable: str) -> str:
     try:
         return read_base_url(address)

@@ -23,6 +23,7 @@ from penstock.config.model import (
     ServerConfig,
     TimeLimits,
 )
+from penstock.config.providers import at_usual_address
 from penstock.config.target import AtUrl, Function, read_target
 from penstock.config.units import Bytes, OnDisconnect, Seconds, Secret
 
@@ -137,7 +138,7 @@ class Reader:
                 raise Wrong(
                     key, f"a provider cannot be called {name!r}; the name stands before the slash of its models"
                 )
-            usual = found.get(name)
+            usual = found.get(name) or at_usual_address(name)
             if usual and isinstance(table, dict) and "base_url" not in table:
                 # The usual address, hence the usual key: one from the environment never goes to another address.
                 provider = self._struct(key, {"base_url": usual.base_url, **table}, ProviderConfig)

@@ -1,0 +1,108 @@
+"""What `serve` and `check` do first: read the configuration and build the server, with every mistake said in one line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from penstock.config.locate import Key
+    from penstock.config.model import Config
+    from penstock.core.observer import Observer
+    from penstock.server.app import App
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+FLAGS: dict[str, Key] = {
+    "host": ("server", "host"),
+    "port": ("server", "port"),
+    "model": ("server", "model"),
+    "insecure": ("server", "insecure"),
+    "log_format": ("log", "format"),
+    "log_level": ("log", "level"),
+}
+"""Flag → the setting it is."""
+
+
+class Misconfigured(click.ClickException):
+    """The server cannot be built. Exit code 1."""
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"{click.style('error', fg='red', bold=True)}: {self.format_message()}", err=True)
+
+
+def options(command: F) -> F:
+    """The flags that `serve` and `check` share."""
+    for option in reversed(
+        (
+            click.option(
+                "--config",
+                "file",
+                type=click.Path(path_type=Path, dir_okay=False),
+                metavar="FILE",
+                help="Read this file instead of penstock.toml.",
+            ),
+            click.option("--host", metavar="ADDRESS", help="Listen on this address. [default: 127.0.0.1]"),
+            click.option(
+                "--port", type=int, metavar="NUMBER", help="Listen on this port; 0 takes a free one. [default: 8420]"
+            ),
+            click.option(
+                "--model", metavar="NAME", help="Answer with this model where a request names none. [default: demo]"
+            ),
+            click.option(
+                "--insecure", is_flag=True, help="Let everybody in who reaches the port, from other machines too."
+            ),
+            click.option(
+                "--log-format", type=click.Choice(["auto", "console", "json"]), help="How the log is written."
+            ),
+            click.option(
+                "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="What is logged."
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def read(file: Path | None, given: Mapping[str, object]) -> Config:
+    """The configuration, from the file, the environment and the flags. Raises `Misconfigured`."""
+    from penstock import registry
+    from penstock.config.errors import ConfigError
+    from penstock.config.load import load
+
+    flags = {FLAGS[name]: value for name, value in given.items() if value is not None and value is not False}
+    try:
+        config = load(os.environ, file=file, flags=flags, names=registry.names)
+    except ConfigError as wrong:
+        raise Misconfigured(str(wrong)) from None
+    _extras(config)
+    return config
+
+
+def build(config: Config, observer: Observer | None = None) -> App:
+    """The server, built and not started. Raises `Misconfigured`."""
+    from penstock import assembly
+    from penstock.core.errors import Refused
+
+    try:
+        return assembly.build(config, observer=observer)
+    except (ValueError, LookupError, ImportError) as wrong:
+        raise Misconfigured(str(wrong)) from None
+    except Refused as wrong:
+        raise Misconfigured(wrong.fault.message) from None
+
+
+def _extras(config: Config) -> None:
+    """Every optional package the configuration needs is there. Raises `Misconfigured` with the command that brings it."""
+    from importlib.util import find_spec
+
+    from penstock.config.target import ThroughLitellm, read_target
+
+    for name, model in config.models.items():
+        through = any(isinstance(read_target(target, config.providers), ThroughLitellm) for target in model.targets)
+        if through and find_spec("litellm") is None:
+            raise Misconfigured(f"models.{name} needs litellm; install it with: pip install 'penstock[litellm]'")

@@ -1,0 +1,72 @@
+"""`penstock serve`: run the server until it is told to stop."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from penstock.cli import prepare
+
+if TYPE_CHECKING:
+    import socket
+
+    from penstock.config.model import Config
+
+
+@click.command("serve")
+@prepare.options
+def command(file: Path | None, **given: object) -> None:
+    """Run the server.
+
+    Without a file it serves the demo model, and every provider whose key is in the environment, on 127.0.0.1:8420.
+    The first Ctrl-C lets live answers end, the second stops at once.
+    """
+    config = prepare.read(file, given)
+
+    from penstock.server.host import Host
+    from penstock.telemetry import logs
+
+    console = logs.configure(config.log.format, config.log.level)
+    app = prepare.build(config, logs.LogObserver())
+    listener = _listen(config)
+    host, port = listener.getsockname()[:2]
+    server = Host(
+        app,
+        drain=float(config.server.drain),
+        on_listening=lambda: _welcome(config, host, port, console=console),
+        root_path=config.server.path_prefix,
+    )
+    try:
+        server.run(sockets=[listener])
+    except KeyboardInterrupt:
+        sys.exit(130)
+    finally:
+        listener.close()
+
+
+def _listen(config: Config) -> socket.socket:
+    from penstock.server.host import listen
+
+    host, port = config.server.host, config.server.port
+    try:
+        return listen(host, port, send_buffer=config.server.socket_send_buffer)
+    except OSError as problem:
+        hint = "; choose another port with --port, or stop what listens there" if port and "use" in str(problem) else ""
+        raise prepare.Misconfigured(f"cannot listen on {host}, port {port}: {problem.strerror}{hint}") from None
+
+
+def _welcome(config: Config, host: str, port: int, *, console: bool) -> None:
+    """Where the server is. On a terminal also what to type next."""
+    from penstock.config.explain import address
+    from penstock.telemetry import logs
+
+    url = address(host, port) + config.server.path_prefix
+    logs.listening(url, model=config.default_model)
+    if console:
+        text = next((route.path for route in config.route if route.transport[0] == "text"), None)
+        if text is not None:
+            click.echo(f"""try:  curl -N {url}{text} -d '{{"prompt": "Hello"}}'""", err=True)
+        click.echo(f"or:   penstock chat --url {url}", err=True)

@@ -1,0 +1,207 @@
+"""The log: coloured lines on a terminal, one JSON object per line elsewhere, every library's messages in the same form.
+
+What was asked and answered, and every key, stay out of it. Hence an exception is logged as its type and its places in the
+code: its message may hold anything.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TextIO
+
+import orjson
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from penstock.core.errors import TABLE
+from penstock.core.events import Cancelled, Failed, Finished, Terminal
+from penstock.core.observer import Observer
+from penstock.core.request import ChatRequest, Principal
+
+NAME = "penstock"
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+LONGEST = 128
+"""Characters of a name or path that came from a client."""
+FRAMES = 24
+"""Places in the code of one exception, the innermost."""
+
+
+def configure(form: str, level: str, *, stream: TextIO | None = None) -> bool:
+    """Set up this process's log: `form` is `auto`, `console` or `json`. Returns whether it is for people."""
+    stream = stream or sys.stderr
+    console = form == "console" or (form == "auto" and stream.isatty())
+    threshold = LEVELS[level]
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
+        if console
+        else structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _without_message,
+    ]
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, _named],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                _for_people(stream) if console else _for_machines,
+            ],
+        )
+    )
+    handler.addFilter(_quiet)
+    root = logging.getLogger()
+    for old in root.handlers[:]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(max(threshold, logging.WARNING))
+    logging.getLogger(NAME).setLevel(threshold)
+    logging.getLogger("uvicorn").setLevel(logging.INFO if level == "debug" else max(threshold, logging.WARNING))
+    logging.captureWarnings(True)
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    return console
+
+
+def listening(url: str, *, model: str) -> None:
+    """The server takes requests now."""
+    _log().info("listening", url=url, model=_clean(model))
+
+
+class LogObserver(Observer):
+    """Every run from its first to its last moment. The model is named; what was said is not."""
+
+    def run_started(self, run: str, request: ChatRequest, principal: Principal) -> None:
+        _log().info("run started", stream=run, model=_clean(request.model) or None, principal=_clean(principal.name))
+
+    def first_word(self, run: str, seconds: float) -> None:
+        _log().debug("first word", stream=run, seconds=round(seconds, 3))
+
+    def run_ended(self, run: str, terminal: Terminal, seconds: float, entries: int) -> None:
+        known = {"stream": run, "seconds": round(seconds, 3), "entries": entries}
+        match terminal:
+            case Finished():
+                _log().info("run ended", kind="finished", reason=_clean(terminal.reason), **known)
+            case Cancelled():
+                _log().info("run ended", kind="cancelled", by=_clean(terminal.by), **known)
+            case Failed():
+                code = terminal.error.code
+                ours = code in TABLE and TABLE[code].blame == "server"
+                (_log().error if ours else _log().warning)("run ended", kind="failed", code=_clean(code), **known)
+
+    def source_abandoned(self, run: str) -> None:
+        _log().warning("source left behind: it did not close in time", stream=run)
+
+    def source_raised(self, run: str, error: BaseException) -> None:
+        _log().error("source raised", stream=run, exc_info=error)
+
+    def reader_attached(self, run: str, after: int) -> None:
+        _log().debug("reader attached", stream=run, after=after)
+
+    def reader_left(self, run: str, at: int, reason: str) -> None:
+        log = _log()
+        say = {"done": log.debug, "left": log.info}.get(reason, log.warning)
+        say("reader left", stream=run, at=at, cause=reason)
+
+    def request_failed(self, request_id: str, path: str, error: BaseException) -> None:
+        _log().error("request failed", request_id=_clean(request_id), path=_clean(path), exc_info=error)
+
+
+def _log() -> structlog.typing.FilteringBoundLogger:
+    log: structlog.typing.FilteringBoundLogger = structlog.get_logger(NAME)
+    return log
+
+
+def _quiet(record: logging.LogRecord) -> bool:
+    """Below a warning libraries tell what they carry, so of those only the web server's steps pass, and ours."""
+    if record.name == NAME:
+        return True
+    return record.levelno >= (logging.INFO if record.name.startswith("uvicorn") else logging.WARNING)
+
+
+def _named(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """Which library speaks."""
+    record: logging.LogRecord | None = event.get("_record")
+    if record is not None:
+        event["logger"] = record.name
+    return event
+
+
+def _without_message(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """An exception as its type and its places in the code, its causes after it."""
+    given = event.pop("exc_info", None)
+    event.pop("stack_info", None)
+    error = given if isinstance(given, BaseException) else _current(given)
+    if error is not None:
+        event["error"] = _type_of(error)
+        event["trace"] = list(_places(error))
+    return event
+
+
+def _current(given: object) -> BaseException | None:
+    """The exception that `exc_info` means: true for the one in hand, or what `sys.exc_info()` gave."""
+    if isinstance(given, tuple):
+        return given[1] if isinstance(given[1], BaseException) else None
+    return sys.exc_info()[1] if given else None
+
+
+def _places(error: BaseException) -> list[str]:
+    places: list[str] = []
+    seen: set[int] = set()
+    following: BaseException | None = error
+    while following is not None and id(following) not in seen:
+        seen.add(id(following))
+        if following is not error:
+            places.append(f"because of {_type_of(following)}")
+        places += _frames(following.__traceback__)
+        hidden = following.__suppress_context__
+        following = following.__cause__ or (None if hidden else following.__context__)
+    return places
+
+
+def _frames(trace: TracebackType | None) -> list[str]:
+    frames = traceback.extract_tb(trace)[-FRAMES:]
+    return [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames]
+
+
+def _type_of(error: BaseException) -> str:
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    if isinstance(error, BaseExceptionGroup):
+        return f"{name}({', '.join(_type_of(inner) for inner in error.exceptions)})"
+    return name
+
+
+def _for_people(stream: TextIO) -> Processor:
+    render = structlog.dev.ConsoleRenderer(colors=_coloured(stream, os.environ), pad_event_to=24)
+
+    def lines(logger: WrappedLogger, method: str, event: EventDict) -> str:
+        trace: list[str] = event.pop("trace", [])
+        return "\n    ".join([str(render(logger, method, event)), *trace])
+
+    return lines
+
+
+def _coloured(stream: TextIO, environ: Mapping[str, str]) -> bool:
+    """Colour for a terminal that has it, unless NO_COLOR says otherwise (no-color.org)."""
+    return stream.isatty() and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
+
+
+def _for_machines(logger: WrappedLogger, method: str, event: EventDict) -> str:
+    """What every line has comes first, so that a log can be read with the eyes too."""
+    first = {name: event.pop(name) for name in ("timestamp", "level", "event") if name in event}
+    return orjson.dumps({**first, **event}, default=lambda value: type(value).__name__).decode()
+
+
+def _clean(text: str) -> str:
+    """What a client may have chosen, short and without characters that a terminal obeys."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text[:LONGEST])
