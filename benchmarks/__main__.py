@@ -35,6 +35,11 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
     parser.add_argument("--servers", default="direct,nginx,penstock", help="in order (default: %(default)s)")
     parser.add_argument("--peers", type=Path, metavar="FILE", help="a TOML file of further servers to run beside")
+    parser.add_argument(
+        "--realtime",
+        action="store_true",
+        help="run before everything else on the machine's CPUs, when it is not quiet (root)",
+    )
     parser.add_argument("--no-figures", action="store_true", help="leave out cancel and start")
     parser.add_argument("--out", type=Path, default=OUT, help="folder for programs, logs and results (%(default)s)")
     parser.add_argument("--table", type=Path, metavar="RESULTS", help="print an earlier run's tables, run nothing")
@@ -68,7 +73,7 @@ def say(line: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
 
 
-def machine() -> str:
+def machine(args: argparse.Namespace) -> str:
     model = "unknown CPU"
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
@@ -77,12 +82,12 @@ def machine() -> str:
                 break
     return (
         f"{time.strftime('%Y-%m-%d')}, {model}, {os.cpu_count()} CPUs, Linux {platform.release()}, "
-        f"Python {platform.python_version()}"
+        f"Python {platform.python_version()}{', real-time priority' if args.realtime else ''}"
     )
 
 
 def run_rounds(args: argparse.Namespace, servers: list[Server]) -> report.Results:
-    place = harness.place()
+    place = harness.place(realtime=args.realtime)
     harness.raise_open_files()
     programs = harness.build(args.out)
     # This process waits where the load is, not where the server works.
@@ -113,7 +118,7 @@ def run_rounds(args: argparse.Namespace, servers: list[Server]) -> report.Result
                     found += [figure for one in ready if one.server == PENSTOCK for figure in figures.cancel(one)]
         if PENSTOCK in servers and not args.no_figures:
             found += figures.start(harness.Running(PENSTOCK, programs, upstream, place, args.out / "start"))
-    return report.Results(machine=machine(), measured=measured, figures=found)
+    return report.Results(machine=machine(args), measured=measured, figures=found)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

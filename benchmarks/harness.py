@@ -108,11 +108,13 @@ class Programs(msgspec.Struct, frozen=True):
     load: Path
 
 
-class Placement(msgspec.Struct, frozen=True):
-    """Which CPU is whose."""
+class Placement(msgspec.Struct, frozen=True, kw_only=True):
+    """Which CPU is whose. With `realtime` the server and, where tokens are paced, the upstream run before everything else
+    there, so that a machine which is not quiet still gives figures."""
 
     server: int
     load: int
+    realtime: bool = False
 
 
 def build(directory: Path) -> Programs:
@@ -128,12 +130,12 @@ def build(directory: Path) -> Programs:
     return programs
 
 
-def place() -> Placement:
+def place(*, realtime: bool = False) -> Placement:
     """Raises `Unavailable` with fewer than two CPUs: the server would share its one with what measures it."""
     cpus = sorted(os.sched_getaffinity(0))
     if len(cpus) < 2:
         raise Unavailable("the benchmarks need two CPUs: one for the server, one for upstream and load")
-    return Placement(server=cpus[-1], load=cpus[0])
+    return Placement(server=cpus[-1], load=cpus[0], realtime=realtime)
 
 
 def raise_open_files() -> None:
@@ -162,10 +164,16 @@ def on_cpu(cpu: int | None) -> Iterator[None]:
         os.sched_setaffinity(0, own)
 
 
-def put_first(pid: int) -> None:
-    """Lets the process run before everything else on its CPU, where the system allows it."""
+def put_first(pid: int, *, before: int = 0) -> None:
+    """Lets the process run before everything else on its CPU, and before those put first with a lesser `before`; without
+    effect where the system does not allow it."""
     with contextlib.suppress(PermissionError):
-        os.sched_setscheduler(pid, os.SCHED_FIFO, os.sched_param(1))
+        os.sched_setscheduler(pid, os.SCHED_RR, os.sched_param(1 + before))
+
+
+def put_back(pid: int) -> None:
+    """Takes `put_first` back."""
+    os.sched_setscheduler(pid, os.SCHED_OTHER, os.sched_param(0))
 
 
 def family(pid: int) -> list[int]:
@@ -235,7 +243,8 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 class Upstream:
     """The mock provider while it runs."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, pid: int, address: str) -> None:
+        self.pid = pid
         self.address = address
 
     def stats(self) -> UpstreamStats:
@@ -251,7 +260,7 @@ def upstream(programs: Programs, *, cpu: int | None = None, fault: str = "none")
         process = subprocess.Popen([programs.upstream, "--fault", fault], stdout=subprocess.PIPE)
     try:
         assert process.stdout is not None
-        yield Upstream(process.stdout.readline().decode().split()[-1])
+        yield Upstream(process.pid, process.stdout.readline().decode().split()[-1])
     finally:
         stop(process)
         assert process.stdout is not None
@@ -283,7 +292,7 @@ def run_load(
     # Where tokens come at their own pace, load runs first on its CPU, so that a token is timed when it arrives and not
     # when upstream has used up its turn. Unpaced it would leave upstream no turn at all.
     if cpu is not None and scenario.paced:
-        put_first(process.pid)
+        put_first(process.pid, before=1)
     try:
         out, _ = process.communicate(timeout=scenario.limit_ms / 1000 + 30)
     finally:
@@ -347,6 +356,8 @@ class Running:
                 stderr=log,
                 start_new_session=True,
             )
+        if self.placement.realtime:
+            put_first(self.process.pid)
         while time.monotonic() - began < 60:
             with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", self.port), 5):
                 return time.monotonic() - began
@@ -432,7 +443,10 @@ def measure(running: Running, letter: str, scenario: Scenario, *, number: int) -
     forget_peak(pids)
     before = running.upstream.stats()
     waited = waited_seconds(pids)
+    if running.placement.realtime and scenario.paced:
+        put_first(running.upstream.pid)
     result = running.load(scenario)
+    put_back(running.upstream.pid)
     waited = waited_seconds(pids) - waited
     after = running.upstream.stats()
     peak_kib = memory_kib(running.pids, "VmHWM")

@@ -18,7 +18,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     """Further characters in each token."""
     ramp_ms: int = 0
     settle_ms: int = 0
-    limit_ms: int = 20_000
+    limit_ms: int = 60_000
+    """When to give up; never reached by a server that keeps up."""
     each: int = 1
     """Streams on each connection, one after the other."""
     until_ms: int = 0
