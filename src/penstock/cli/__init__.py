@@ -11,6 +11,8 @@ from penstock import __version__
 COMMANDS = {
     "serve": "penstock.cli.serve",
     "check": "penstock.cli.check",
+    "chat": "penstock.cli.chat",
+    "streams": "penstock.cli.streams",
     "completion": "penstock.cli.completion",
     "version": "penstock.cli.version",
 }
