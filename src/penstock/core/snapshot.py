@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import deepcopy
 from typing import assert_never
 
 import msgspec
@@ -90,7 +91,11 @@ class _Growing:
         self.meta: dict[str, Json] | None = None
 
     def elide(self, count: int) -> int:
-        """Forget up to `count` leading characters or bytes; say how many were forgotten."""
+        """Forget the log probabilities and leading characters or bytes, up to `count` of them all; say how many were forgotten."""
+        beside = sum(len(memoryview(raw)) for raw in self.logprobs)
+        self.logprobs.clear()
+        # At least one character goes with the log probabilities: `elided` is what says that something is missing.
+        count = max(count - beside, 1)
         if self.opened.kind == "binary":
             gone = min(count, len(self.data))
             del self.data[:gone]
@@ -98,10 +103,9 @@ class _Growing:
             text = "".join(self.texts)
             gone = min(count, len(text))
             self.texts = [text[gone:]]
-            self.logprobs.clear()
         self.elided += gone
-        self.size -= gone
-        return gone
+        self.size -= gone + beside
+        return gone + beside
 
     def frozen(self) -> PartSoFar:
         o = self.opened
@@ -113,7 +117,8 @@ class _Growing:
 
 
 class Folder:
-    """Gathers entries into a snapshot. Never keeps more than `limit` characters and bytes of parts, forgetting the oldest."""
+    """Gathers entries into a snapshot. Never keeps more than `limit` of the characters, bytes and log probabilities of parts,
+    forgetting the oldest."""
 
     def __init__(self, limit: int | None = None):
         self._limit = limit
@@ -126,7 +131,7 @@ class Folder:
         self.through = 0
         self.at = 0
         self.size = 0
-        """Characters and bytes of parts held."""
+        """Characters, bytes of data and bytes of log probabilities of parts held."""
 
     def add(self, entry: Entry) -> None:
         """Take the next entry; entries come in order and without holes."""
@@ -135,7 +140,9 @@ class Folder:
             case Delta():
                 self.add_text(event.part, event.text, entry.last, entry.at, count=entry.last - entry.first + 1)
                 if event.logprobs is not None:
-                    self._parts[event.part].logprobs.append(event.logprobs)
+                    growing = self._parts[event.part]
+                    growing.logprobs.append(event.logprobs)
+                    self._grown(growing, len(memoryview(event.logprobs)))
                 return
             case Chunk():
                 growing = self._parts[event.part]
@@ -184,6 +191,12 @@ class Folder:
                 surplus -= gone
                 if surplus <= 0:
                     break
+
+    def copy(self) -> Folder:
+        """The same again, to go on from on its own, without a limit."""
+        copy = deepcopy(self)
+        copy._limit = None
+        return copy
 
     def snapshot(self) -> Snapshot:
         """What was said up to `through`."""

@@ -10,6 +10,8 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 
+import msgspec
+
 from penstock.core.cursor import Entry
 from penstock.core.events import Chunk, Delta, Event
 from penstock.core.snapshot import Folder
@@ -17,16 +19,21 @@ from penstock.core.snapshot import Folder
 OVERHEAD = 16
 """Bytes counted for an entry beside its payload."""
 
+_encode = msgspec.json.Encoder().encode
+
 
 def weight(event: Event) -> int:
-    """Bytes an event counts for in every bound: its text in UTF-8 or its data, and `OVERHEAD`."""
+    """Bytes an event counts for in every bound: its text in UTF-8, its data or its JSON, and `OVERHEAD`.
+
+    Raises what the encoder raises for an event that no transport could carry: lone surrogates, objects that are no JSON.
+    """
     if type(event) is Delta:
         text = event.text
         size = (len(text) if text.isascii() else len(text.encode())) + OVERHEAD
         return size if event.logprobs is None else size + len(memoryview(event.logprobs))
     if type(event) is Chunk:
         return len(event.data) + OVERHEAD
-    return OVERHEAD
+    return len(_encode(event)) + OVERHEAD
 
 
 class Passage:
@@ -72,7 +79,7 @@ class History:
     `folder` holds what the dropped ones added up to.
     """
 
-    __slots__ = ("_ends", "_lasts", "_segments", "folder", "last", "size")
+    __slots__ = ("_dropped", "_ends", "_lasts", "_segments", "folder", "last", "size")
 
     def __init__(self, limit: int):
         self.folder = Folder(limit)
@@ -83,25 +90,20 @@ class History:
         self.last = 0
         self.size = 0
         """Bytes said in the run up to offset `last`, dropped ones included."""
+        self._dropped = 0
+        """Bytes said in the entries that were dropped."""
 
     @property
     def first(self) -> int:
         """The first offset that can still be given."""
         return self.folder.through + 1
 
-    @property
-    def dropped(self) -> int:
-        """Bytes said in the entries that were dropped."""
-        if not self._segments:
-            return self.size
-        head = self._segments[0]
-        return self._ends[0] - sum(weight(entry.event) for entry in _entries(head, 0))
-
-    def fold(self, entries: Sequence[Entry]) -> None:
-        """Take over the next entries, in order and without holes."""
+    def fold(self, entries: Sequence[Entry], ends: Sequence[int]) -> None:
+        """Take over the next entries, in order and without holes; `ends` are the bytes said in the run up to the end of each."""
         start = 0
         while start < len(entries):
             stop = start + 1
+            segment: Passage | Entry = entries[start]
             event = entries[start].event
             if type(event) is Delta and event.logprobs is None:
                 texts = [event.text]
@@ -111,31 +113,29 @@ class History:
                         break
                     texts.append(following.text)
                     stop += 1
-                self._add(Passage(entries[start:stop], texts, event.part), entries[start:stop])
-            else:
-                self._add(entries[start], entries[start:stop])
+                segment = Passage(entries[start:stop], texts, event.part)
+            self.last = entries[stop - 1].last
+            self.size = ends[stop - 1]
+            self._segments.append(segment)
+            self._lasts.append(self.last)
+            self._ends.append(self.size)
             start = stop
-
-    def _add(self, segment: Passage | Entry, entries: Sequence[Entry]) -> None:
-        self.last = entries[-1].last
-        self.size += sum(weight(entry.event) for entry in entries)
-        self._segments.append(segment)
-        self._lasts.append(self.last)
-        self._ends.append(self.size)
 
     def drop(self, taken: int, surplus: int) -> int:
         """Drop whole segments from the front while every reader has them (their end is at most `taken` bytes into the run)
-        and less than `surplus` bytes were freed. Returns the bytes freed."""
+        and less than `surplus` bytes were freed. Returns the bytes freed: what the folder goes on holding is not among them."""
         count = freed = 0
-        before = self.dropped
-        held = self.folder.size
         while count < len(self._segments) and self._ends[count] <= taken and freed < surplus:
             segment = self._segments[count]
+            said = self._ends[count] - self._dropped
+            held = self.folder.size
             if isinstance(segment, Passage):
                 segment.fold_into(self.folder, segment.last)
             else:
                 self.folder.add(segment)
-            freed = self._ends[count] - before - (self.folder.size - held)
+            if isinstance(segment, Passage) or isinstance(segment.event, Delta | Chunk):
+                freed += said - (self.folder.size - held)
+            self._dropped = self._ends[count]
             count += 1
         del self._segments[:count], self._lasts[:count], self._ends[:count]
         return freed

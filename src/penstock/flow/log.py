@@ -7,10 +7,10 @@ One pump appends; everybody else reads. Two quantities are never confused: *owed
 from __future__ import annotations
 
 import asyncio
-from copy import deepcopy
+from bisect import bisect_right
 
 from penstock.core.cursor import Entry
-from penstock.core.errors import fault
+from penstock.core.errors import Broken, fault
 from penstock.core.events import TERMINAL, Event, Opened
 from penstock.core.snapshot import Snapshot
 from penstock.flow.history import History, weight
@@ -68,19 +68,22 @@ class Log:
         """Bytes said in entries that are no longer kept."""
         self._pace = 0
         """Bytes into the run that the fastest attached reader has taken; with none attached, what the fastest ever took."""
-        self._ahead = self.bounds.detached_bytes
-        """How far the source may be ahead of the pace."""
+        self._ahead = self._resume = self.bounds.detached_bytes
+        """How far the source may be ahead of the pace; and, once it waits, how far when it goes on."""
         self._finish = False
         self._room: asyncio.Future[None] | None = None
 
     # -- writing -------------------------------------------------------------------------------------------------
 
     def append(self, event: Event, at: int) -> bool:
-        """Give an event the next offset and show it. Returns whether there is room for another; if not, await `room` first."""
+        """Give an event the next offset and show it. Returns whether there is room for another; if not, await `room` first.
+
+        Raises what `weight` raises, and leaves the log as it was.
+        """
+        self.said += weight(event)
         offset = self.last = self.last + 1
         tail = self._tail
         tail.append(Entry(offset, offset, at, event))
-        self.said += weight(event)
         self._ends.append(self.said)
         if not self.spoken and isinstance(event, (Opened, *TERMINAL)):
             self.spoken = True
@@ -89,15 +92,25 @@ class Log:
             self.shown = offset
             for reader in self.readers:
                 reader.notify()
-        if len(tail) >= 2 * FRESH:
-            self._compact()
+        if len(tail) >= 2 * FRESH and self.shown - self._base >= FRESH:
+            self._compact(FRESH)
         if self._slow_reader == "disconnect":
             self._drop_slow()
+            if self.sealed:
+                return False
         return (self.said - self._pace <= self._ahead and self.kept <= self.bounds.max_run_bytes) or self._make_room()
 
     async def room(self) -> None:
-        """Wait until the fastest reader owes no more than `low`, and the run keeps no more than its cap."""
+        """Wait until the fastest reader owes no more than `low`, and the run keeps no more than its cap.
+
+        Raises `Broken(answer_too_large)` where that cannot be: every reader has everything, and what is left cannot be dropped.
+        """
         while not self._has_room():
+            if self._stuck():
+                raise Broken(
+                    "answer_too_large",
+                    "the notes and tool results of the run outgrew what the server keeps of a run (max_run_bytes)",
+                )
             self._room = asyncio.get_running_loop().create_future()
             try:
                 await self._room
@@ -109,6 +122,8 @@ class Log:
         self.shown = max(self.shown, min(through, self.last))
         for reader in self.readers:
             reader.notify()
+        if self._slow_reader == "disconnect":
+            self._drop_slow()
 
     def seal(self) -> None:
         """Nothing follows. Readers read out what there is."""
@@ -138,7 +153,7 @@ class Log:
         """A reader of everything after offset `after`, which must lie between `first - 1` and `shown`."""
         if not self.first - 1 <= after <= self.shown:
             raise ValueError(f"offset {after} is not held: {self.first - 1} to {self.shown} are")
-        reader = Reader(self, after, self._said_at(after))
+        reader = Reader(self, after, self.said_through(after))
         self.readers.append(reader)
         self._repace()
         return reader
@@ -160,7 +175,7 @@ class Log:
     def snapshot(self, through: int | None = None) -> Snapshot:
         """What was said up to and including offset `through` (default: all that is visible), which is held."""
         through = self.shown if through is None else through
-        folder = deepcopy(self._history.folder)
+        folder = self._history.folder.copy()
         self._history.fold_to(folder, through)
         for entry in self._tail[: max(0, through - self._base)]:
             folder.add(entry)
@@ -170,10 +185,10 @@ class Log:
         return Statistics(self)
 
     def said_through(self, offset: int) -> int:
-        """Bytes said in the run up to and including `offset`, which was just read."""
+        """Bytes said in the run up to and including `offset`, which is held, or is the last one dropped."""
         if offset > self._base:
             return self._ends[offset - self._base - 1]
-        return self._said_at(offset)
+        return self._history.size_at(offset)
 
     # -- what readers tell the log -----------------------------------------------------------------------------------
 
@@ -181,8 +196,8 @@ class Log:
         """A reader has taken more."""
         if reader.taken > self._pace:
             self._pace = reader.taken
-        if self._room is not None and self._has_room():
-            self._wake_writer()
+        if self._room is not None:
+            self._reconsider()
 
     def left(self, reader: Reader) -> None:
         """A reader is gone. The rest of its bookkeeping is the run's."""
@@ -197,46 +212,53 @@ class Log:
     # -- inside ----------------------------------------------------------------------------------------------------
 
     def _repace(self) -> None:
-        if self._slow_reader != "pause":
-            self._ahead = UNBOUNDED
-        elif self.readers:
-            self._pace = max(reader.taken for reader in self.readers)
-            self._ahead = self.bounds.high
+        if not self.readers:
+            self._ahead = self._resume = self.bounds.max_run_bytes if self._finish else self.bounds.detached_bytes
         else:
-            self._ahead = self.bounds.max_run_bytes if self._finish else self.bounds.detached_bytes
-        if self._room is not None and self._has_room():
+            self._pace = max(reader.taken for reader in self.readers)
+            self._ahead, self._resume = UNBOUNDED, UNBOUNDED
+            if self._slow_reader == "pause":
+                self._ahead, self._resume = self.bounds.high, self.bounds.low
+        if self._room is not None:
+            self._reconsider()
+
+    def _reconsider(self) -> None:
+        if self._has_room() or self._stuck():
             self._wake_writer()
 
     def _has_room(self) -> bool:
         if self.sealed:
             return True
-        ahead = self.bounds.low if self._ahead == self.bounds.high else self._ahead
-        return self.said - self._pace <= ahead and (self.kept <= self.bounds.max_run_bytes or self._make_room())
+        return self.said - self._pace <= self._resume and (self.kept <= self.bounds.max_run_bytes or self._make_room())
+
+    def _stuck(self) -> bool:
+        return (
+            self.kept > self.bounds.max_run_bytes
+            and bool(self.readers)
+            and all(reader.taken == self.said for reader in self.readers)
+        )
 
     def _make_room(self) -> bool:
         """Drop the oldest that every attached reader has, down to the cap; whether the source may go on."""
         surplus = self.kept - self.bounds.max_run_bytes
         if surplus > 0 and self.readers:
-            if len(self._tail) > FRESH or self._ends[0] - self._history.size > self.bounds.high:
-                self._compact()
-            self._dropped += self._history.drop(min(reader.taken for reader in self.readers), surplus)
+            taken = min(reader.taken for reader in self.readers)
+            freed = self._history.drop(taken, surplus)
+            if freed < surplus:
+                self._compact(bisect_right(self._ends, taken))
+                freed += self._history.drop(taken, surplus - freed)
+            self._dropped += freed
         return self.said - self._pace <= self._ahead and self.kept <= self.bounds.max_run_bytes
 
-    def _compact(self) -> None:
-        count = min(FRESH, self.shown - self._base)
-        self._history.fold(self._tail[:count])
+    def _compact(self, count: int) -> None:
+        self._history.fold(self._tail[:count], self._ends[:count])
         del self._tail[:count], self._ends[:count]
         self._base += count
 
     def _drop_slow(self) -> None:
-        limit = self.said - self.bounds.high
+        limit = self.said_through(self.shown) - self.bounds.high
         for reader in [reader for reader in self.readers if reader.taken < limit]:
             reader.drop(fault("slow_reader"), "slow")
-
-    def _said_at(self, offset: int) -> int:
-        if offset >= self._base:
-            return self._ends[offset - self._base - 1] if offset > self._base else self._history.size
-        return self._history.size_at(offset)
 
     def _wake_writer(self) -> None:
         if self._room is not None and not self._room.done():
