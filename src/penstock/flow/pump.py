@@ -10,12 +10,13 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
-from penstock.core.errors import Broken, Refused, fault
+from penstock.core.errors import TABLE, Broken, Refused, fault
 from penstock.core.events import TERMINAL, Closed, Delta, Event, Failed, Note, Opened, Terminal
 from penstock.core.lifecycle import IllegalEvent, Parts, Phase, step
 from penstock.core.observer import Observer
 from penstock.core.request import ChatRequest, Run
 from penstock.core.source import Source
+from penstock.flow.history import weight
 from penstock.flow.log import Log
 
 BATCH = 64
@@ -63,21 +64,23 @@ class Pump:
             async with aclosing(source(request, self.run)) as events:
                 await self._follow(events)
         except asyncio.CancelledError:
-            # Our own `finish` cancels us, and by then the last word has been said; otherwise the loop is going down.
-            end = Failed(fault("interrupted"))
-            if self.phase is not Phase.ENDED:
-                self.finish(end)
+            if self.phase is Phase.ENDED:
+                return  # It was our own `finish` that stopped the source.
+            if _cancelled():
+                self.finish(Failed(fault("interrupted")))
                 raise
+            end = Failed(fault("source_failed", "the source was cancelled by something of its own"))
         except (Broken, Refused) as problem:
             end = Failed(problem.fault)
         except IllegalEvent as problem:
             self._observer.source_raised(self.run.id, problem)
             end = Failed(fault("source_illegal", str(problem)))
-        except Exception as problem:  # noqa: BLE001 - a source is anybody's code
+        except BaseException as problem:
             self._observer.source_raised(self.run.id, problem)
             end = Failed(fault("source_failed", f"the source raised {type(problem).__name__}; the server's log has it"))
-        finally:
-            self._task = None
+            if isinstance(problem, KeyboardInterrupt | SystemExit):
+                self.finish(end)
+                raise
         self.finish(end)
 
     async def _follow(self, events: AsyncGenerator[Event, None]) -> None:
@@ -102,8 +105,9 @@ class Pump:
             self.moved = now = clock()
             if not log.append(event, int((now - self.began) * 1000)):
                 await log.room()
+                if self.phase is Phase.ENDED:
+                    return
                 self.moved = clock()
-                count = 0
             count += 1
             if count >= BATCH:
                 count = 0
@@ -120,18 +124,26 @@ class Pump:
     @property
     def closing(self) -> bool:
         """Whether the last word is said and the source has not closed yet."""
-        return self.ended is not None and self._task is not None and not self._abandoned
+        return self.ended is not None and self._task is not None and not self._task.done() and not self._abandoned
 
     def closing_overdue(self, now: float) -> None:
         """Leave behind a source that has not closed in time; called by the ticker."""
         if self.closing and self.ended is not None and now - self.ended > CLOSING:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Wait no longer for a source that is closing. It is cancelled once more: that ends most clean-ups that hang."""
+        if self.closing and self._task is not None:
             self._abandoned = True
+            self._task.cancel()
             self._observer.source_abandoned(self.run.id)
 
     def ending(self) -> asyncio.Future[None]:
         """Done when the last word is said; for whoever gives a live run time to end."""
         if self._ending is None:
             self._ending = asyncio.get_running_loop().create_future()
+            if self.phase is Phase.ENDED:
+                self._ending.set_result(None)
         return self._ending
 
     async def closed(self) -> None:
@@ -145,17 +157,36 @@ class Pump:
         """Say the last word, now: close the open parts, append, seal, and stop the source. Later calls change nothing."""
         if self.phase is Phase.ENDED:
             return
+        terminal = _sayable(terminal)
+        # Before anything is appended: that may drop a reader, whose leaving may want to end the run too.
+        self.phase = Phase.ENDED
+        self.terminal = terminal
         self.ended = self._clock()
         at = self._at(self.ended)
         for part in list(self._parts.open):
             self.log.append(Closed(part), at)
-        self.phase = Phase.ENDED
-        self.terminal = terminal
         self.log.append(terminal, at)
         self.log.seal()
         self._on_end()
-        if self._ending is not None:
+        if self._ending is not None and not self._ending.done():
             self._ending.set_result(None)
         self._observer.run_ended(self.run.id, terminal, self.ended - self.began, self.log.last)
         if self._task is not None and self._task is not asyncio.current_task():
             self._task.cancel()
+
+
+def _cancelled() -> bool:
+    """Whether somebody cancelled the task that runs now, rather than something it waited for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _sayable(terminal: Terminal) -> Terminal:
+    """The terminal event itself, or one that can be written where a source made it of what no transport carries."""
+    try:
+        weight(terminal)
+    except Exception as problem:  # noqa: BLE001 - whatever the encoder makes of it, there must be a last word
+        code = terminal.error.code if isinstance(terminal, Failed) else "source_illegal"
+        code = code if code in TABLE else "source_illegal"
+        return Failed(fault(code, f"{TABLE[code].meaning} How it ended cannot be written: {type(problem).__name__}."))
+    return terminal
