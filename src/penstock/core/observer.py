@@ -24,6 +24,9 @@ class Observer:
     def source_raised(self, run: str, error: BaseException) -> None:
         """A source failed with an exception that is not in the error table."""
 
+    def background_failed(self, error: BaseException) -> None:
+        """Something that serves all runs failed, such as a call of the store; the server goes on."""
+
     def reader_attached(self, run: str, after: int) -> None:
         """A reader begins after this offset."""
 

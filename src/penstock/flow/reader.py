@@ -31,6 +31,7 @@ class Reader:
         "on_drop",
         "on_gone",
         "on_ready",
+        "owing_since",
         "quiet_since",
         "seen",
         "taken",
@@ -58,8 +59,8 @@ class Reader:
         self.on_gone: Callable[[Reader, str], None] | None = None
         """Called once when this reader is gone, with the reason; the run's."""
         self.seen = after
-        """For the ticker: the offset at its last look, and since when it is the same."""
-        self.quiet_since = 0.0
+        """For the ticker: the offset at its last look, since when it is the same, and since when something waits to be taken."""
+        self.quiet_since = self.owing_since = 0.0
 
     @property
     def owed(self) -> int:
@@ -72,7 +73,12 @@ class Reader:
         return self._log.sealed and self.offset >= self._log.last
 
     def poll(self, budget: int) -> list[Entry]:
-        """What is ready, about `budget` bytes of it and at least one entry; empty where there is nothing. Never waits."""
+        """What is ready, about `budget` bytes of it and at least one entry; empty where there is nothing. Never waits.
+
+        Empty also when this reader is no longer attached: what it has not taken may be trimmed by now.
+        """
+        if not self.attached:
+            return []
         log = self._log
         entries = log.read(self.offset, budget)
         if entries:

@@ -23,7 +23,7 @@ from penstock.core.source import Source
 from penstock.flow.inbox import BoundedInbox
 from penstock.flow.log import Log
 from penstock.flow.policy import MiB, OnDisconnect, Policy
-from penstock.flow.pump import Pump
+from penstock.flow.pump import CLOSING, Pump
 from penstock.flow.reader import Reader
 from penstock.flow.store import Claim, Store
 
@@ -31,6 +31,9 @@ LEASE = 5.0
 """Seconds a claim on a run lasts unless it is renewed."""
 
 FINISH = OnDisconnect("finish")
+
+DESERTED = (Cancelled("disconnect"), Cancelled("grace"))
+"""How a run ends that everybody left."""
 
 
 class RunHandle:
@@ -49,6 +52,7 @@ class RunHandle:
         self.on_disconnect = policy.on_disconnect
         """In force now: `finish` until the first reader of a run that was created detached."""
         self.unattended_since: float | None = None
+        """Since when nobody listens to a run that ends for it."""
         self.key: tuple[str, str, str] | None = None
         self.pump: Pump
 
@@ -129,25 +133,36 @@ class Runs:
         )
         if request.background:
             handle.policy = msgspec.structs.replace(policy, on_disconnect=FINISH)
-        handle.on_disconnect = FINISH if detached else handle.policy.on_disconnect
-        handle.log.unattended(finish=handle.on_disconnect.what == "finish")
+        self._on_disconnect(handle, FINISH if detached else handle.policy.on_disconnect)
+        if handle.on_disconnect.what != "finish":
+            # Whoever began it may be gone before it attached.
+            handle.unattended_since = self.now()
         self.by_id[run_id] = handle
         self.observer.run_started(run_id, request, principal)
         handle.pump.start(source, request)
         return handle
 
+    def _on_disconnect(self, handle: RunHandle, what: OnDisconnect) -> None:
+        handle.on_disconnect = what
+        handle.log.unattended(finish=what.what == "finish")
+
     def _admit(self) -> None:
-        live = sum(1 for handle in self.by_id.values() if handle.state is not Phase.ENDED) if self._full() else 0
-        if self._full():
-            for handle in sorted(self.by_id.values(), key=lambda handle: handle.pump.ended or float("inf")):
-                if handle.pump.ended is None or not self._full():
-                    break
-                if not handle.log.readers:
-                    self.forget(handle)
-        if self._full():
-            raise Refused(
-                "overloaded", f"the server holds {live} live runs, as many as it may; try again shortly", retry_after=2
-            )
+        if not self._full():
+            return
+        ended = [
+            (handle.pump.ended, handle)
+            for handle in self.by_id.values()
+            if handle.pump.ended is not None and not handle.log.readers
+        ]
+        for _, handle in sorted(ended, key=lambda pair: pair[0]):
+            self.forget(handle)
+            if not self._full():
+                return
+        raise Refused(
+            "overloaded",
+            f"the server holds {len(self.by_id)} runs that are live or being read, as many as it may; try again shortly",
+            retry_after=2,
+        )
 
     def _full(self) -> bool:
         return len(self.by_id) >= self._max_runs or self.kept > self._max_bytes
@@ -209,7 +224,7 @@ class Runs:
         reader = handle.log.attach(after)
         reader.on_gone = lambda reader, reason: self._left(handle, reader, reason)
         reader.quiet_since = self.now()
-        handle.on_disconnect = handle.policy.on_disconnect
+        self._on_disconnect(handle, handle.policy.on_disconnect)
         handle.unattended_since = None
         self.observer.reader_attached(handle.id, after)
         return reader
@@ -224,7 +239,7 @@ class Runs:
             case "grace":
                 handle.unattended_since = self.now()
             case "finish":
-                handle.log.unattended(finish=True)
+                pass
 
     # -- steer and end ---------------------------------------------------------------------------------------------------
 
@@ -233,6 +248,10 @@ class Runs:
         if handle.state is Phase.ENDED:
             raise Refused("input_not_accepted", "the run has ended")
         handle.inbox.check()
+        if handle.log.kept > handle.policy.bounds.max_run_bytes:
+            raise Refused(
+                "input_full", "the run keeps as much as it may; its readers must catch up first", retry_after=1
+            )
         handle.pump.note(Note("input", body))
         handle.inbox.put(body)
 
@@ -242,9 +261,11 @@ class Runs:
 
     def end(self, handle: RunHandle, terminal: Cancelled | Failed) -> None:
         """Say the last word of a run that has not ended."""
-        if terminal == Cancelled("disconnect") and handle.key is not None:
-            # Ended by its own client's disconnect, it does not answer for the key: the client may ask again.
-            self._keys.pop(handle.key, None)
+        if handle.state is not Phase.ENDED and terminal in DESERTED and handle.key is not None:
+            # Ended because its own client left, it does not answer for the key: the client may ask again.
+            keyed = self._keys.get(handle.key)
+            if keyed is not None and keyed.run == handle.id:
+                del self._keys[handle.key]
         handle.pump.finish(terminal)
 
     def _ended(self, handle: RunHandle, claim: Claim) -> None:
@@ -255,14 +276,22 @@ class Runs:
         """Drop an ended run; whoever still reads it is let go."""
         for reader in list(handle.log.readers):
             reader.drop(fault("cursor_gone"), "forgotten")
-        self.by_id.pop(handle.id, None)
+        if self.by_id.pop(handle.id, None) is None:
+            return
+        self.kept -= handle.log.kept
         self._owing.append(lambda: self.store.forget(handle.id))
 
     async def settle(self) -> None:
-        """Tell the store of the runs that ended or were dropped since the last call; the ticker's."""
+        """Tell the store of the runs that ended or were dropped since the last call; the ticker's.
+
+        What the store cannot take now is let be: a lease lapses by itself, and so does what a store holds.
+        """
         owing, self._owing = self._owing, []
         for owed in owing:
-            await owed()
+            try:
+                await owed()
+            except Exception as problem:  # noqa: BLE001 - a store is anybody's code, and the ticker must go on
+                self.observer.background_failed(problem)
 
     async def drain(self, seconds: float) -> None:
         """Begin nothing new, give live runs so long to end, then fail the rest, retryable."""
@@ -277,10 +306,15 @@ class Runs:
         for handle in self.by_id.values():
             self.end(handle, Failed(fault("interrupted")))
 
-    async def close(self) -> None:
-        """End everything now and wait, for a moment, until the sources have closed."""
+    async def close(self, *, seconds: float = CLOSING) -> None:
+        """End everything now and wait, so many seconds at most, until the sources have closed."""
         await self.drain(0)
-        closing = [asyncio.ensure_future(handle.pump.closed()) for handle in self.by_id.values() if handle.pump.closing]
-        if closing:
-            await asyncio.wait(closing, timeout=LEASE)
+        pumps = [handle.pump for handle in self.by_id.values() if handle.pump.closing]
+        if pumps:
+            closing = [asyncio.ensure_future(pump.closed()) for pump in pumps]
+            await asyncio.wait(closing, timeout=seconds)
+            for pump in pumps:
+                pump.abandon()
+            for waiting in closing:
+                waiting.cancel()
         await self.settle()

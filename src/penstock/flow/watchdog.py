@@ -26,7 +26,10 @@ class Watchdog:
         """Tick for ever."""
         while True:
             await asyncio.sleep(self._interval)
-            self.tick(self._runs.now())
+            try:
+                self.tick(self._runs.now())
+            except Exception as problem:  # noqa: BLE001 - without a ticker no limit of any run would hold
+                self._runs.observer.background_failed(problem)
             await self._runs.settle()
 
     def tick(self, now: float) -> None:
@@ -71,13 +74,15 @@ class Watchdog:
             reader.notify()
         if reader.offset != reader.seen:
             reader.seen = reader.offset
-            reader.quiet_since = now
-        elif reader.owed and handle.log.shown > reader.offset:
-            if now - reader.quiet_since > handle.policy.limits.stall:
+            reader.quiet_since = reader.owing_since = now
+        elif handle.log.shown > reader.offset:
+            if now - reader.owing_since > handle.policy.limits.stall:
                 reader.drop(
                     fault("slow_reader", "the connection made no progress; come back with the cursor"), "stalled"
                 )
-        elif now - reader.quiet_since >= self._heartbeat:
-            reader.quiet_since = now
-            reader.beat = True
-            reader.notify()
+        else:
+            reader.owing_since = now
+            if now - reader.quiet_since >= self._heartbeat:
+                reader.quiet_since = now
+                reader.beat = True
+                reader.notify()
