@@ -35,29 +35,31 @@ class Store(Protocol):
     """Whether other processes see what is pushed: then entries are shown to readers only when the store has them."""
 
     async def claim(self, run: str, owner: str, lease: float) -> Claim:
-        """Become the owner of a run that is new, was released, or whose lease has lapsed. Raises `Fenced` otherwise."""
+        """Become the owner of a run that is new, was released, is one's own already, or whose lease has lapsed; raises `Fenced`
+        otherwise. The fence is greater than that of every claim on this run before."""
 
     async def push(self, claim: Claim, entries: Sequence[Entry]) -> None:
         """Append entries whose first offset follows the last one held; one that is held already is passed over, so a retry is
-        harmless. Raises `Fenced` under an older fence, `ValueError` where a hole would arise."""
+        harmless. All of them or none. Raises `Fenced` under an older fence and after a release, `ValueError` where a hole would arise."""
 
     def tail(self, run: str, after: int) -> AsyncGenerator[Entry, None]:
-        """Entries after offset `after`, then new ones as they come; ends after a terminal event."""
+        """Entries after offset `after`, then new ones as they come; ends after a terminal event, when the run is forgotten, and at
+        once for a run nobody has claimed."""
 
     async def renew(self, claim: Claim, lease: float) -> None:
-        """Go on owning. Raises `Fenced` when somebody else does."""
+        """Go on owning. Raises `Fenced` when somebody else does, and after a release."""
 
     async def release(self, claim: Claim) -> None:
-        """Stop owning; the entries stay."""
+        """Stop owning; the entries stay. Changes nothing when somebody else owns the run now."""
 
     async def orphans(self) -> list[str]:
         """Runs without a terminal event whose lease has lapsed or was released."""
 
     async def ask_cancel(self, run: str, by: str) -> None:
-        """Leave word for the owner that the run is to be cancelled."""
+        """Leave word for whoever owns the run, now or later, that it is to be cancelled. Changes nothing for an unknown run."""
 
     async def cancels(self, claim: Claim) -> str | None:
-        """Who asked for this run to be cancelled; None where nobody did."""
+        """Who asked for this run to be cancelled; None where nobody did. Raises `Fenced` when somebody else owns it."""
 
     async def forget(self, run: str) -> None:
-        """Delete a run and its claim."""
+        """Delete a run and its claim. Changes nothing for an unknown run."""

@@ -54,9 +54,9 @@ class MemoryStore:
         held.pushed = asyncio.Event()
 
     async def tail(self, run: str, after: int) -> AsyncGenerator[Entry, None]:
-        held = self._runs.setdefault(run, _Held())
+        held = self._runs.get(run)
         index = 0
-        while True:
+        while held is not None:
             while index < len(held.entries):
                 entry = held.entries[index]
                 index += 1
@@ -65,6 +65,8 @@ class MemoryStore:
                 if isinstance(entry.event, TERMINAL):
                     return
             await held.pushed.wait()
+            if self._runs.get(run) is not held:
+                return
 
     async def renew(self, claim: Claim, lease: float) -> None:
         self._owned(claim).expires = self._clock() + lease
@@ -92,7 +94,8 @@ class MemoryStore:
         return self._owned(claim).cancelled_by
 
     async def forget(self, run: str) -> None:
-        self._runs.pop(run, None)
+        if (held := self._runs.pop(run, None)) is not None:
+            held.pushed.set()
 
     def _owned(self, claim: Claim) -> _Held:
         held = self._runs.get(claim.run)
