@@ -61,6 +61,7 @@ async def test_a_console_error_fails_the_test_that_let_it_happen() -> None:
 async def test_a_reset_stream_is_a_complaint(page: "Page", provider: Provider, console_errors: list[str]) -> None:
     provider.script(*opening(), Reset())
     await go_to_origin(page, provider.base_url)
-    assert await page.evaluate(f"({READ})('/v1/chat/completions').catch(error => error.name)") == "TypeError"
+    async with page.expect_event("console"):
+        assert await page.evaluate(f"({READ})('/v1/chat/completions').catch(error => error.name)") == "TypeError"
     assert console_errors == ["Failed to load resource: net::ERR_CONNECTION_RESET"]
     console_errors.clear()

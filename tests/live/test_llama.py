@@ -24,10 +24,11 @@ async def test_it_streams_openai_chunks_to_the_end(llama_server: str) -> None:
         blocks = (await answer.read()).split(b"\n\n")
     chunks = [json.loads(block.removeprefix(b"data: ")) for block in blocks[:-2]]
     assert blocks[-2:] == [b"data: [DONE]", b""]
-    assert chunks[0]["choices"][0]["delta"]["role"] == "assistant"
+    # No word on the first delta's role: llama.cpp leaves it out when an answer begins with half a character.
+    assert {chunk["object"] for chunk in chunks} == {"chat.completion.chunk"}
     assert chunks[-2]["choices"][0]["finish_reason"] == "length"
     assert chunks[-1]["usage"]["completion_tokens"] == 12
-    assert await processing(llama_server) == 0
+    await slots_idle(llama_server)
 
 
 @pytest.mark.needs("llama")
