@@ -108,14 +108,31 @@ def cancel(running: Running) -> list[Figure]:
     ]
 
 
+def _first_answer(running: Running, launched: float) -> float:
+    """Seconds from the start of the process to its first answer; it took connections after `launched`."""
+    began = time.monotonic() - launched
+    connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=PATIENCE)
+    connection.request("GET", "/healthz")
+    if (status := connection.getresponse().status) != 200:
+        raise Unavailable(f"GET /healthz gave {status}")
+    connection.close()
+    return time.monotonic() - began
+
+
 def start(running: Running) -> list[Figure]:
-    """From nothing to listening, and the time of `--help`, five times each; the server is not running before or after."""
-    listening, helped = [], []
+    """From nothing to listening and to the first answer, and the time of `--help`, five times each; the server is not
+    running before or after."""
+    listening, answered, helped = [], [], []
     for _ in range(5):
         listening.append(running.launch())
+        answered.append(_first_answer(running, listening[-1]))
         running.end()
     for _ in range(5):
         began = time.monotonic()
         subprocess.run([running.server.command[0], "--help"], stdout=subprocess.DEVNULL, check=True)
         helped.append(time.monotonic() - began)
-    return [Figure("start to listening", "s", listening), Figure("`penstock --help`", "s", helped)]
+    return [
+        Figure("start to listening", "s", listening),
+        Figure("start to first answer", "s", answered),
+        Figure("`penstock --help`", "s", helped),
+    ]

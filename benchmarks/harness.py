@@ -200,14 +200,27 @@ def cpu_seconds(pids: Sequence[int]) -> float:
     return total / 1e9
 
 
-def waited_seconds(pids: Sequence[int]) -> float:
-    """How long the running threads have waited for a CPU so far, ready to run: the second field of schedstat."""
-    total = 0
+def threads(pids: Sequence[int]) -> dict[str, tuple[int, int]]:
+    """Nanoseconds each thread has run, and has waited for a CPU ready to run: schedstat's first two fields."""
+    found = {}
     for pid in pids:
-        for task in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        for schedstat in Path(f"/proc/{pid}/task").glob("*/schedstat"):
             with contextlib.suppress(OSError):
-                total += int(task.read_text().split()[1])
-    return total / 1e9
+                ran, waited, _ = schedstat.read_text().split()
+                found[schedstat.parent.name] = int(ran), int(waited)
+    return found
+
+
+def waited_share(before: Mapping[str, tuple[int, int]], after: Mapping[str, tuple[int, int]]) -> float:
+    """Of the thread that did the most: the part of the time it wanted a CPU in which it had none. Threads that do little
+    wait for the one that does much, which says nothing about the machine."""
+    spans = [
+        (ran - before[thread][0], waited - before[thread][1])
+        for thread, (ran, waited) in after.items()
+        if thread in before
+    ]
+    ran, waited = max(spans, default=(0, 0))
+    return waited / (ran + waited) if ran else 0.0
 
 
 def memory_kib(pids: Sequence[int], field: str) -> int:
@@ -428,7 +441,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     upstream_late_us: float
     """How late the upstream sent its tokens on average: above some hundred, the machine was too slow for the rate."""
     waited_share: float
-    """Part of the time for which the server was ready to run and something else had its CPU."""
+    """See `waited_share`: above some hundredths, something else ran on the server's CPU."""
     restarted: bool = False
     """The server had not come to rest after this scenario, and was started afresh for the next one."""
 
@@ -442,12 +455,12 @@ def measure(running: Running, letter: str, scenario: Scenario, *, number: int) -
     before_kib = memory_kib(pids, "VmRSS")
     forget_peak(pids)
     before = running.upstream.stats()
-    waited = waited_seconds(pids)
+    threads_before = threads(pids)
     if running.placement.realtime and scenario.paced:
         put_first(running.upstream.pid)
     result = running.load(scenario)
     put_back(running.upstream.pid)
-    waited = waited_seconds(pids) - waited
+    threads_after = threads(pids)
     after = running.upstream.stats()
     peak_kib = memory_kib(running.pids, "VmHWM")
     restarted = False
@@ -463,6 +476,6 @@ def measure(running: Running, letter: str, scenario: Scenario, *, number: int) -
         memory_before_kib=before_kib,
         memory_peak_kib=peak_kib,
         upstream_late_us=(after.late_us - before.late_us) / max(after.tokens - before.tokens, 1),
-        waited_share=waited / result.whole.seconds,
+        waited_share=waited_share(threads_before, threads_after),
         restarted=restarted,
     )

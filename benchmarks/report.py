@@ -222,11 +222,11 @@ def remarks(results: Results) -> list[str]:
             found.append(f"{where}: the server did not come to rest within 10 s and was started afresh")
         if run.waited_share > WAITED:
             found.append(
-                f"{where}: something else had the server's CPU while it was ready to run, {run.waited_share:.0%} of the time"
+                f"{where}: something else had the server's CPU for {run.waited_share:.0%} of the time it was wanted"
             )
         if SCENARIOS[run.scenario].paced and run.upstream_late_us > 1000:
             found.append(
-                f"{where}: tokens were sent {run.upstream_late_us / 1000:.1f} ms late on average; the machine was busy"
+                f"{where}: tokens were sent {run.upstream_late_us / 1000:.1f} ms late on average: the machine was busy"
             )
     return found
 
