@@ -236,7 +236,8 @@ def memory_kib(pids: Sequence[int], field: str) -> int:
 
 def forget_peak(pids: Sequence[int]) -> None:
     for pid in pids:
-        Path(f"/proc/{pid}/clear_refs").write_text("5")
+        with contextlib.suppress(OSError):
+            Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
@@ -423,6 +424,11 @@ class Running:
                 return True
         return False
 
+    def ended(self) -> str:
+        """How the process ended by itself; empty while it runs."""
+        code = self.process.poll() if self.process else None
+        return "" if code is None else f"ended by itself with {code}"
+
     def end(self) -> None:
         if self.process is not None:
             stop(self.process)
@@ -442,8 +448,8 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """How late the upstream sent its tokens on average: above some hundred, the machine was too slow for the rate."""
     waited_share: float
     """See `waited_share`: above some hundredths, something else ran on the server's CPU."""
-    restarted: bool = False
-    """The server had not come to rest after this scenario, and was started afresh for the next one."""
+    restarted: str = ""
+    """Why the server was started afresh after this scenario, if it was."""
 
     @property
     def faulty(self) -> bool:
@@ -463,11 +469,10 @@ def measure(running: Running, letter: str, scenario: Scenario, *, number: int) -
     threads_after = threads(pids)
     after = running.upstream.stats()
     peak_kib = memory_kib(running.pids, "VmHWM")
-    restarted = False
-    if not running.settle() and running.process:
+    restarted = running.ended() or ("" if running.settle() else "did not come to rest within 10 s")
+    if restarted and running.process:
         running.end()
         running.start()
-        restarted = True
     return Measured(
         round=number,
         scenario=letter,

@@ -219,7 +219,7 @@ def remarks(results: Results) -> list[str]:
     for run in results.measured:
         where = f"{run.server}, scenario {run.scenario}, round {run.round + 1}"
         if run.restarted:
-            found.append(f"{where}: the server did not come to rest within 10 s and was started afresh")
+            found.append(f"{where}: the server {run.restarted} and was started afresh")
         if run.waited_share > WAITED:
             found.append(
                 f"{where}: something else had the server's CPU for {run.waited_share:.0%} of the time it was wanted"
