@@ -1,0 +1,104 @@
+"""A command on a pseudo-terminal: what it shows, and the keys pressed in it."""
+
+import asyncio
+import codecs
+import os
+import pty
+import re
+import struct
+import termios
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from fcntl import ioctl
+
+CEILING = 30.0
+ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07|\x1b[()][A-Z0-9]")
+CTRL_C = "\x03"
+CTRL_D = "\x04"
+
+
+class Terminal:
+    """Everything the command has written, escape sequences included, in `raw`; without them in `text`."""
+
+    def __init__(self, process: asyncio.subprocess.Process, master: int):
+        self.process = process
+        self.raw = ""
+        self._master = master
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._grown = asyncio.Event()
+        self._over = False
+        asyncio.get_running_loop().add_reader(master, self._read)
+
+    @property
+    def text(self) -> str:
+        return ESCAPE.sub("", self.raw).replace("\r", "")
+
+    async def shows(self, wanted: str, *, after: int = 0) -> int:
+        """Wait until the text holds `wanted` behind position `after`; returns the position behind it."""
+        try:
+            async with asyncio.timeout(CEILING):
+                while (found := self.text.find(wanted, after)) < 0:
+                    if self._over:
+                        break
+                    self._grown.clear()
+                    await self._grown.wait()
+        except TimeoutError:
+            found = -1
+        if found < 0:
+            raise AssertionError(f"{wanted!r} was never shown; what was: {self.text[-2000:]!r}")
+        return found + len(wanted)
+
+    def press(self, keys: str) -> None:
+        os.write(self._master, keys.encode())
+
+    async def ended(self) -> int:
+        """Wait for the end of the command; returns its exit code."""
+        async with asyncio.timeout(CEILING):
+            return await self.process.wait()
+
+    def _read(self) -> None:
+        try:
+            data = os.read(self._master, 65536)
+        except OSError:
+            data = b""  # Linux says EIO where the other side of a pseudo-terminal is gone
+        if data:
+            self.raw += self._decoder.decode(data)
+        else:
+            self._over = True
+            self.close()
+        self._grown.set()
+
+    def close(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._master)
+
+
+@asynccontextmanager
+async def terminal(
+    command: Sequence[str], environ: Mapping[str, str], *, columns: int = 100
+) -> AsyncIterator[Terminal]:
+    """Run a command as the foreground job of a terminal of its own; it is killed if it is still there at the end."""
+    master, slave = pty.openpty()
+    ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+
+    def own_the_terminal() -> None:
+        os.setsid()
+        ioctl(0, termios.TIOCSCTTY, 0)
+
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        env={**environ, "TERM": "xterm-256color"},
+        preexec_fn=own_the_terminal,
+    )
+    os.close(slave)
+    shown = Terminal(process, master)
+    try:
+        yield shown
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        shown.close()
+        os.close(master)
