@@ -59,15 +59,14 @@ def find(target: str) -> Feed:
 def _first_missing(module_name: str) -> str:
     """The shortest prefix of a dotted name that is no module; importing a module may import others, so this asks first."""
     steps = module_name.split(".")
-    for count in range(1, len(steps) + 1):
-        prefix = ".".join(steps[:count])
-        if "" in steps or find_spec(prefix) is None:
-            return prefix
-    return ""
+    if not all(steps):
+        return module_name
+    prefixes = (".".join(steps[:count]) for count in range(1, len(steps) + 1))
+    return next((prefix for prefix in prefixes if find_spec(prefix) is None), "")
 
 
 def _nearest_module(missing: str) -> str:
-    parent, _, last = missing.rpartition(".")
+    parent, _, last = missing.strip(".").rpartition(".")
     where = getattr(import_module(parent), "__path__", []) if parent else None
     return _hint(last, [module.name for module in pkgutil.iter_modules(where)])
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
+from functools import partial
+from typing import cast
 from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
 from aiohttp import hdrs
+from aiohttp.client_proto import ResponseHandler
 
 from penstock import __version__
 from penstock.core.errors import Broken
@@ -21,6 +24,7 @@ from penstock.core.request import ChatRequest, Run
 from penstock.sources import openai_errors
 from penstock.sources.openai_answer import AnswerParser
 
+EVENT_STREAM = "text/event-stream"
 CONNECT_SECONDS = 10.0
 KEEPALIVE_SECONDS = 90.0
 DNS_SECONDS = 300
@@ -28,8 +32,23 @@ READ_BUFFER = 16 * 1024
 """Bytes a connection may hold unread before the provider is told to wait; aiohttp allows twice as many."""
 ERROR_BODY = 64 * 1024
 """Bytes of an error body that are read."""
+ERROR_SECONDS = 5.0
+"""How long an error body is waited for."""
 DRAIN_SECONDS = 0.05
 """How long a finished answer may take to end its body, so that the connection can be used again."""
+
+
+class _Connection(ResponseHandler):
+    """aiohttp's, but whoever waits for a body learns that its framing broke: aiohttp hangs up and lets him wait for ever."""
+
+    def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
+        if exc_cause is None:
+            super().set_exception(exc)
+        else:
+            super().set_exception(exc, exc_cause)
+        body = self._payload
+        if body is not None and not body.is_eof() and body.exception() is None:
+            body.set_exception(aiohttp.ClientPayloadError(str(exc)))
 
 
 class OpenAIProvider:
@@ -43,7 +62,7 @@ class OpenAIProvider:
         """Host and port, as messages name the provider."""
         self._secret = api_key
         self._headers: dict[str, str] = {
-            hdrs.ACCEPT: "text/event-stream",
+            hdrs.ACCEPT: EVENT_STREAM,
             hdrs.ACCEPT_ENCODING: "identity",
             hdrs.CONTENT_TYPE: "application/json",
             hdrs.USER_AGENT: f"penstock/{__version__}",
@@ -65,8 +84,11 @@ class OpenAIProvider:
 
     def _pool(self) -> aiohttp.ClientSession:
         if self._session is None:
+            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_SECONDS, ttl_dns_cache=DNS_SECONDS)
+            factory = partial(_Connection, loop=asyncio.get_running_loop())
+            connector._factory = cast("partial[ResponseHandler]", factory)
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_SECONDS, ttl_dns_cache=DNS_SECONDS),
+                connector=connector,
                 headers=self._headers,
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -105,9 +127,11 @@ class OpenAIProvider:
         """Post the request; return the response once it is a stream."""
         try:
             response = await self._pool().post(self._url, data=body_of(model, request), allow_redirects=False)
+        except aiohttp.ClientResponseError:
+            raise Broken("provider_garbled", f"{self.host} answered with something that is not HTTP") from None
         except (aiohttp.ClientError, OSError) as problem:
             raise Broken("provider_unreachable", f"{self.host} could not be reached: {_reason(problem)}") from None
-        if response.status == 200 and response.content_type == "text/event-stream":
+        if response.status == 200 and response.content_type == EVENT_STREAM and not _encoded(response):
             return response
         try:
             raise await self._refusal(response)
@@ -115,15 +139,20 @@ class OpenAIProvider:
             response.close()
 
     async def _refusal(self, response: aiohttp.ClientResponse) -> Broken:
+        """Why an answer is no stream. A 200 may hold an error, too."""
         body = b""
         try:
-            while len(body) < ERROR_BODY and (more := await response.content.readany()):
-                body += more
-        except (aiohttp.ClientError, OSError):
+            async with asyncio.timeout(ERROR_SECONDS):
+                while len(body) < ERROR_BODY and (more := await response.content.readany()):
+                    body += more
+        except (TimeoutError, aiohttp.ClientError, OSError):
             pass  # the status says enough
-        if response.status == 200 and not openai_errors.confesses(body):
-            return Broken("provider_garbled", f"{self.host} answered with {response.content_type}, not with a stream")
-        return openai_errors.refused(self.host, response.status, body, response.headers, secret=self._secret)
+        if response.status != 200 or openai_errors.confesses(body):
+            return openai_errors.refused(self.host, response.status, body, response.headers, secret=self._secret)
+        what = f"{response.content_type} in {_encoded(response)}" if _encoded(response) else response.content_type
+        return Broken(
+            "provider_garbled", f"{self.host} answered with {what}, not with {EVENT_STREAM}; is its base_url right?"
+        )
 
 
 class OpenAISource:
@@ -173,6 +202,12 @@ def body_of(model: str, request: ChatRequest) -> bytes:
     )
 
 
+def _encoded(response: aiohttp.ClientResponse) -> str:
+    """The compression of a body that was to have none; empty where it has none."""
+    encoding = response.headers.get(hdrs.CONTENT_ENCODING, "")
+    return "" if encoding.lower() == "identity" else encoding
+
+
 def _unread(response: aiohttp.ClientResponse) -> bytes:
     """What came before the connection broke. aiohttp's public readers raise first and would lose it."""
     return response.content._read_nowait(-1)
@@ -199,8 +234,6 @@ def _reason(problem: BaseException) -> str:
             return "its certificate is not trusted"
         case aiohttp.ServerDisconnectedError():
             return "it closed the connection without an answer"
-        case aiohttp.ClientResponseError():
-            return "its answer is not HTTP"
         case OSError():
             return problem.strerror or type(problem).__name__
         case _:

@@ -106,7 +106,7 @@ async def _whole(source: Source, request: ChatRequest, run: Callable[[], Run]) -
     finally:
         await stream.aclose()
     if not events or not isinstance(events[-1], TERMINAL):
-        raise LawBroken(f"it ended without a last word, after {events[-1] if events else 'nothing'!r}")
+        raise LawBroken(f"it ended without a last word, after {events[-1]!r}" if events else "it said nothing at all")
     if parts.open:
         raise LawBroken(f"it ended with open parts: {sorted(parts.open)}")
     return events, None
