@@ -104,6 +104,9 @@ class LogObserver(Observer):
     def source_raised(self, run: str, error: BaseException) -> None:
         _log().error("source raised", stream=run, exc_info=error)
 
+    def background_failed(self, error: BaseException) -> None:
+        _log().error("something in the background failed", exc_info=error)
+
     def reader_attached(self, run: str, after: int) -> None:
         _log().debug("reader attached", stream=run, after=after)
 
