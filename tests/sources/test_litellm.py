@@ -136,6 +136,12 @@ async def test_the_request_cannot_replace_what_the_source_decides(litellm: Litel
     assert litellm.called[0]["max_retries"] == 0
 
 
+async def test_several_answers_at_once_are_refused_since_litellm_would_cut_them(litellm: Litellm) -> None:
+    _, broken = await heard(ask(SOURCE, question(n=2)))
+    assert broken is not None
+    assert (broken.fault.code, litellm.called) == ("invalid_request", [])
+
+
 async def test_pieces_that_do_not_fit_are_read_loosely(litellm: Litellm) -> None:
     loose = {"choices": [{"index": None, "delta": {"content": "loose"}}]}
     odd = SimpleNamespace(choices="none", model_dump=lambda: loose)
@@ -196,8 +202,11 @@ async def test_an_exception_before_the_stream_has_its_code(
     assert "openai (through litellm)" in broken.fault.message
 
 
-async def test_a_message_is_the_providers_without_litellms_wrapping(litellm: Litellm) -> None:
-    litellm.refusal = problem("BadRequestError", status_code=400)
+@pytest.mark.parametrize(
+    "wrapped", ["it went wrong", "litellm.A: it went wrong", "litellm.A: litellm.B: XException - it went wrong"]
+)
+async def test_a_message_is_the_providers_without_litellms_wrapping(litellm: Litellm, wrapped: str) -> None:
+    litellm.refusal = problem("BadRequestError", status_code=400, message=wrapped)
     _, broken = await heard(ask(SOURCE))
     assert broken is not None
     assert broken.fault.message == "openai (through litellm) refused the request: it went wrong"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncGenerator, AsyncIterable
 from importlib import import_module
 from typing import Any
@@ -56,6 +57,9 @@ _BY_CLASS = {
 }
 
 
+_NAMES = re.compile(r"^(litellm\.\w+: )+(\w+Exception - )?")
+
+
 def build(*, model: str) -> Source:
     """A source for a model under litellm's name for it, such as `anthropic/claude-haiku-4-5`."""
 
@@ -66,6 +70,10 @@ def build(*, model: str) -> Source:
 
 
 async def _stream(model: str, request: ChatRequest, run: Run) -> AsyncGenerator[Event, None]:
+    if request.params.get("n") not in (None, 1):
+        raise Broken(
+            "invalid_request", f"n must be 1 for {model}: litellm cuts all answers of a stream at the end of the first"
+        )
     litellm = await asyncio.to_thread(_load)
     provider = f"{model.partition('/')[0]} (through litellm)"
     try:
@@ -164,6 +172,6 @@ def _broken(problem: Exception, provider: str, *, begun: bool) -> Exception:
         code = "provider_truncated" if begun and code else code or openai_errors.code_of(status, (), message)
     headers = getattr(getattr(problem, "response", None), "headers", None) or {}
     wait = openai_errors.retry_after(headers)
-    # litellm opens its messages with the name of its own exception and of the provider's.
-    said = message.rpartition("Exception - ")[2]
+    # litellm opens its messages with the names of its own exception, often twice, and of the provider's.
+    said = _NAMES.sub("", message)
     return openai_errors.broken(provider, code, said, status=status, retry_after=wait)
