@@ -32,6 +32,9 @@ class Connection(Protocol):
     def watch(self, gone: Callable[[], None]) -> None:
         """Call `gone` once when the client leaves."""
 
+    def unwatch(self) -> None:
+        """Call nothing."""
+
     def cut(self) -> None:
         """Write out what is buffered, then end without the zero chunk."""
 
@@ -52,6 +55,9 @@ class Exchange:
         self.started = False
         self._connection: Connection | None = (scope.get("extensions") or {}).get(EXTENSION)
         self._watcher: asyncio.Task[None] | None = None
+        self._task = asyncio.current_task()
+        self.aborted = False
+        """Whether the server itself ended the connection."""
 
     def _request_id(self) -> str:
         given = self.header("x-request-id")
@@ -103,21 +109,22 @@ class Exchange:
     async def begin(self, status: int, headers: list[Header]) -> None:
         """Send the status line and headers; the request id is added."""
         self.started = True
-        await self.send(
-            {
-                "type": "http.response.start",
-                "status": status,
-                "headers": [*headers, (b"x-request-id", self.request_id.encode())],
-            }
-        )
+        given = [*headers, (b"x-request-id", self.request_id.encode())]
+        await self._send({"type": "http.response.start", "status": status, "headers": given})
 
     async def write(self, body: bytes) -> None:
         """Send a piece of the body; waits while the connection is behind."""
-        await self.send({"type": "http.response.body", "body": body, "more_body": True})
+        await self._send({"type": "http.response.body", "body": body, "more_body": True})
 
     async def end(self, body: bytes = b"") -> None:
         """Send the last piece of the body."""
-        await self.send({"type": "http.response.body", "body": body, "more_body": False})
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def _send(self, message: Message) -> None:
+        try:
+            await self.send(message)
+        except OSError:  # how a server of ASGI 2.4 says that nobody is there any more
+            raise ClientGone from None
 
     async def reply(self, status: int, body: bytes, content_type: str, headers: list[Header] | None = None) -> None:
         """A whole response with a known length."""
@@ -134,8 +141,11 @@ class Exchange:
 
     def abort(self) -> None:
         """End the connection now; where the server offers no way, the write that is stuck is given up with the task."""
+        self.aborted = True
         if self._connection is not None:
             self._connection.abort()
+        elif self._task is not None:
+            self._task.cancel()
 
     # -- the client leaves -------------------------------------------------------------------------------------------------
 
@@ -153,10 +163,13 @@ class Exchange:
         gone()
 
     def unwatch(self) -> None:
-        if self._watcher is not None:
+        """The end of the connection is nobody's business any more."""
+        if self._connection is not None:
+            self._connection.unwatch()
+        elif self._watcher is not None:
             self._watcher.cancel()
             self._watcher = None
 
 
 class ClientGone(Exception):
-    """The client left before it had sent its request."""
+    """The client left before it had sent its request, or had the answer."""

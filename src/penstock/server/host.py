@@ -10,12 +10,13 @@ import asyncio
 import contextlib
 import signal
 import socket
+from collections import deque
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from penstock.server.app import App
 from penstock.server.exchange import EXTENSION
@@ -52,45 +53,78 @@ def listen(host: str, port: int, *, send_buffer: int = 64 * KiB) -> socket.socke
     return listener
 
 
-class Protocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1 connection, with what ASGI has no words for: watching, cutting and aborting."""
+class Line:
+    """One request's view of its connection: what ASGI has no words for. A pipelined request behind it is another `Line`."""
 
-    _gone: Callable[[], None] | None = None
+    __slots__ = ("_cycle", "_gone", "_transport")
+
+    def __init__(self, cycle: RequestResponseCycle, transport: asyncio.Transport):
+        self._cycle = cycle
+        self._transport = transport
+        self._gone: Callable[[], None] | None = None
+
+    def watch(self, gone: Callable[[], None]) -> None:
+        """Call `gone` once when the client leaves before its response is complete."""
+        if self._cycle.disconnected:
+            gone()
+        else:
+            self._gone = gone
+
+    def unwatch(self) -> None:
+        self._gone = None
+
+    def lost(self) -> None:
+        """The client has left."""
+        self._cycle.disconnected = True
+        gone, self._gone = self._gone, None
+        if gone is not None:
+            gone()
+
+    def cut(self) -> None:
+        """End without the zero chunk, after what is buffered."""
+        self._cycle.disconnected = True  # uvicorn takes the response for given up, and logs nothing
+        self._transport.close()
+
+    def abort(self) -> None:
+        """End now."""
+        self._cycle.disconnected = True
+        self._transport.abort()
+
+
+class Protocol(HttpToolsProtocol):
+    """uvicorn's HTTP/1.1 connection, which gives every request its `Line`."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self._lines: deque[Line] = deque()
+        """Of the requests that are not answered yet, in their order; more than one where the client pipelines."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         transport.set_write_buffer_limits(high=WRITE_BUFFER)
 
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self.scope["extensions"] = {EXTENSION: self}  # type: ignore[dict-item]
+    def on_headers_complete(self) -> None:
+        before = self.cycle
+        super().on_headers_complete()
+        if self.cycle is not before:
+            line = Line(self.cycle, self.transport)
+            self._lines.append(line)
+            self.scope["extensions"] = {EXTENSION: line}  # type: ignore[dict-item]
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        if not self.pipeline:
+            # A large body has paused reading, and nobody else resumes it: the client could leave unseen.
+            self.flow.resume_reading()
 
     def on_response_complete(self) -> None:
-        self._gone = None
+        self._lines.popleft()
         super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        gone, self._gone = self._gone, None
-        if gone is not None:
-            gone()
-
-    def watch(self, gone: Callable[[], None]) -> None:
-        """Call `gone` once when the client leaves before its response is complete."""
-        if self.cycle.disconnected:
-            gone()
-        else:
-            self._gone = gone
-
-    def cut(self) -> None:
-        """End without the zero chunk, after what is buffered."""
-        self.cycle.disconnected = True  # uvicorn takes the response for given up, and logs nothing
-        self.transport.close()
-
-    def abort(self) -> None:
-        """End now."""
-        self.cycle.disconnected = True
-        self.transport.abort()
+        for line in self._lines:
+            line.lost()
 
 
 class Host(uvicorn.Server):
