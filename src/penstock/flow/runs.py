@@ -109,6 +109,8 @@ class Runs:
         self._max_runs = max_runs
         self._max_keys = max_keys
         self._keys: dict[tuple[str, str, str], _Keyed] = {}
+        self._beginning: dict[tuple[str, str, str], asyncio.Future[None]] = {}
+        """The keys whose run is being started."""
         self._owner = new_run_id()
         self._owing: list[Callable[[], Awaitable[None]]] = []
 
@@ -169,6 +171,27 @@ class Runs:
 
     # -- idempotency ---------------------------------------------------------------------------------------------------
 
+    async def once(
+        self, principal: Principal, route: str, key: str, body: bytes, begin: Callable[[], Awaitable[RunHandle]]
+    ) -> RunHandle:
+        """The run that this key began on this route, or the one that `begin` starts; whoever asks meanwhile waits for that one.
+
+        Raises `Refused` for another body, when the run is gone, and whatever `begin` raises.
+        """
+        place = (principal.name, route, key)
+        while (beginning := self._beginning.get(place)) is not None:
+            await asyncio.wait([beginning])
+        if (earlier := self.answering(principal, route, key, body)) is not None:
+            return earlier
+        beginning = self._beginning[place] = asyncio.get_running_loop().create_future()
+        try:
+            handle = await begin()
+            self.remember(handle, route, key, body)
+            return handle
+        finally:
+            del self._beginning[place]
+            beginning.set_result(None)
+
     def answering(self, principal: Principal, route: str, key: str, body: bytes) -> RunHandle | None:
         """The run that this key began on this route, if it was used. Raises `Refused` for another body, or when the run is gone."""
         keyed = self._keys.get((principal.name, route, key))
@@ -210,7 +233,9 @@ class Runs:
         if cursor is None:
             return Place(0) if log.first == 1 else Place(log.first - 1, gap=Gap(1, log.first - 1, "trimmed"))
         if cursor.epoch != log.epoch:
-            return Place(log.shown, gap=Gap(min(cursor.whole + 1, log.shown), log.shown, "epoch"))
+            # Of a run that has ended the last word is left to be said: a snapshot does not say it.
+            told = log.shown - 1 if log.sealed else log.shown
+            return Place(told, gap=Gap(min(cursor.whole + 1, told), told, "epoch"))
         if cursor.offset > log.shown:
             raise Refused(
                 "cursor_ahead", f"the cursor lies beyond the end: the stream is at {handle.cursor(log.shown)}"
