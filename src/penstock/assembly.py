@@ -166,6 +166,7 @@ def _route(settings: config.Config, route: config.RouteConfig, dialects: Mapping
             limits=_limits(route.limits or settings.limits),
         ),
         header_hold=float(route.header_hold),
+        streams="GET" in route.methods,
         abort_on_error=route.abort_on_error,
         stages=tuple(registry.resolve("stages", name) for name in route.stages),
     )

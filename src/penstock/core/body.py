@@ -26,14 +26,20 @@ def read_object(body: bytes) -> dict[str, Json]:
     """The JSON object in `body`. Raises `Refused` for anything else, however deep or broken."""
     if not body.strip():
         raise Refused("invalid_json", 'the body is empty: send a JSON object such as {"prompt": "Hello"}')
+    value = read_json(body)
+    if not isinstance(value, dict):
+        raise Refused("invalid_request", f"the body must be a JSON object, not {_kind(value)}")
+    return value
+
+
+def read_json(body: bytes) -> Json:
+    """The JSON value in `body`, at most `DEEPEST` levels deep. Raises `Refused`."""
     try:
-        value = _decode(body)
+        value: Json = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as problem:
         raise Refused("invalid_json", f"the body is not JSON: {problem}") from None
     except RecursionError:
         raise Refused("invalid_json", f"the body is nested deeper than {DEEPEST} levels") from None
-    if not isinstance(value, dict):
-        raise Refused("invalid_request", f"the body must be a JSON object, not {_kind(value)}")
     if body.count(b"[") + body.count(b"{") > DEEPEST and _deeper(value, DEEPEST):
         raise Refused("invalid_json", f"the body is nested deeper than {DEEPEST} levels")
     return value

@@ -7,22 +7,24 @@ import difflib
 from collections.abc import Awaitable, Callable, Collection
 
 import msgspec
+from starlette._utils import get_route_path
 from starlette.routing import BaseRoute, Router, WebSocketRoute
 from starlette.routing import Route as HttpRoute
 from starlette.types import Receive, Scope, Send
 
 from penstock.core.errors import Refused, fault
+from penstock.core.events import Fault
 from penstock.core.frame import Dialect
 from penstock.core.observer import Observer
 from penstock.flow.watchdog import Watchdog
 from penstock.server.door import Starter
-from penstock.server.exchange import ClientGone, Cut, Exchange
+from penstock.server.exchange import ClientGone, Cut, Exchange, Header
 from penstock.server.health import Health
 from penstock.server.pages import Page
-from penstock.server.problems import refuse
+from penstock.server.problems import refuse, refuse_upgrade
 from penstock.server.service import Route, Service
 from penstock.server.streams_api import StreamsApi
-from penstock.server.transports.websocket import Socket, close_code
+from penstock.server.transports.websocket import Socket
 
 Answer = Callable[[Exchange], Awaitable[None]]
 
@@ -44,19 +46,29 @@ class Endpoint:
                 raise Refused("method_not_allowed", f"{exchange.method} is not allowed here; {self._allowed} are")
             await answer(exchange)
         except Refused as problem:
-            if not exchange.started:
-                headers = [(b"allow", self._allowed.encode())] if problem.fault.code == "method_not_allowed" else None
-                await refuse(exchange, problem.fault, self._dialect, headers)
+            headers = [(b"allow", self._allowed.encode())] if problem.fault.code == "method_not_allowed" else []
+            await self._refuse(exchange, problem.fault, headers)
         except ClientGone:
             pass
         except Cut:
             raise
+        except asyncio.CancelledError:
+            if exchange.aborted:
+                raise Cut from None  # it was we who gave up a write that was stuck
+            raise
         except Exception as problem:  # noqa: BLE001 - whatever it is, the client gets a typed error and the log the reason
             self._observer.request_failed(exchange.request_id, str(scope["path"]), problem)
-            if exchange.started:
-                exchange.cut()
-            else:
-                await refuse(exchange, fault("internal"), self._dialect)
+            await self._refuse(exchange, fault("internal"), [])
+
+    async def _refuse(self, exchange: Exchange, problem: Fault, headers: list[Header]) -> None:
+        """Answer with an error; where the answer has begun, the line is cut, so that nobody takes it for complete."""
+        if exchange.started:
+            exchange.cut()
+            return
+        try:
+            await refuse(exchange, problem, self._dialect, headers)
+        except ClientGone:
+            pass
 
     @property
     def _allowed(self) -> str:
@@ -141,20 +153,25 @@ class App:
         await exchange.reply(200, msgspec.json.encode({"object": "list", "data": data}), "application/json")
 
     async def _unknown(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = get_route_path(scope)
+        sockets = [route.path for route in self._router.routes if isinstance(route, WebSocketRoute)]
         if scope["type"] == "websocket":
             await receive()
-            await send(
-                {"type": "websocket.close", "code": close_code(fault("route_not_found")), "reason": "no WebSocket here"}
+            where = f"; there is one at {', '.join(sockets)}" if sockets else ""
+            await refuse_upgrade(
+                scope, send, fault("route_not_found", f"no WebSocket is served at {path[:128]}{where}")
             )
             return
-        exchange = Exchange(scope, receive, send)
-        path = str(scope["path"])
-        known = [route.path for route in self._router.routes if isinstance(route, HttpRoute | WebSocketRoute)]
-        near = difflib.get_close_matches(path, known, 1)
-        hint = (
-            f"; did you mean {near[0]}?" if near else "; GET /v1/models and POST /v1/streams are good places to begin"
-        )
-        await refuse(exchange, fault("route_not_found", f"nothing is served at {path[:128]}{hint}"), None)
+        if path in sockets:
+            problem = fault("route_not_found", f"{path} is a WebSocket: connect to it with one")
+        else:
+            known = [route.path for route in self._router.routes if isinstance(route, HttpRoute)]
+            near = difflib.get_close_matches(path, known, 1)
+            hint = (
+                f"did you mean {near[0]}?" if near else "GET /v1/models and POST /v1/streams are good places to begin"
+            )
+            problem = fault("route_not_found", f"nothing is served at {path[:128]}; {hint}")
+        await refuse(Exchange(scope, receive, send), problem, None)
 
 
 class SocketEndpoint:
@@ -168,4 +185,4 @@ class SocketEndpoint:
         try:
             await Socket(self._service, self._route, scope, receive, send).run()
         except Refused as problem:
-            await send({"type": "websocket.close", "code": close_code(problem.fault), "reason": problem.fault.code})
+            await refuse_upgrade(scope, send, problem.fault)

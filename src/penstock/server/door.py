@@ -17,7 +17,7 @@ from penstock.flow.policy import OnDisconnect
 from penstock.flow.runs import Place, RunHandle
 from penstock.server.exchange import Exchange
 from penstock.server.joining import pipeline, retold, text_length
-from penstock.server.negotiation import CONTENT_TYPES, choose, choose_dialect, http_encoder
+from penstock.server.negotiation import CONTENT_TYPES, choose, choose_dialect, http_encoder, prefers_json
 from penstock.server.problems import refuse
 from penstock.server.service import Route, Service, Transport
 from penstock.server.transports.http import deliver, hold, streaming_headers
@@ -140,13 +140,15 @@ class Starter:
         principal = service.authenticate(exchange.headers)
         get = exchange.method == "GET"
         options = exchange.options(ASKING if get else STARTING)
-        if service.native is route and "application/json" in exchange.header("accept"):
+        if service.native is route and prefers_json(exchange.header("accept"), route.transports):
             await self._create(exchange, principal, options)
             return
         arrival = Arrival(service, exchange, route, options)
         if arrival.cursor is not None:
             # A request with a cursor never starts a run: it was somebody's reconnect.
             handle = service.runs.find(arrival.cursor.run, principal)
+            if not get:
+                await exchange.body(service.max_body)  # until it is read, nobody sees the client leave
             await read(arrival, handle, held=0.0)
             return
         handle = await self._run(exchange, principal, options, detached=False)
@@ -185,15 +187,19 @@ class Starter:
         key = exchange.header("idempotency-key") or options.get("key", "")
         if len(key) > KEY_LONGEST:
             raise Refused("invalid_request", f"an Idempotency-Key has at most {KEY_LONGEST} characters")
-        if key and (earlier := service.runs.answering(principal, route.path, key, body)) is not None:
-            return earlier
-        if get:
-            request = asked(options)
-        elif len(body) > OFF_LOOP:
-            request = await asyncio.get_running_loop().run_in_executor(None, route.dialect.parse, body)
-        else:
-            request = route.dialect.parse(body)
-        return await begin(service, route, request, principal, key=key, body=body, detached=detached)
+
+        async def begun() -> RunHandle:
+            request = asked(options) if get else await parsed(route.dialect, body)
+            return await begin(service, route, request, principal, keyed=bool(key), detached=detached)
+
+        return await service.runs.once(principal, route.path, key, body, begun) if key else await begun()
+
+
+async def parsed(dialect: Dialect, body: bytes) -> ChatRequest:
+    """The request in a body; a large one is read in a thread, so that the others do not wait. Raises `Refused`."""
+    if len(body) > OFF_LOOP:
+        return await asyncio.get_running_loop().run_in_executor(None, dialect.parse, body)
+    return dialect.parse(body)
 
 
 async def begin(
@@ -202,21 +208,25 @@ async def begin(
     request: ChatRequest,
     principal: Principal,
     *,
-    key: str = "",
-    body: bytes = b"",
+    keyed: bool = False,
     detached: bool = False,
 ) -> RunHandle:
-    """Start a run of the model the request, the route or the configuration names. Raises `Refused`."""
+    """Start a run of the model the request, the route or the configuration names; a `keyed` one waits for its client to come back.
+
+    Raises `Refused`.
+    """
     model = service.model(request.model or route.model or "")
-    request = msgspec.structs.replace(request, model=model.name)
+    request = msgspec.structs.replace(request, model=model.name, stream=request.stream or route.streams)
     policy = route.policy
-    if key and policy.on_disconnect.what == "cancel":
+    if keyed and policy.on_disconnect.what == "cancel":
         policy = msgspec.structs.replace(policy, on_disconnect=OnDisconnect("grace"))
     source = compose(model.source, route.stages)
-    handle = await service.runs.start(request, source, policy, principal=principal, detached=detached)
-    if key:
-        service.runs.remember(handle, route.path, key, body)
-    return handle
+    return await service.runs.start(request, source, policy, principal=principal, detached=detached)
+
+
+def at_end(handle: RunHandle, place: Place) -> bool:
+    """Whether a reader has everything there is and will be: 204."""
+    return handle.log.sealed and place.after == handle.log.last and place.gap is None
 
 
 def asked(options: dict[str, str]) -> ChatRequest:
@@ -230,15 +240,16 @@ def asked(options: dict[str, str]) -> ChatRequest:
 async def read(arrival: Arrival, handle: RunHandle, *, held: float) -> None:
     """Attach a reader and stream to it. With `held`, the status line waits so many seconds for the first thing said."""
     exchange, service = arrival.exchange, arrival.service
+    now = service.runs.now
     place, skip_bytes = arrival.join(handle)
-    if handle.log.sealed and place.after == handle.log.last:
+    if at_end(handle, place):
         await exchange.reply(204, b"", "", [(b"penstock-stream-id", handle.id.encode())])
         return
     reader = service.runs.attach(handle, place.after)
     try:
         exchange.watch(lambda: reader.detach("left"))
         reader.on_drop = exchange.abort
-        if held and (failure := await hold(handle, reader, service.runs.now() + held)) is not None:
+        if held and (failure := await hold(handle, reader, now, now() + held)) is not None:
             await refuse(exchange, failure, arrival.dialect, [(b"penstock-stream-id", handle.id.encode())])
             return
         stream, opening = arrival.stream(handle, place, skip_bytes)

@@ -23,9 +23,15 @@ CONTENT_TYPES: dict[Transport, bytes] = {
 }
 
 
-def accepted(accept: str) -> list[str]:
-    """The media types of an `Accept` header, most wanted first (RFC 9110 §12.5.1); `*/*` where there is none."""
-    ranked: list[tuple[float, int, str]] = []
+JSON = ("application/json",)
+
+
+def accepted(accept: str) -> dict[str, tuple[float, int]]:
+    """The media ranges of an `Accept` header with their quality and, negated, their place; `*/*` where there is none.
+
+    A quality that is no number counts as 0, which excludes the range (RFC 9110 §12.4.2).
+    """
+    ranges: dict[str, tuple[float, int]] = {}
     for position, part in enumerate(accept.lower().split(",")):
         media, *parameters = (piece.strip() for piece in part.split(";"))
         quality = 1.0
@@ -35,25 +41,39 @@ def accepted(accept: str) -> list[str]:
                     quality = float(parameter[2:])
                 except ValueError:
                     quality = 0.0
-        if media and quality > 0:
-            ranked.append((-quality, position, media))
-    return [media for _, _, media in sorted(ranked)] or ["*/*"]
+        if media:
+            ranges[media] = (quality, -position)
+    return ranges or {"*/*": (1.0, 0)}
+
+
+def _wish(ranges: Mapping[str, tuple[float, int]], media_types: Sequence[str]) -> tuple[float, int, int]:
+    """How much one of these types is wanted: by the most exact range that names it (RFC 9110 §12.5.1), then by how exact, how early."""
+    for exact, names in enumerate((media_types, [f"{media_types[0].split('/')[0]}/*"], ["*/*"])):
+        for name in names:
+            if name in ranges:
+                quality, place = ranges[name]
+                return quality, -exact, place
+    return 0.0, 0, 0
 
 
 def choose(accept: str, transports: Sequence[Transport]) -> Transport:
-    """The transport for an `Accept` header. Raises `Refused(not_acceptable)`."""
+    """The transport for an `Accept` header; with a single one it is not read. Raises `Refused(not_acceptable)`."""
     if len(transports) == 1:
         return transports[0]
-    for media in accepted(accept):
-        for transport in transports:
-            if (
-                media == "*/*"
-                or media in MEDIA_TYPES[transport]
-                or media == MEDIA_TYPES[transport][0].split("/")[0] + "/*"
-            ):
-                return transport
+    ranges = accepted(accept)
+    best = max(transports, key=lambda transport: _wish(ranges, MEDIA_TYPES[transport]))
+    if _wish(ranges, MEDIA_TYPES[best])[0] > 0:
+        return best
     known = ", ".join(MEDIA_TYPES[transport][0] for transport in transports)
     raise Refused("not_acceptable", f"this route answers in {known}; set Accept to one of them, or leave it out")
+
+
+def prefers_json(accept: str, transports: Sequence[Transport]) -> bool:
+    """Whether a JSON object is wanted rather than any of the streams."""
+    ranges = accepted(accept)
+    return "application/json" in ranges and _wish(ranges, JSON) > max(
+        _wish(ranges, MEDIA_TYPES[transport]) for transport in transports
+    )
 
 
 def choose_dialect(dialects: Mapping[str, Dialect], asked: str | None, own: Dialect, transport: Transport) -> Dialect:

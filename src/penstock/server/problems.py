@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+from starlette.types import Scope, Send
 
 from penstock.core.errors import TABLE
 from penstock.core.events import Fault
@@ -25,13 +26,27 @@ async def refuse(
     if dialect is not None:
         await exchange.reply(row.status, dialect.refuse(fault, exchange.request_id), "application/json", extra)
         return
-    problem = {
+    await exchange.reply(row.status, _problem(fault, exchange.request_id), "application/problem+json", extra)
+
+
+async def refuse_upgrade(scope: Scope, send: Send, fault: Fault) -> None:
+    """Answer a WebSocket handshake with the fault as an HTTP response, or with its close code under a server that cannot."""
+    row = TABLE[fault.code]
+    if "websocket.http.response" not in (scope.get("extensions") or {}):
+        await send({"type": "websocket.close", "code": row.close, "reason": fault.code})
+        return
+    headers = [(b"content-type", b"application/problem+json"), (b"cache-control", b"no-store")]
+    await send({"type": "websocket.http.response.start", "status": row.status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": _problem(fault, "")})
+
+
+def _problem(fault: Fault, request_id: str) -> bytes:
+    problem: dict[str, object] = {
         "type": f"urn:penstock:error:{fault.code}",
-        "title": row.meaning,
-        "status": row.status,
+        "title": TABLE[fault.code].meaning,
+        "status": TABLE[fault.code].status,
         "detail": fault.message,
         "code": fault.code,
         "retryable": fault.retryable,
-        "request_id": exchange.request_id,
     }
-    await exchange.reply(row.status, _encode(problem), "application/problem+json", extra)
+    return _encode({**problem, "request_id": request_id} if request_id else problem)

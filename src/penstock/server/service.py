@@ -29,6 +29,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds the status line may wait for the first thing said, so that a refusal carries its own status."""
     stages: tuple[Stage, ...] = ()
     """What stands between the model and its readers, outermost first."""
+    streams: bool = False
+    """The path always streams, as an EventSource's does; elsewhere `stream` in the body decides."""
     abort_on_error: bool = False
     """NDJSON: cut the line after a failure, for shell users."""
 

@@ -6,13 +6,14 @@ import asyncio
 
 import msgspec
 
+from penstock.core.body import read_json
 from penstock.core.cursor import Cursor, parse_cursor
 from penstock.core.errors import Refused
 from penstock.core.frame import View
 from penstock.core.lifecycle import Phase
 from penstock.encoders.sse import SharedSseEncoder
 from penstock.flow.runs import Place, RunHandle
-from penstock.server.door import READING, Arrival, flag, read
+from penstock.server.door import READING, Arrival, at_end, flag, read
 from penstock.server.exchange import Exchange
 from penstock.server.joining import pipeline, retold
 from penstock.server.negotiation import CONTENT_TYPES
@@ -71,11 +72,7 @@ class StreamsApi:
         exchange.options(())
         handle = self._handle(exchange)
         body = await exchange.body(self._service.max_body)
-        try:
-            value = msgspec.json.decode(body)
-        except (msgspec.DecodeError, RecursionError):
-            raise Refused("invalid_json", "the body is not JSON: send any JSON value as the input") from None
-        self._service.runs.input(handle, value)
+        self._service.runs.input(handle, read_json(body))
         await exchange.reply(202, _encode(_state(handle)), JSON)
 
     async def events(self, exchange: Exchange) -> None:
@@ -95,17 +92,19 @@ class StreamsApi:
         seconds = _seconds(wait)
         exchange, runs = arrival.exchange, self._service.runs
         place, skip_bytes = arrival.join(handle)
-        if handle.log.sealed and place.after == handle.log.last:
+        if at_end(handle, place):
             await exchange.reply(204, b"", "", [(b"penstock-stream-id", handle.id.encode())])
             return
         reader = runs.attach(handle, place.after)
         try:
             exchange.watch(lambda: reader.detach("left"))
-            stream, body = arrival.stream(handle, place, skip_bytes)
+            bounds = handle.policy.bounds
+            stream, opening = arrival.stream(handle, place, skip_bytes)
+            body = b"" if place.gap is None else opening
             until = runs.now() + seconds
             reader.alarm = until
             while not body and reader.attached and not reader.finished:
-                if entries := ready(reader, handle.policy.bounds):
+                if entries := ready(reader, bounds):
                     body = b"".join(stream.feed(entries))
                 elif runs.now() >= until:
                     body = stream.encoder.heartbeat()
@@ -113,11 +112,12 @@ class StreamsApi:
                 else:
                     reader.beat = False
                     await reader.changed()
-            while entries := ready(reader, handle.policy.bounds):
+            while len(body) < bounds.turn_bytes and (entries := ready(reader, bounds)):
                 body += b"".join(stream.feed(entries))
-                await asyncio.sleep(0)
             if not reader.attached:
                 return
+            if place.gap is None:
+                body = opening + body
             if stream.terminal is not None and stream.encoder.ending(stream.terminal) is None:
                 await exchange.begin(200, [(b"content-type", CONTENT_TYPES[arrival.transport]), *STREAMING])
                 await exchange.write(body)
@@ -143,7 +143,7 @@ class StreamsApi:
             joined.append((handle, place))
             # Behind a gap the old position stands until the gap was told.
             positions[run] = (str(cursor) if place.gap and cursor else handle.cursor(place.after)).encode()
-        if all(handle.log.sealed and place.after == handle.log.last for handle, place in joined):
+        if all(at_end(handle, place) for handle, place in joined):
             await exchange.reply(204, b"", "")
             return
         await self._together(exchange, joined, positions, event_names=flag(options, "event_names"))

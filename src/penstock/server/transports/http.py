@@ -6,6 +6,7 @@ Leaving is noticed at once, also in the silence before the first token.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from penstock.core.cursor import Entry
 from penstock.core.errors import fault
@@ -42,11 +43,10 @@ def ready(reader: Reader, bounds: Bounds) -> list[Entry]:
     return coalesce(entries) if behind and len(entries) > 1 else entries
 
 
-async def hold(handle: RunHandle, reader: Reader, until: float) -> Fault | None:
-    """Wait, until the given loop time at most, for the first thing said; the fault where that is the run's failure."""
-    loop = asyncio.get_running_loop()
+async def hold(handle: RunHandle, reader: Reader, now: Callable[[], float], until: float) -> Fault | None:
+    """Wait for the first thing said, by the clock of the runs not beyond `until`; the fault where that is the run's failure."""
     reader.alarm = until
-    while not handle.log.spoken and reader.attached and loop.time() < until:
+    while not handle.log.spoken and reader.attached and now() < until:
         await reader.changed()
     reader.alarm = None
     if handle.log.opened or not handle.log.spoken:

@@ -13,13 +13,13 @@ from starlette.types import Receive, Scope, Send
 
 from penstock.core.body import read_object, take
 from penstock.core.cursor import parse_cursor
-from penstock.core.errors import TABLE, Refused
+from penstock.core.errors import TABLE, Refused, fault
 from penstock.core.events import Fault, Json
 from penstock.core.frame import Dialect, View
 from penstock.core.request import Principal
 from penstock.encoders.websocket import WebSocketEncoder
 from penstock.flow.runs import Place, RunHandle
-from penstock.server.door import begin
+from penstock.server.door import begin, parsed
 from penstock.server.joining import pipeline, retold
 from penstock.server.service import Route, Service
 from penstock.server.transports.http import ready
@@ -57,15 +57,39 @@ class Socket:
         await self._receive()
         self._principal = self._service.authenticate(dict(self._scope["headers"]))
         offered = self._scope.get("subprotocols") or []
-        await self._send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL if SUBPROTOCOL in offered else None})
-        writing = asyncio.get_running_loop().create_task(self._write())
         try:
-            await self._read()
+            await self._send(
+                {"type": "websocket.accept", "subprotocol": SUBPROTOCOL if SUBPROTOCOL in offered else None}
+            )
+            await self._serve()
+        except OSError:
+            pass  # the client left while something was being sent to it
+        except Exception as problem:  # noqa: BLE001 - whatever it is, the client gets a close code and the log the reason
+            self._service.runs.observer.request_failed("", str(self._scope["path"]), problem)
+            await self._close(fault("internal"))
         finally:
-            writing.cancel()
-            await asyncio.wait([writing])
             for lane in list(self._turns.lanes.values()):
                 self._turns.remove(lane, "left")
+
+    async def _serve(self) -> None:
+        """Read and write until one of them ends; raises what ended it."""
+        loop = asyncio.get_running_loop()
+        tasks = [loop.create_task(self._read(), name="read"), loop.create_task(self._write(), name="write")]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+        problems = [problem for problem in ended if isinstance(problem, Exception)]
+        if problems:
+            raise problems[0]
+
+    async def _close(self, problem: Fault) -> None:
+        try:
+            await self._send({"type": "websocket.close", "code": close_code(problem), "reason": problem.code})
+        except OSError:
+            pass
 
     # -- commands in ------------------------------------------------------------------------------------------------------
 
@@ -115,14 +139,19 @@ class Socket:
         _nothing_else(command, "start")
         service, route = self._service, self._route
         body = _encode(asked)
-        handle = service.runs.answering(self._principal, route.path, key, body) if key else None
-        if handle is None:
-            request = route.dialect.parse(body)
-            handle = await begin(service, route, request, self._principal, key=key, body=body)
+
+        async def begun() -> RunHandle:
+            return await begin(service, route, await parsed(route.dialect, body), self._principal, keyed=bool(key))
+
+        handle = await service.runs.once(self._principal, route.path, key, body, begun) if key else await begun()
         self._refs.add(ref)
-        await self._join(
-            handle, Place(0), dialect, {"type": "started", "ref": ref, "stream": handle.id, "id": handle.cursor(0)}
-        )
+        answer: dict[str, Json] = {"type": "started", "ref": ref, "stream": handle.id, "id": handle.cursor(0)}
+        if handle.id in self._turns.lanes:
+            await self._say(answer)  # asked again with its key: the socket reads the run already, and goes on
+            return
+        place = service.runs.place(handle, None)
+        self._joinable(place, dialect)
+        await self._join(handle, place, dialect, answer)
 
     async def _attach(self, command: dict[str, Json], ref: str | None) -> None:
         dialect = self._dialect(command)
@@ -135,9 +164,12 @@ class Socket:
         if cursor is not None and cursor.run != handle.id:
             raise Refused("bad_cursor", "the cursor belongs to another stream", param="after")
         place = self._service.runs.place(handle, cursor)
+        self._joinable(place, dialect)
+        await self._join(handle, place, dialect, {"type": "ok", "ref": ref, "stream": handle.id})
+
+    def _joinable(self, place: Place, dialect: Dialect) -> None:
         if place.gap is not None and not dialect.gaps:
             raise Refused("cursor_gone", "what followed this cursor is no longer held; attach in the native dialect")
-        await self._join(handle, place, dialect, {"type": "ok", "ref": ref, "stream": handle.id})
 
     async def _join(self, handle: RunHandle, place: Place, dialect: Dialect, answer: dict[str, Json]) -> None:
         reader = self._service.runs.attach(handle, place.after)
