@@ -1,0 +1,279 @@
+"""A whole server in the test's own loop, over real sockets, fed by a source whose gates the test holds.
+
+What the server left behind is looked for at the end of every test: tasks, readers, sources, exceptions nobody took.
+"""
+
+import asyncio
+import gc
+import logging
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx2
+import msgspec
+import uvicorn
+
+from penstock.assembly import build
+from penstock.config.model import Config, LogConfig, RouteConfig, ServerConfig
+from penstock.core.errors import Broken
+from penstock.core.events import TERMINAL, Closed, Delta, Event, Finished, Opened, Started, Terminal
+from penstock.core.observer import Observer
+from penstock.core.request import ChatRequest, Run
+from penstock.core.source import Source
+from penstock.flow.runs import RunHandle, Runs
+from penstock.flow.watchdog import Watchdog
+from penstock.server.app import App
+from penstock.server.host import Host, listen
+from tests.waiting import until
+
+__all__ = ["Config", "LogConfig", "Scripted", "Served", "ServerConfig", "Telling", "configured", "serving"]
+
+Said = Event | Iterable[Event] | Exception
+MODEL = "scripted"
+
+
+class Telling:
+    """One run of the scripted source. What the test says here the source yields, in order, as fast as the pump takes it."""
+
+    def __init__(self, request: ChatRequest, run: Run) -> None:
+        self.request = request
+        self.run = run
+        self.yielded = 0
+        self.entered = False
+        self.closed = asyncio.Event()
+        self._script: asyncio.Queue[Said] = asyncio.Queue()
+        self._begun = False
+
+    def say(self, *said: Said) -> None:
+        """Events, iterables of events that are yielded without a pause, or an exception to raise."""
+        for each in said:
+            self._script.put_nowait(each)
+
+    def begin(self) -> None:
+        """Start, and open part 0 as text."""
+        self._begun = True
+        self.say(Started(self.run.id, self.request.model, self.run.created), Opened(0, "text"))
+
+    def speak(self, *texts: str) -> None:
+        """Deltas of part 0, which is opened if need be."""
+        if not self._begun:
+            self.begin()
+        self.say(*(Delta(0, text) for text in texts))
+
+    def flood(self, text: str, count: int) -> None:
+        """So many deltas of part 0 without a pause."""
+        if not self._begun:
+            self.begin()
+        self.say(Delta(0, text) for _ in range(count))
+
+    def finish(self, reason: str = "stop") -> None:
+        """Close part 0 and end well."""
+        if not self._begun:
+            self.begin()
+        self.say(Closed(0), Finished(reason))
+
+    def fail(
+        self, code: str = "provider_error", message: str | None = None, *, retry_after: float | None = None
+    ) -> None:
+        """Give up, as a provider does."""
+        self.say(Broken(code, message, retry_after=retry_after))
+
+    async def events(self) -> AsyncGenerator[Event, None]:
+        self.entered = True
+        try:
+            while True:
+                said = await self._script.get()
+                if isinstance(said, Exception):
+                    raise said
+                for event in (said,) if isinstance(said, Event) else said:
+                    self.yielded += 1
+                    yield event
+                    if isinstance(event, TERMINAL):
+                        return
+        finally:
+            self.closed.set()
+
+
+class Scripted:
+    """A source that says nothing by itself. Every run of it is a `Telling` that the test conducts."""
+
+    def __init__(self) -> None:
+        self.tellings: list[Telling] = []
+        self._more = asyncio.Event()
+
+    def __call__(self, request: ChatRequest, run: Run) -> AsyncGenerator[Event, None]:
+        telling = Telling(request, run)
+        self.tellings.append(telling)
+        self._more.set()
+        return telling.events()
+
+    async def telling(self, number: int = 0) -> Telling:
+        """The n-th run (from 0), as soon as it has begun."""
+        while len(self.tellings) <= number:
+            self._more.clear()
+            await self._more.wait()
+        return self.tellings[number]
+
+
+@dataclass
+class Watcher(Observer):
+    """What the server told its observer."""
+
+    ended: dict[str, Terminal] = field(default_factory=dict)
+    left: list[tuple[str, str]] = field(default_factory=list)
+    failures: list[tuple[str, BaseException]] = field(default_factory=list)
+    raised: list[BaseException] = field(default_factory=list)
+
+    def run_ended(self, run: str, terminal: Terminal, seconds: float, entries: int) -> None:
+        self.ended[run] = terminal
+
+    def reader_left(self, run: str, at: int, reason: str) -> None:
+        self.left.append((run, reason))
+
+    def request_failed(self, request_id: str, path: str, error: BaseException) -> None:
+        self.failures.append((path, error))
+
+    def source_raised(self, run: str, error: BaseException) -> None:
+        self.raised.append(error)
+
+
+class _Errors(logging.Handler):
+    """Everything logged as an error while the server ran."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage() + (f" {record.exc_info[1]!r}" if record.exc_info else ""))
+
+
+@dataclass
+class Served:
+    """A running server: where it is, what is inside, and what it said of itself."""
+
+    app: App
+    host: uvicorn.Server
+    port: int
+    source: Scripted
+    seen: Watcher
+    logged: list[str]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def ws_url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}/v1/chat/ws"
+
+    @property
+    def runs(self) -> Runs:
+        return self.app.service.runs
+
+    def run(self, run_id: str) -> RunHandle:
+        return self.runs.by_id[run_id]
+
+    @property
+    def only(self) -> RunHandle:
+        """The one run there is."""
+        (handle,) = self.runs.by_id.values()
+        return handle
+
+    def ticker(self, *, heartbeat: float = 15.0) -> Watchdog:
+        """A ticker of the test's own; the server's goes on beside it and, at the usual limits, sees nothing due."""
+        return Watchdog(self.runs, heartbeat=heartbeat)
+
+    async def telling(self, number: int = 0) -> Telling:
+        return await self.source.telling(number)
+
+    async def attended(self, count: int, run_id: str | None = None) -> RunHandle:
+        """The run, once it has so many readers."""
+        handle = self.run(run_id) if run_id else self.only
+        await until(f"{count} readers are attached", lambda: len(handle.log.readers) == count)
+        return handle
+
+    async def quiet(self) -> None:
+        """No request is being answered any more."""
+        await until("every response is over", lambda: not self.host.server_state.tasks)
+
+    @asynccontextmanager
+    async def client(self, **options: Any) -> AsyncGenerator[httpx2.AsyncClient]:
+        async with httpx2.AsyncClient(base_url=self.url, trust_env=False, timeout=30, **options) as client:
+            yield client
+
+
+def configured(
+    config: Config | None = None, *, routes: Mapping[str, Mapping[str, Any]] | None = None, **server: Any
+) -> Config:
+    """The default configuration with some settings of `[server]`, and of single routes by path, replaced."""
+    config = config or Config()
+    route: tuple[RouteConfig, ...] = tuple(
+        msgspec.structs.replace(each, **(routes or {}).get(each.path, {})) for each in config.route
+    )
+    return msgspec.structs.replace(config, server=msgspec.structs.replace(config.server, **server), route=route)
+
+
+@asynccontextmanager
+async def serving(
+    config: Config | None = None,
+    *,
+    sources: Mapping[str, Source] | None = None,
+    send_buffer: int = 65_536,
+    errors_expected: bool = False,
+    stock: Callable[[App], Any] | None = None,
+    **options: Any,
+) -> AsyncGenerator[Served]:
+    """Serve `sources` (beside the scripted one, which is the default) on a free port of this machine.
+
+    With `stock`, what it makes of the app is served by uvicorn's own protocols instead of ours. Fails at the end where
+    something was left behind, or where an error was logged that no test expected.
+    """
+    loop = asyncio.get_running_loop()
+    before = asyncio.all_tasks()
+    unhandled: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: unhandled.append(context))
+    source, seen, errors = Scripted(), Watcher(), _Errors()
+    app = build(config, sources={MODEL: source, **(sources or {})}, observer=seen)
+    listener = listen("127.0.0.1", 0, send_buffer=send_buffer)
+    host: uvicorn.Server
+    if stock is None:
+        host = Host(app, drain=0, **options)
+    else:
+        host = uvicorn.Server(
+            uvicorn.Config(stock(app), access_log=False, log_config=None, timeout_graceful_shutdown=2, **options)
+        )
+    host.config.load()
+    host.lifespan = host.config.lifespan_class(host.config)
+    served = Served(app, host, listener.getsockname()[1], source, seen, errors.lines)
+    logging.getLogger("uvicorn.error").addHandler(errors)
+    try:
+        await host.startup(sockets=[listener])
+        yield served
+    finally:
+        app.service.runs.abandon()
+        await host.shutdown(sockets=[listener])
+        await app.close()
+        await settled(before)
+        gc.collect()
+        await asyncio.sleep(0)
+        logging.getLogger("uvicorn.error").removeHandler(errors)
+        loop.set_exception_handler(None)
+    assert [handle.id for handle in served.runs.by_id.values() if handle.log.readers] == []
+    assert [each.request for each in source.tellings if each.entered and not each.closed.is_set()] == []
+    assert unhandled == []
+    if not errors_expected:
+        assert errors.lines == []
+        assert seen.failures == []
+
+
+async def settled(before: set[asyncio.Task[Any]]) -> None:
+    """Nothing runs in this loop but what ran before, and this."""
+    expected = {*before, asyncio.current_task()}
+    try:
+        await until("every task of the server has ended", lambda: asyncio.all_tasks() <= expected, ceiling=10)
+    except AssertionError:
+        left = sorted(f"{task.get_name()} {task.get_coro()!r}" for task in asyncio.all_tasks() - expected)
+        raise AssertionError(f"the server left tasks behind: {left}") from None
