@@ -1,0 +1,138 @@
+"""Laws 1, 2 and 7: resume, coalesce and refusal, for every registered dialect on every transport that carries it."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock.core.cursor import Entry
+from penstock.core.frame import Dialect, View
+from penstock.testing.laws.dialects import (
+    check_coalesce,
+    check_every_fault,
+    check_merged_resume,
+    check_refusal,
+    check_rejoin,
+    check_resume,
+    check_shape,
+    check_whole,
+    folded,
+)
+from penstock.testing.readings import READERS
+from penstock.testing.strategies import RUN, batches, bodies, runs
+from tests.laws.pairs import BARE, DIALECTS, PAIRS, Pair, laws
+
+every_pair = pytest.mark.parametrize("pair", PAIRS, ids=str)
+every_pair_and_bare = pytest.mark.parametrize("pair", [*PAIRS, BARE], ids=str)
+every_dialect = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
+names_of_events = st.booleans()
+
+
+@every_pair_and_bare
+@laws
+@given(entries=runs(), reasoning=st.booleans(), usage=st.booleans(), sentinel=st.booleans(), names=names_of_events)
+def test_what_follows_any_id_is_the_tail_of_the_uninterrupted_stream(
+    pair: Pair, entries: list[Entry], reasoning: bool, usage: bool, sentinel: bool, names: bool
+) -> None:
+    view = pair.view(reasoning=reasoning, include_usage=usage, sentinel=sentinel, event_names=names)
+    check_resume(pair.dialect, view, pair.encoder, entries)
+
+
+@every_pair
+@laws
+@given(entries=runs(kinds=["text", "reasoning", "refusal", "binary"]), limit=st.integers(0, 40))
+def test_a_resume_is_exact_where_the_beginning_of_the_words_is_no_longer_held(
+    pair: Pair, entries: list[Entry], limit: int
+) -> None:
+    check_resume(pair.dialect, pair.view(), pair.encoder, entries, limit=limit)
+
+
+@every_pair
+@laws
+@given(pieces=runs().flatmap(batches))
+def test_a_reader_that_was_sent_merged_deltas_resumes_to_the_same_answer(pair: Pair, pieces: list[list[Entry]]) -> None:
+    check_merged_resume(pair.dialect, pair.view(), pair.encoder, pieces, pair.read)
+
+
+@every_pair
+@laws
+@given(pieces=runs().flatmap(batches))
+def test_merging_changes_how_many_frames_never_what_they_add_up_to(pair: Pair, pieces: list[list[Entry]]) -> None:
+    check_coalesce(pair.dialect, pair.view(), pieces, pair.read)
+
+
+@every_pair
+@laws
+@given(entries=runs(overlapping=False))
+def test_a_reader_that_joins_anywhere_has_the_same_parts(pair: Pair, entries: list[Entry]) -> None:
+    check_rejoin(pair.dialect, pair.view(), entries, pair.read)
+
+
+@every_pair_and_bare
+@laws
+@given(entries=runs(), sentinel=st.booleans(), names=names_of_events)
+def test_frames_are_what_encoders_take(pair: Pair, entries: list[Entry], sentinel: bool, names: bool) -> None:
+    check_shape(pair.dialect, pair.view(sentinel=sentinel, event_names=names), entries)
+
+
+@every_dialect
+@laws
+@given(entries=runs(overlapping=False))
+def test_the_whole_answer_is_what_a_stream_of_it_adds_up_to(dialect: Dialect, entries: list[Entry]) -> None:
+    snapshot = folded(entries, len(entries))
+    value = check_whole(dialect, View(run=RUN), entries)
+    words = snapshot.text()
+    match dialect.name:
+        case "native":
+            parts = [part for part in value.get("parts", ()) if part["kind"] == "text" and not part.get("choice")]
+            assert "\n\n".join(part["text"] for part in parts if part.get("text")) == words
+        case "openai-chat":
+            said = {choice["index"]: choice["message"]["content"] or "" for choice in value["choices"]}
+            assert said.get(0, "") == words
+        case "token-done" | "plain":
+            told = Pair(dialect, "sse")
+            renderer = dialect.renderer(told.view(reasoning=False))
+            frames = [frame for entry in entries for frame in renderer.render(entry)]
+            streamed = "".join(msgspec.json.decode(f.data).get("token", "") for f in frames) or "".join(
+                msgspec.json.decode(f.data).get("text", "") for f in frames
+            )
+            assert value["token" if dialect.name == "token-done" else "text"] == streamed
+        case _:
+            pytest.fail(f"no reading of {dialect.name} is known here")
+
+
+@every_dialect
+@laws
+@given(
+    body=bodies(
+        b'{"model":"demo","messages":[{"role":"user","content":"hi"}],"stream":true,"n":2}',
+        b'{"message":"hi","history":[{"role":"user","content":[{"type":"text","text":"x"}]}]}',
+        b'{"prompt":"hi","stream_options":{"include_usage":true},"background":false}',
+    )
+)
+def test_any_bytes_are_a_request_or_refused(dialect: Dialect, body: bytes) -> None:
+    request = check_refusal(dialect, body)
+    if request is not None:
+        assert msgspec.json.decode(msgspec.json.encode(request), type=type(request)) == request
+
+
+@every_dialect
+@pytest.mark.parametrize(
+    "body",
+    [b"[" * 100_000, b'{"a":' * 100_000, b'{"messages":' + b"[" * 70 + b"]" * 70 + b"}", b'"\xff"', b"{} {}", b"\0"],
+    ids=["arrays", "objects", "deep", "not-utf8", "two", "nul"],
+)
+def test_hostile_bodies_are_a_request_or_refused(dialect: Dialect, body: bytes) -> None:
+    request = check_refusal(dialect, body)
+    assert request is None or dialect.name == "plain"
+
+
+@every_dialect
+def test_every_error_of_the_table_can_be_told(dialect: Dialect) -> None:
+    check_every_fault(dialect)
+
+
+def test_every_registered_dialect_has_a_reading() -> None:
+    assert sorted(READERS) == sorted(dialect.name for dialect in DIALECTS)
