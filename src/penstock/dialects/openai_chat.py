@@ -56,8 +56,8 @@ class OpenAIChatRenderer:
         self._open: dict[int, Opened] = {}
         self._around: dict[int, tuple[bytes, bytes]] = {}
         """What stands before and after the text of a part, once that part has said something."""
-        self._reasons: dict[int, str | None] = {}
-        """The choices that have begun, each with its finish reason where that is known."""
+        self._reasons: dict[int, tuple[int, str] | None] = {}
+        """The choices that have begun; for each the last part that says why it ended, and what that says."""
         self._calls: dict[int, int] = {}
         """How many tool calls each choice has."""
         self._said: set[tuple[int, Kind]] = set()
@@ -166,15 +166,18 @@ class OpenAIChatRenderer:
         opened = self._open.pop(event.part)
         self._around.pop(event.part, None)
         if event.meta and isinstance(reason := event.meta.get("finish_reason"), str):
-            self._reasons[opened.choice] = reason
+            told = self._reasons[opened.choice]
+            if told is None or told[0] < event.part:
+                self._reasons[opened.choice] = event.part, reason
 
     def _finished(self, event: Finished) -> list[Frame]:
         frames = []
         if not self._reasons:
             self._reasons[0] = None
             frames.append(self._chunk(0, _ROLE))
-        for choice, reason in sorted(self._reasons.items()):
-            frames.append(self._chunk(choice, b"{}", orjson.dumps(reason or event.reason)))
+        for choice in sorted(self._reasons):
+            told = self._reasons[choice]
+            frames.append(self._chunk(choice, b"{}", orjson.dumps(told[1] if told else event.reason)))
         if self._view.include_usage and self._usage:
             usage = orjson.dumps(_usage(self._usage))
             frames.append(Frame(b'%b"choices":[],"usage":%b}' % (self._head, usage)))
@@ -293,7 +296,7 @@ def _choice(snapshot: Snapshot, choice: int, reason: str) -> dict[str, object]:
     ]
     if calls:
         message["tool_calls"] = calls
-    for part in parts:
+    for part in sorted(parts, key=lambda part: part.part):
         if part.meta and isinstance(own := part.meta.get("finish_reason"), str):
             reason = own
     return {"index": choice, "message": message, "logprobs": _logprobs(parts), "finish_reason": reason}

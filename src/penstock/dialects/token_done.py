@@ -80,8 +80,8 @@ class TokenDoneRenderer:
         """The tool calls of choice 0 by part."""
         self._answered: set[str] = set()
         self._count = 0
-        self._reason: str | None = None
-        """Why choice 0 ended, where its own part says so."""
+        self._reason: tuple[int, str] | None = None
+        """Why choice 0 ended, where a part of it says so: the last part that does."""
         self._usage: Usage | None = None
         self._start(view.model, view.created)
 
@@ -89,10 +89,10 @@ class TokenDoneRenderer:
         self._past = so_far
         self._spoken.prime(so_far)
         for part in so_far.parts:
-            if (call := self._open(part.opening())) is not None:
-                call.pieces, call.elided = [part.text], bool(part.elided)
-            elif self._spoken.shows(part.part):
+            if self._spoken.shows(part.part):
                 self._count += part.deltas
+            elif (call := self._open(part.opening())) is not None:
+                call.pieces, call.elided = [part.text], bool(part.elided)
             if part.meta:
                 self._close(part.part, part.meta)
         self._answered = {tool.call_id for tool in so_far.tools}
@@ -157,8 +157,8 @@ class TokenDoneRenderer:
     def _close(self, part: int, meta: dict[str, Json] | None) -> None:
         if meta and (part in self._calls or self._spoken.shows(part)):
             reason = meta.get("finish_reason")
-            if isinstance(reason, str):
-                self._reason = reason
+            if isinstance(reason, str) and (self._reason is None or self._reason[0] < part):
+                self._reason = part, reason
 
     def _token(self, text: str, at: int) -> Frame:
         return Frame(b'{"token":%b%b%d.%03d}' % (orjson.dumps(text), self._tail, *divmod(self._began + at, 1000)))
@@ -177,7 +177,7 @@ class TokenDoneRenderer:
         end: dict[str, Json] = {
             "done": True,
             "total_tokens": total,
-            "finish_reason": self._reason or event.reason,
+            "finish_reason": self._reason[1] if self._reason else event.reason,
             "response_time": at / 1000,
         }
         return [*unanswered, end]
