@@ -6,11 +6,14 @@ A provider's new idea becomes a part kind or a `Note` before it becomes an event
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
 
-Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+if TYPE_CHECKING:
+    Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+else:
+    Json = Any  # msgspec reads no recursive aliases, and what it decodes untyped is just this
 Kind = Literal["text", "reasoning", "refusal", "tool_call", "binary"]
 Grade = Literal["reported", "drained", "counted"]
 
