@@ -9,7 +9,7 @@ import pytest
 
 from penstock.core.events import Closed, Delta, Event, Finished, Opened, Started, Usage
 from penstock.core.request import ChatRequest
-from penstock.sources.openai_http import OpenAIProvider, OpenAISource, build, chat_url
+from penstock.sources.openai_http import OpenAIProvider, OpenAISource, build, chat_url, proxy_of
 from penstock.testing.sources import check_source
 from tests.fakes.provider import Provider, head_bytes
 from tests.fakes.script import (
@@ -123,6 +123,33 @@ def test_a_base_url_that_is_none_is_refused(base_url: str) -> None:
 
 def test_the_name_of_a_provider_holds_no_credentials() -> None:
     assert OpenAIProvider("https://user:password@api.test:8443/v1").host == "api.test:8443"
+
+
+@pytest.fixture
+def proxied(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", "http://proxy.test:3128")
+    monkeypatch.setenv("http_proxy", "socks5://proxy.test:1080")
+    monkeypatch.setenv("no_proxy", "direct.test")
+
+
+@pytest.mark.usefixtures("proxied")
+@pytest.mark.parametrize(
+    ("scheme", "host", "proxy"),
+    [
+        ("https", "api.test", "http://proxy.test:3128"),
+        ("https", "direct.test", None),
+        ("https", "localhost", None),
+        ("http", "127.0.0.1", None),
+    ],
+)
+def test_a_proxy_is_taken_from_the_environment(scheme: str, host: str, proxy: str | None) -> None:
+    assert proxy_of(scheme, host) == proxy
+
+
+@pytest.mark.usefixtures("proxied")
+def test_a_proxy_that_speaks_no_http_is_refused_with_the_way_out() -> None:
+    with pytest.raises(ValueError, match=r"http_proxy must be an http:// address; set no_proxy=api\.test"):
+        build(base_url="http://api.test", model="m")
 
 
 async def test_models_of_one_provider_share_a_warm_connection(provider: Provider) -> None:

@@ -10,7 +10,6 @@ import difflib
 import inspect
 import pkgutil
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
-from contextlib import aclosing
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -116,32 +115,26 @@ class _Telling:
         self._data: int | None = None
 
     async def tell(self, feed: AsyncIterable[Any]) -> AsyncGenerator[Event, None]:
-        if isinstance(feed, AsyncGenerator):
-            async with aclosing(feed):
-                async for event in self._tell(feed):
-                    yield event
-        elif isinstance(feed, AsyncIterable):
-            async for event in self._tell(feed):
-                yield event
-        else:
+        """Everything the feed says, as events. Closes the feed, where it can be closed."""
+        if not isinstance(feed, AsyncIterable):
             raise TypeError(f"{self._name!r} gave {type(feed).__name__}, which cannot be iterated with async for")
-
-    async def _tell(self, feed: AsyncIterable[Any]) -> AsyncGenerator[Event, None]:
-        async for said in feed:
-            if type(said) is str and self._text is not None:
-                if said:
-                    yield Delta(self._text, said)
-                continue
-            if isinstance(said, TERMINAL):
-                for event in self._end():
+        try:
+            async for said in feed:
+                if type(said) is str and self._text is not None:
+                    if said:
+                        yield Delta(self._text, said)
+                    continue
+                last = isinstance(said, TERMINAL)
+                for event in (*self._end(), said) if last else self._events(said):
                     yield event
-                yield said
-                return
-            for event in self._events(said):
+                if last:
+                    return
+            for event in self._end():
                 yield event
-        for event in self._end():
-            yield event
-        yield Finished()
+            yield Finished()
+        finally:
+            if isinstance(feed, AsyncGenerator):
+                await feed.aclose()
 
     def _events(self, said: object) -> list[Event]:
         """What one yielded value means."""

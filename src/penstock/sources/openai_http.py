@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Mapping
 from functools import partial
 from typing import cast
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import msgspec
@@ -24,6 +25,7 @@ from penstock.core.request import ChatRequest, Run
 from penstock.sources import openai_errors
 from penstock.sources.openai_answer import AnswerParser
 
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 EVENT_STREAM = "text/event-stream"
 CONNECT_SECONDS = 10.0
 KEEPALIVE_SECONDS = 90.0
@@ -60,6 +62,7 @@ class OpenAIProvider:
         parts = urlsplit(self._url)
         self.host = parts.netloc.rpartition("@")[2]
         """Host and port, as messages name the provider."""
+        self._proxy = proxy_of(parts.scheme, parts.hostname or "")
         self._secret = api_key
         self._headers: dict[str, str] = {
             hdrs.ACCEPT: EVENT_STREAM,
@@ -94,13 +97,14 @@ class OpenAIProvider:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 read_bufsize=READ_BUFFER,
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
-                trust_env=True,
+                proxy=self._proxy,
             )
         return self._session
 
     async def stream(self, model: str, request: ChatRequest, run: Run) -> AsyncGenerator[Event, None]:
         """Ask for `model` and give what it says. Raises `Broken` with a `provider_…` code, `context_too_long` or `content_refused`."""
         response = await self._ask(model, request)
+        del request  # a long conversation is not to be held for as long as the answer takes
         parser = AnswerParser(self.host)
         answer = parser.answer
         read = response.content.readany
@@ -186,6 +190,17 @@ def chat_url(base_url: str) -> str:
         raise ValueError(f"base_url must be like https://host/v1, not {base_url!r}")
     path = parts.path.rstrip("/") or "/v1"
     return parts._replace(path=f"{path}/chat/completions", fragment="").geturl()
+
+
+def proxy_of(scheme: str, host: str) -> str | None:
+    """The proxy the environment names for a host, once, since asking aiohttp to trust the environment costs every request a
+    look into files. The machine itself is never behind a proxy. Raises `ValueError` where the proxy speaks no HTTP."""
+    proxy = getproxies().get(scheme)
+    if not proxy or host in LOOPBACK or proxy_bypass(host):
+        return None
+    if urlsplit(proxy).scheme not in ("http", "https"):
+        raise ValueError(f"{scheme}_proxy must be an http:// address; set no_proxy={host} to go without")
+    return proxy
 
 
 def body_of(model: str, request: ChatRequest) -> bytes:

@@ -6,7 +6,10 @@ Needs nothing but the standard library. `SoloRun` is a run with nobody around it
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
 
 from penstock.core.errors import Broken
 from penstock.core.events import TERMINAL, Event, Json
@@ -18,6 +21,9 @@ CLOSING = 5.0
 """Seconds a source has to close."""
 MOMENTS = 12
 """After how many different events a long answer is closed and cancelled."""
+
+
+_watched = ContextVar("_watched", default=False)
 
 
 class LawBroken(AssertionError):
@@ -115,19 +121,42 @@ async def _whole(source: Source, request: ChatRequest, run: Callable[[], Run]) -
 async def _leave_after(
     moment: int, leave: Callable[[AsyncGenerator[Event, None]], Awaitable[None]], stream: AsyncGenerator[Event, None]
 ) -> None:
-    before = asyncio.all_tasks()
+    with _watching() as tasks:
+        try:
+            for _ in range(moment):
+                await anext(stream)
+        except (Broken, StopAsyncIteration):
+            return  # an answer need not be as long every time
+        try:
+            async with asyncio.timeout(CLOSING):
+                await leave(stream)
+        except TimeoutError:
+            raise LawBroken(f"after {moment} events it did not close within {CLOSING:g} s") from None
+        await asyncio.sleep(0)  # a task that was cancelled needs a turn to end
+        if left := [task.get_name() for task in tasks if not task.done()]:
+            raise LawBroken(f"after {moment} events it left tasks behind: {', '.join(left)}")
+
+
+@contextmanager
+def _watching() -> Iterator[set[asyncio.Task[Any]]]:
+    """The tasks that are made on behalf of the code inside; a server in the same loop that makes its own is not meant."""
+    loop = asyncio.get_running_loop()
+    usual = loop.get_task_factory()
+    made: set[asyncio.Task[Any]] = set()
+
+    def factory(loop: asyncio.AbstractEventLoop, coroutine: Any, **more: Any) -> Any:
+        task = usual(loop, coroutine, **more) if usual else asyncio.Task(coroutine, loop=loop, **more)
+        if _watched.get() and isinstance(task, asyncio.Task):
+            made.add(task)
+        return task
+
+    loop.set_task_factory(factory)
+    before = _watched.set(True)
     try:
-        for _ in range(moment):
-            await anext(stream)
-    except (Broken, StopAsyncIteration):
-        return  # an answer need not be as long every time
-    try:
-        async with asyncio.timeout(CLOSING):
-            await leave(stream)
-    except TimeoutError:
-        raise LawBroken(f"after {moment} events it did not close within {CLOSING:g} s") from None
-    if left := asyncio.all_tasks() - before:
-        raise LawBroken(f"after {moment} events it left tasks behind: {', '.join(task.get_name() for task in left)}")
+        yield made
+    finally:
+        _watched.reset(before)
+        loop.set_task_factory(usual)
 
 
 async def _close(stream: AsyncGenerator[Event, None]) -> None:
