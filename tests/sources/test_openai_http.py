@@ -430,7 +430,7 @@ async def test_a_broken_chunk_size_is_truncated(source: OpenAISource, provider: 
 
 
 async def test_an_error_in_a_stream_that_began_well_is_that_error(source: OpenAISource, provider: Provider) -> None:
-    provider.script(opening(), text("a"), Say({"error": {"message": "no memory", "code": 500}}), Say("[DONE]"), End())
+    provider.script(opening(), text("a"), Say({"error": {"message": "no memory for sk-secret", "code": 500}}), Say("[DONE]"), End())
     assert await failure(source) == ("a", "provider_error")
 
 

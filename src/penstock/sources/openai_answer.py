@@ -42,16 +42,20 @@ class _Answering:
 
 
 class Answer:
-    """Takes chunks, gives events; `host` names the provider in messages. Once `ended`, it takes nothing more."""
+    """Takes chunks, gives events. Once `ended`, it takes nothing more.
 
-    __slots__ = ("_choices", "_halves", "_host", "_next", "_plain", "_tokens", "broken", "ended")
+    `host` names the provider in messages; `secret` is what they must not quote.
+    """
 
-    def __init__(self, host: str):
+    __slots__ = ("_choices", "_halves", "_host", "_next", "_plain", "_secret", "_tokens", "broken", "ended")
+
+    def __init__(self, host: str, *, secret: str | None = None):
         self.ended = False
         """The answer is complete, or broken."""
         self.broken: Broken | None = None
         """Why the answer cannot be completed; to be raised after the events that were given with it."""
         self._host = host
+        self._secret = secret
         self._choices: dict[int, _Answering] = {}
         self._plain: dict[int, int] = {}  # choice → its open text part, where the next piece may go straight out
         self._halves: dict[int, str] = {}  # part → half of a surrogate pair whose other half is to come
@@ -84,7 +88,7 @@ class Answer:
         if self.ended:
             return
         if chunk.error:
-            self._break(openai_errors.failed(self._host, chunk.error))
+            self._break(openai_errors.failed(self._host, chunk.error, secret=self._secret))
             return
         if chunk.usage is not None:
             self._tokens = chunk.usage
@@ -250,8 +254,8 @@ class AnswerParser:
 
     __slots__ = ("_splitter", "answer")
 
-    def __init__(self, host: str):
-        self.answer = Answer(host)
+    def __init__(self, host: str, *, secret: str | None = None):
+        self.answer = Answer(host, secret=secret)
         self._splitter = SseSplitter()
 
     def feed(self, data: bytes) -> list[Event]:

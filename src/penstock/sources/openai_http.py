@@ -105,7 +105,7 @@ class OpenAIProvider:
         """Ask for `model` and give what it says. Raises `Broken` with a `provider_…` code, `context_too_long` or `content_refused`."""
         response = await self._ask(model, request)
         del request  # a long conversation is not to be held for as long as the answer takes
-        parser = AnswerParser(self.host)
+        parser = AnswerParser(self.host, secret=self._secret)
         answer = parser.answer
         read = response.content.readany
         try:
