@@ -64,7 +64,6 @@ class LoadResult(msgspec.Struct, frozen=True):
     failed_status: int
     failed_cut: int
     failed_end: int
-    reconnected: int
     first_failure: str
     tokens: int
     lost: int

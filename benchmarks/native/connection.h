@@ -31,7 +31,6 @@ struct conn {
     enum phase phase;
     int64_t start; /* when to connect */
     long left;     /* streams still to be had on this connection */
-    int reused;    /* the connection has carried a stream before */
     int64_t asked; /* when the running stream was asked for */
     int first_seen;
     struct check check;
@@ -52,7 +51,7 @@ static int64_t began;
 static long next_stream = 1, over;
 static struct totals sum;
 static struct {
-    long started, finished, connect, status, cut, no_end, reconnected, reads, bytes;
+    long started, finished, connect, status, cut, no_end, reads, bytes;
 } streams;
 static struct samples ages, firsts;
 static char first_failure[512];
@@ -105,7 +104,6 @@ static void next_stream_on(struct conn *c, int usable)
         return;
     }
     if (usable && !c->closing) {
-        c->reused = 1;
         ask_stream(c);
         return;
     }
@@ -127,18 +125,10 @@ static void stream_complete(struct conn *c)
 
 static void conn_lost(struct conn *c)
 {
-    if (c->phase == IN_HEAD && c->reused && !c->head_have) {
-        /* The server closed an idle connection while the request was on its way: any client would ask again. */
-        streams.reconnected++;
-        streams.started--;
-        close(c->fd);
-        conn_open(c);
-        return;
-    }
     if (c->phase == CONNECTING)
         failure(&streams.connect, "no connection", "", 0);
     else
-        failure(&streams.cut, "cut", c->phase == IN_HEAD ? c->head : c->tail,
+        failure(&streams.cut, c->phase == IN_HEAD ? "cut before the body" : "cut", c->phase == IN_HEAD ? c->head : c->tail,
                 c->phase == IN_HEAD ? c->head_have : c->tail_have);
     next_stream_on(c, 0);
 }
@@ -301,7 +291,7 @@ static void ask_stream(struct conn *c)
 static void conn_open(struct conn *c)
 {
     int on = 1;
-    c->reused = c->closing = 0;
+    c->closing = 0;
     c->phase = CONNECTING;
     c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (c->fd < 0) {

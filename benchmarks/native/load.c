@@ -134,10 +134,10 @@ static int report(const struct instant *from, const struct instant *to)
     for (long i = 0; i < ask.streams; i++)
         unfinished += conns[i].phase != OVER;
     printf("{\"started\":%ld,\"finished\":%ld,\"unfinished\":%ld,\"failed_connect\":%ld,\"failed_status\":%ld,"
-           "\"failed_cut\":%ld,\"failed_end\":%ld,\"reconnected\":%ld,\"first_failure\":\"%s\",\"tokens\":%ld,\"lost\":%ld,"
+           "\"failed_cut\":%ld,\"failed_end\":%ld,\"first_failure\":\"%s\",\"tokens\":%ld,\"lost\":%ld,"
            "\"repeated\":%ld,\"reordered\":%ld,\"crossed\":%ld,\"reads\":%ld,\"bytes\":%ld,",
            streams.started, streams.finished, unfinished, streams.connect, streams.status, streams.cut, streams.no_end,
-           streams.reconnected, first_failure, sum.tokens, sum.lost, sum.repeated, sum.reordered, sum.crossed,
+           first_failure, sum.tokens, sum.lost, sum.repeated, sum.reordered, sum.crossed,
            streams.reads, streams.bytes);
     samples_print("age_us", &ages);
     printf(",");
