@@ -1,0 +1,529 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+
+import pytest
+
+from penstock.core.errors import Broken, Refused, fault
+from penstock.core.events import (
+    TERMINAL,
+    Cancelled,
+    Chunk,
+    Closed,
+    Delta,
+    Event,
+    Failed,
+    Finished,
+    Note,
+    Opened,
+    Started,
+    Terminal,
+    Usage,
+)
+from penstock.core.lifecycle import IllegalEvent, Phase
+from penstock.core.request import ChatRequest, Run
+from penstock.core.source import Source
+from penstock.flow.log import Log
+from penstock.flow.policy import Bounds
+from penstock.flow.pump import BATCH, CLOSING, Pump
+from penstock.testing.sources import SoloRun
+from tests.flow.scripted import ASKED, OPENED, STARTED, Clock, Played, Seen, answer, drained, held, never, settle, sized
+
+
+class Stand:
+    """A pump between a source and a log, with a clock and an observer."""
+
+    def __init__(self, source: Source, *, bounds: Bounds | None = None):
+        self.clock = Clock()
+        self.seen = Seen()
+        self.log = Log(epoch="a1", bounds=bounds)
+        self.ends = 0
+        self.pump = Pump(self.log, SoloRun(), clock=self.clock, observer=self.seen, on_end=self._ended)
+        self.pump.start(source, ASKED)
+
+    def _ended(self) -> None:
+        self.ends += 1
+
+    @property
+    def events(self) -> list[Event]:
+        return [entry.event for entry in held(self.log)]
+
+    def ended_well(self) -> Terminal:
+        """Check what must hold of every run that has ended; its last word."""
+        *before, last = self.events
+        assert isinstance(last, TERMINAL)
+        assert not any(isinstance(event, TERMINAL) for event in before)
+        opened = [event.part for event in before if isinstance(event, Opened)]
+        assert sorted(event.part for event in before if isinstance(event, Closed)) == sorted(opened)
+        assert self.log.sealed
+        assert self.pump.phase is Phase.ENDED
+        assert self.seen.ended == [last] == [self.pump.terminal]
+        assert self.ends == 1
+        return last
+
+
+@contextmanager
+def unheard_exceptions() -> Iterator[list[str]]:
+    """What the loop was told of tasks whose exception nobody took."""
+    told: list[str] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda loop, context: told.append(str(context["message"])))
+    yield told
+    loop.set_exception_handler(None)
+
+
+async def test_a_whole_answer_stands_in_the_log_as_it_was_said() -> None:
+    source = Played(*answer("Hel", "lo"))
+    stand = Stand(source)
+    await settle()
+    assert stand.events == answer("Hel", "lo")
+    assert stand.ended_well() == Finished()
+    assert (source.asked, source.closed) == (1, 1)
+    assert stand.seen.raised == []
+
+
+async def test_entries_carry_the_milliseconds_since_the_run_began() -> None:
+    source = Played(STARTED)
+    stand = Stand(source)
+    await settle()
+    stand.clock.turn(0.25)
+    source.say(OPENED)
+    await settle()
+    stand.clock.turn(1.5)
+    source.say(Delta(0, "x"), Closed(0), Finished())
+    await settle()
+    assert [entry.at for entry in held(stand.log)] == [0, 250, 1750, 1750, 1750]
+    assert stand.seen.first_words == [0.25]
+    assert stand.pump.ended == stand.clock.now
+
+
+async def test_the_phase_follows_the_source() -> None:
+    source = Played()
+    stand = Stand(source)
+    phases = []
+    for event in (STARTED, OPENED, Closed(0), Finished()):
+        phases.append(stand.pump.phase)
+        source.say(event)
+        await settle()
+    assert [*phases, stand.pump.phase] == [Phase.IDLE, Phase.WAITING, Phase.SPEAKING, Phase.SPEAKING, Phase.ENDED]
+
+
+# -- how a source may fail ---------------------------------------------------------------------------------------------
+
+
+async def test_a_source_that_gives_up_is_quoted() -> None:
+    source = Played(STARTED, OPENED, Delta(0, "half"))
+    source.fail(Broken("provider_overloaded", "come back later", retry_after=3))
+    stand = Stand(source)
+    await settle()
+    assert stand.ended_well() == Failed(fault("provider_overloaded", "come back later", retry_after=3))
+    assert stand.events[-2] == Closed(0)
+    assert stand.seen.raised == [], "that is no surprise to anybody"
+
+
+async def test_a_stage_that_refuses_is_quoted_as_well() -> None:
+    source = Played(STARTED)
+    source.fail(Refused("content_refused"))
+    stand = Stand(source)
+    await settle()
+    assert stand.ended_well() == Failed(fault("content_refused"))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("secret prompt"),
+        GeneratorExit(),
+        BaseExceptionGroup("several", [GeneratorExit(), ValueError("x")]),
+        asyncio.InvalidStateError("x"),
+        StopAsyncIteration(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_whatever_a_source_raises_becomes_a_typed_error_that_quotes_nothing(error: BaseException) -> None:
+    source = Played(STARTED, OPENED)
+    source.fail(error)
+    stand = Stand(source)
+    await settle()
+    last = stand.ended_well()
+    assert isinstance(last, Failed)
+    assert last.error.code == "source_failed"
+    assert "secret" not in last.error.message
+    assert len(stand.seen.raised) == 1
+    assert source.closed == 1
+
+
+async def test_a_source_that_is_cancelled_by_something_of_its_own_has_failed() -> None:
+    source = Played(STARTED, OPENED)
+    source.fail(asyncio.CancelledError())
+    stand = Stand(source)
+    await settle()
+    last = stand.ended_well()
+    assert isinstance(last, Failed)
+    assert last.error.code == "source_failed"
+
+
+async def test_a_source_that_cannot_even_be_called_has_failed() -> None:
+    def refuses(request: ChatRequest, run: Run) -> AsyncGenerator[Event, None]:
+        raise TypeError("not like this")
+
+    stand = Stand(refuses)
+    await settle()
+    last = stand.ended_well()
+    assert isinstance(last, Failed)
+    assert last.error.code == "source_failed"
+
+
+async def test_a_source_that_just_stops_is_a_truncated_answer_never_a_finished_one() -> None:
+    source = Played(STARTED, OPENED, Delta(0, "half"))
+    source.stop()
+    stand = Stand(source)
+    await settle()
+    last = stand.ended_well()
+    assert isinstance(last, Failed)
+    assert last.error.code == "provider_truncated"
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [OPENED],
+        [Finished()],
+        [STARTED, STARTED],
+        [STARTED, Delta(0, "x")],
+        [STARTED, OPENED, OPENED],
+        [STARTED, OPENED, Delta(1, "x")],
+        [STARTED, OPENED, Chunk(0, b"x")],
+        [STARTED, Opened(0, "binary"), Delta(0, "x")],
+        [STARTED, OPENED, Closed(0), Delta(0, "x")],
+        [STARTED, OPENED, Closed(0), Closed(0)],
+        [STARTED, OPENED, Closed(0), OPENED],
+        ["not an event"],
+        [STARTED, None],
+    ],
+    ids=repr,
+)
+async def test_an_event_that_cannot_be_said_now_ends_the_run_and_is_not_in_the_log(events: list[Event]) -> None:
+    async def says(request: ChatRequest, run: Run) -> AsyncGenerator[Event, None]:
+        for event in events:
+            yield event
+        await never()
+
+    stand = Stand(says)
+    await settle()
+    last = stand.ended_well()
+    assert isinstance(last, Failed)
+    assert last.error.code == "source_illegal"
+    legal = [event for event in stand.events[:-1] if event != Closed(0)]
+    assert legal == [event for event in events[:-1] if event != Closed(0)]
+    assert isinstance(stand.seen.raised[0], IllegalEvent)
+
+
+async def test_words_that_no_transport_can_carry_fail_the_run_and_not_its_readers() -> None:
+    source = Played(STARTED, OPENED, Delta(0, "fine"), Delta(0, "\ud800"))
+    stand = Stand(source)
+    reader = stand.log.attach(0)
+    await settle()
+    last = stand.ended_well()
+    assert isinstance(last, Failed)
+    assert last.error.code == "source_failed"
+    assert [entry.event for entry in drained(reader)] == [STARTED, OPENED, Delta(0, "fine"), Closed(0), last]
+
+
+@pytest.mark.parametrize(
+    ("ending", "code"),
+    [
+        (Finished("\ud800"), "source_illegal"),
+        (Broken("provider_error", "\ud800"), "provider_error"),
+    ],
+    ids=["finished", "broken"],
+)
+async def test_a_last_word_that_cannot_be_written_is_replaced_by_one_that_can(
+    ending: Event | BaseException, code: str
+) -> None:
+    source = Played(STARTED, OPENED)
+    if isinstance(ending, BaseException):
+        source.fail(ending)
+    else:
+        source.say(ending)
+    stand = Stand(source)
+    await settle()
+    last = stand.ended_well()
+    assert isinstance(last, Failed)
+    assert last.error.code == code
+
+
+async def test_a_source_that_fails_while_it_closes_does_not_change_how_the_run_ended() -> None:
+    async def trips() -> None:
+        raise RuntimeError("in the clean-up")
+
+    source = Played(*answer("x"), clean_up=trips)
+    stand = Stand(source)
+    await settle()
+    assert stand.ended_well() == Finished()
+    assert [str(error) for error in stand.seen.raised] == ["in the clean-up"]
+
+
+async def test_what_a_source_says_after_its_last_word_is_not_heard() -> None:
+    source = Played(*answer("x"), Note("too", "late"))
+    stand = Stand(source)
+    await settle()
+    assert stand.events == answer("x")
+    assert source.closed == 1
+
+
+# -- cancel ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "said_before",
+    [[], [STARTED], [STARTED, Note("n", 1)], [STARTED, OPENED], [STARTED, OPENED, Delta(0, "x")]],
+    ids=["idle", "waiting", "noting", "opened", "speaking"],
+)
+async def test_a_cancel_is_the_last_word_at_once_and_closes_the_source(said_before: list[Event]) -> None:
+    source = Played(*said_before)
+    stand = Stand(source)
+    await settle()
+    stand.pump.finish(Cancelled("client"))
+    assert stand.ended_well() == Cancelled("client")
+    await settle()
+    assert (source.closed, source.interrupted) == (1, 1)
+    assert not stand.pump.closing
+
+
+async def test_a_run_cancelled_before_its_task_ever_ran_asks_no_source() -> None:
+    source = Played(*answer("x"))
+    stand = Stand(source)
+    stand.pump.finish(Cancelled("client"))
+    await settle()
+    assert stand.ended_well() == Cancelled("client")
+    assert source.asked == 0
+    assert not stand.pump.closing
+    stand.pump.closing_overdue(stand.clock.turn(CLOSING + 1))
+    assert stand.seen.abandoned == []
+
+
+async def test_a_cancel_reaches_a_source_that_waits_for_room() -> None:
+    source = Played(STARTED, OPENED, *[sized(100)] * 100)
+    stand = Stand(source, bounds=Bounds(high=1000, low=500))
+    stand.log.attach(0)
+    await settle()
+    assert stand.log.waiting_for_room
+    stand.pump.finish(Cancelled("client"))
+    await settle()
+    assert stand.ended_well() == Cancelled("client")
+    assert source.closed == 1
+    assert not stand.log.waiting_for_room
+
+
+async def test_a_cancel_after_the_end_changes_nothing() -> None:
+    stand = Stand(Played(*answer("x")))
+    await settle()
+    before = stand.events
+    stand.pump.finish(Cancelled("client"))
+    stand.pump.note(Note("input", 1))
+    assert stand.events == before
+    assert stand.ended_well() == Finished()
+
+
+@pytest.mark.parametrize("turns", range(12))
+async def test_a_cancel_that_races_with_the_end_leaves_one_last_word(turns: int) -> None:
+    source = Played(*answer("x"))
+    stand = Stand(source)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    stand.pump.finish(Cancelled("client"))
+    await settle()
+    assert stand.ended_well() in (Finished(), Cancelled("client"))
+    assert source.closed == source.asked
+
+
+async def test_a_source_that_takes_no_notice_of_a_cancel_is_closed_with_its_next_word() -> None:
+    source = Played(STARTED, OPENED, stubborn=True)
+    stand = Stand(source)
+    await settle()
+    stand.pump.finish(Cancelled("client"))
+    await settle()
+    assert source.closed == 0
+    source.say(Delta(0, "too late"))
+    await settle()
+    assert source.closed == 1
+    assert stand.ended_well() == Cancelled("client")
+
+
+async def test_a_loop_that_goes_down_leaves_an_interrupted_run() -> None:
+    source = Played(STARTED, OPENED)
+    stand = Stand(source)
+    await settle()
+    task = next(task for task in asyncio.all_tasks() if task.get_name() == "pump st_solo")
+    task.cancel()
+    await settle()
+    assert task.cancelled()
+    assert stand.ended_well() == Failed(fault("interrupted"))
+    assert source.closed == 1
+
+
+# -- clean-up ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["cancelled", "finished"])
+async def test_the_last_word_never_waits_for_a_source_that_hangs_in_its_clean_up(way: str) -> None:
+    source = Played(STARTED, OPENED, clean_up=never)
+    stand = Stand(source)
+    await settle()
+    if way == "cancelled":
+        stand.pump.finish(Cancelled("client"))
+    else:
+        source.say(Closed(0), Finished())
+    await settle()
+    stand.ended_well()
+    stand.pump.closing_overdue(stand.clock.turn(CLOSING))
+    assert stand.seen.abandoned == []
+    stand.pump.closing_overdue(stand.clock.turn(0.1))
+    stand.pump.closing_overdue(stand.clock.turn(0.1))
+    assert (stand.seen.abandoned, stand.pump.closing) == (["st_solo"], False)
+    await settle()
+    assert source.closed == 1, "cancelled once more, the clean-up ended"
+    stand.ended_well()
+
+
+async def test_a_clean_up_has_time_to_say_goodbye() -> None:
+    goodbye = asyncio.Event()
+    source = Played(STARTED, OPENED, clean_up=goodbye.wait)
+    stand = Stand(source)
+    await settle()
+    stand.pump.finish(Cancelled("client"))
+    await settle()
+    assert (source.closed, stand.pump.closing) == (0, True)
+    goodbye.set()
+    await stand.pump.closed()
+    assert (source.closed, stand.pump.closing) == (1, False)
+    stand.pump.closing_overdue(stand.clock.turn(100))
+    assert stand.seen.abandoned == []
+
+
+async def test_nothing_is_left_behind_that_nobody_hears_of() -> None:
+    with unheard_exceptions() as told:
+        for error in (ValueError("x"), GeneratorExit(), asyncio.CancelledError()):
+            source = Played(STARTED)
+            source.fail(error)
+            Stand(source)
+        await settle()
+    assert told == []
+    assert [task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("pump")] == []
+
+
+# -- fairness and room -------------------------------------------------------------------------------------------------
+
+
+async def test_a_source_that_never_suspends_lets_the_others_have_the_loop() -> None:
+    async def floods(request: ChatRequest, run: Run) -> AsyncGenerator[Event, None]:
+        yield STARTED
+        yield OPENED
+        for _ in range(BATCH * 20):
+            yield Delta(0, "x")
+        yield Closed(0)
+        yield Finished()
+
+    stand = Stand(floods)
+    seen: list[int] = []
+    while stand.pump.phase is not Phase.ENDED:
+        await asyncio.sleep(0)
+        seen.append(stand.log.last)
+    assert max(after - before for before, after in pairwise(seen)) <= BATCH + 1
+    assert len(seen) >= 20
+
+
+async def test_a_flood_at_the_cap_lets_the_others_have_the_loop() -> None:
+    async def floods(request: ChatRequest, run: Run) -> AsyncGenerator[Event, None]:
+        yield STARTED
+        yield OPENED
+        while True:
+            yield sized(300)
+
+    stand = Stand(floods, bounds=Bounds(max_run_bytes=5000))
+    reader = stand.log.attach(0)
+
+    def takes() -> None:
+        drained(reader)
+
+    reader.on_ready = takes
+    seen: list[int] = []
+    for _ in range(50):
+        await asyncio.sleep(0)
+        seen.append(stand.log.last)
+    assert max(after - before for before, after in pairwise(seen)) <= BATCH + 1
+    assert stand.log.first > 1
+    stand.pump.finish(Cancelled("client"))
+    await settle()
+
+
+async def test_a_source_is_not_asked_for_more_than_there_is_room_for() -> None:
+    source = Played(STARTED, OPENED, *[sized(100)] * 200, Closed(0), Finished())
+    stand = Stand(source, bounds=Bounds(high=1000, low=500))
+    reader = stand.log.attach(0)
+    owed: list[int] = []
+    while stand.pump.phase is not Phase.ENDED:
+        await settle()
+        owed.append(reader.owed)
+        reader.poll(100)
+    assert max(owed) <= 1100
+    assert len([event for event in stand.events if isinstance(event, Delta)]) == 200
+    assert source.closed == 1
+
+
+async def test_waiting_for_room_is_not_the_silence_of_the_source() -> None:
+    source = Played(STARTED, OPENED, *[sized(100)] * 30)
+    stand = Stand(source, bounds=Bounds(high=1000, low=500))
+    reader = stand.log.attach(0)
+    await settle()
+    assert stand.log.waiting_for_room
+    stand.clock.turn(500)
+    drained(reader)
+    await settle()
+    assert stand.pump.moved == stand.clock.now
+
+
+async def test_what_the_server_says_stands_between_two_events_of_the_source() -> None:
+    source = Played(STARTED, OPENED, Delta(0, "a"))
+    stand = Stand(source)
+    await settle()
+    stand.pump.note(Note("input", "hm"))
+    source.say(Delta(0, "b"), Closed(0), Usage(1, 1, "reported"), Finished())
+    await settle()
+    assert stand.events[2:5] == [Delta(0, "a"), Note("input", "hm"), Delta(0, "b")]
+
+
+async def test_every_open_part_is_closed_before_the_last_word() -> None:
+    source = Played(STARTED, OPENED, Opened(1, "tool_call"), Opened(2, "reasoning"), Closed(1), Finished())
+    stand = Stand(source)
+    await settle()
+    assert stand.events[-3:] == [Closed(0), Closed(2), Finished()]
+    stand.ended_well()
+
+
+async def test_whoever_waits_for_the_end_is_told_even_when_it_is_over() -> None:
+    source = Played(STARTED)
+    stand = Stand(source)
+    early = stand.pump.ending()
+    await settle()
+    assert not early.done()
+    stand.pump.finish(Failed(fault("interrupted")))
+    await early
+    await Stand(Played(Started("x", "m", 1), Finished())).pump.closed()
+    ended = Stand(Played(STARTED, Finished()))
+    await settle()
+    await ended.pump.ending()
+
+
+async def test_a_reader_whose_waking_ends_the_run_within_the_last_word_changes_nothing() -> None:
+    source = Played(STARTED, OPENED)
+    stand = Stand(source)
+    await settle()
+    reader = stand.log.attach(0)
+    reader.on_ready = lambda: stand.pump.finish(Cancelled("disconnect"))
+    stand.pump.finish(Failed(fault("gap_timeout")))
+    assert stand.ended_well() == Failed(fault("gap_timeout"))
