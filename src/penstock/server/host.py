@@ -17,6 +17,7 @@ from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from penstock.server.app import App
 from penstock.server.exchange import EXTENSION
@@ -127,6 +128,30 @@ class Protocol(HttpToolsProtocol):
             line.lost()
 
 
+class WebSocketProtocol(WebSocketsSansIOProtocol):
+    """uvicorn's WebSocket connection, without an error in our log for what a client did wrong."""
+
+    @property
+    def handshake_complete(self) -> bool:
+        """A handshake that was answered with an HTTP response is complete too; uvicorn takes it for forgotten."""
+        return self._complete or (self.initial_response is not None and self.close_sent)
+
+    @handshake_complete.setter
+    def handshake_complete(self, complete: bool) -> None:
+        self._complete = complete
+
+    def send_receive_event_to_app(self) -> None:
+        if self.curr_msg_data_type == "text":
+            try:
+                b"".join(self.frames).decode()
+            except UnicodeDecodeError:
+                self.frames = []
+                self.conn.send_close(1007)
+                self.handle_parser_exception()
+                return
+        super().send_receive_event_to_app()
+
+
 class Host(uvicorn.Server):
     """A uvicorn server that drains its runs before it stops."""
 
@@ -134,7 +159,7 @@ class Host(uvicorn.Server):
         config = uvicorn.Config(
             app,
             http=Protocol,
-            ws="websockets-sansio",
+            ws=WebSocketProtocol,
             ws_per_message_deflate=False,
             ws_max_size=app.service.max_body,
             access_log=False,
