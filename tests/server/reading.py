@@ -1,10 +1,13 @@
 """Clients of the tests: an event stream, lines and a WebSocket read message by message, and the text they add up to."""
 
+import asyncio
 import json
+import socket
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 from websockets.asyncio.client import ClientConnection, connect
@@ -12,6 +15,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from penstock.testing.readings import READERS, Reading
 from penstock.testing.wire import Received, SseParser
 from tests.clients.eventsource_parser import EventStreamParser, ServerEvent
+from tests.serving import Served
+from tests.waiting import until
 
 PROMPT = {"model": "scripted", "messages": [{"role": "user", "content": "speak"}], "stream": True}
 TEXT = {"text": "text/plain", "ndjson": "application/x-ndjson", "sse": "text/event-stream"}
@@ -96,14 +101,14 @@ async def lines(client: httpx2.AsyncClient, method: str, path: str, **options: A
 class Messages:
     """A WebSocket whose messages are JSON."""
 
-    def __init__(self, socket: ClientConnection) -> None:
-        self.socket = socket
+    def __init__(self, connection: ClientConnection) -> None:
+        self.connection = connection
 
     async def send(self, **command: Any) -> None:
-        await self.socket.send(json.dumps(command))
+        await self.connection.send(json.dumps(command))
 
     async def next(self) -> Any:
-        message = await self.socket.recv()
+        message = await self.connection.recv()
         return json.loads(message) if isinstance(message, str) else message
 
     async def ask(self, **command: Any) -> Any:
@@ -127,9 +132,54 @@ class Messages:
 
 
 @asynccontextmanager
-async def websocket(url: str, **options: Any) -> AsyncGenerator[Messages]:
-    async with connect(url, proxy=None, compression=None, **options) as socket:
-        yield Messages(socket)
+async def websocket(url: str, *, receive_buffer: int | None = None, **options: Any) -> AsyncGenerator[Messages]:
+    """Connect. With `receive_buffer` (bytes) the client takes little ahead of the test: a slow one."""
+    if receive_buffer is not None:
+        parts = urlsplit(url)
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, (parts.hostname, parts.port))
+        options = {"sock": sock, "max_queue": 1, **options}
+    async with connect(url, proxy=None, compression=None, max_size=None, **options) as connection:
+        try:
+            yield Messages(connection)
+        finally:
+            if receive_buffer is not None:
+                connection.transport.abort()  # a closing handshake would wait behind all that was not read
+
+
+async def told(
+    served: Served, asking: Coroutine[Any, Any, httpx2.Response], *texts: str, fail: str = ""
+) -> httpx2.Response:
+    """The whole response to a request that starts a run which says these texts and ends, well or with this error."""
+    response = asyncio.ensure_future(asking)
+    telling = await served.telling(len(served.source.tellings))
+    telling.speak(*texts)
+    if fail:
+        telling.fail(fail)
+    else:
+        telling.finish()
+    return await response
+
+
+async def detached(client: httpx2.AsyncClient, **headers: str) -> str:
+    """The id of a run that was started with nobody reading it."""
+    answer = await client.post("/v1/streams", json=PROMPT, headers={"accept": "application/json", **headers})
+    assert answer.status_code == 201
+    run: str = answer.json()["id"]
+    return run
+
+
+async def said(served: Served, client: httpx2.AsyncClient, *texts: str) -> str:
+    """The id of a run that has said these texts and ended well."""
+    run = await detached(client)
+    telling = await served.telling(len(served.source.tellings) - 1)
+    telling.speak(*texts)
+    telling.finish()
+    await telling.closed.wait()
+    await until("the run has ended", lambda: run in served.seen.ended)
+    return run
 
 
 def received_sse(body: bytes) -> list[Received]:

@@ -9,7 +9,7 @@ import pytest
 from penstock.core.cursor import parse_cursor
 from penstock.core.events import Cancelled, Finished
 from tests.clients.raw_client import raw_client
-from tests.server.reading import PROMPT, event_stream
+from tests.server.reading import PROMPT, added_up, event_stream, received_sse
 from tests.serving import Served
 
 
@@ -212,12 +212,5 @@ async def test_every_dialect_is_told_on_request(served: Served, client: httpx2.A
         telling = await served.telling()
         telling.speak("Hel", "lo\n", "wörld \U0001f30d")
         telling.finish()
-        whole = await stream.rest()
-    words = {
-        "native": lambda value: value.get("text", ""),
-        "openai-chat": lambda value: value["choices"][0]["delta"].get("content", ""),
-        "token-done": lambda value: value.get("token", ""),
-        "plain": lambda value: value.get("text", ""),
-    }[dialect]
-    said = "".join(words(json.loads(event.data)) for event in whole if event.data != "[DONE]")
-    assert said == "Hello\nwörld \U0001f30d"
+        await stream.rest()
+    assert added_up(dialect, received_sse(stream.raw)).text() == "Hello\nwörld \U0001f30d"
