@@ -320,6 +320,7 @@ HALVES: dict[tuple[str, ...], str] = {
     ("\\ude00", "plain"): "\ufffdplain",
     ("\\ud83d", "\\ud83d\\ude00"): "\ufffd😀",
     ("first", "\\ud83d"): "first\ufffd",
+    ("first", "\\ud83d", "last"): "first\ufffdlast",
 }
 
 

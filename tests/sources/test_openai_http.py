@@ -387,8 +387,9 @@ async def test_a_cut_inside_an_event_leaves_the_whole_events_before_it(
         ({"Content-Type": "text/html"}, b"<html>Welcome</html>"),
         ({"Content-Type": "application/json"}, b'{"choices": []}'),
         ({"Content-Type": "application/x-ndjson"}, b'{"choices": []}\n'),
-        ({**EVENT_STREAM, "Content-Encoding": "gzip"}, gzip.compress(b"data: {}\n\n" * 1000)),
+        ({**EVENT_STREAM, "Content-Encoding": "gzip"}, gzip.compress(b"data: {}\n\n" * 1000, mtime=0)),
     ],
+    ids=["html", "json", "ndjson", "gzip"],
 )
 async def test_an_answer_of_another_kind_is_garbled(
     source: OpenAISource, provider: Provider, headers: dict[str, str], body: bytes
@@ -430,7 +431,9 @@ async def test_a_broken_chunk_size_is_truncated(source: OpenAISource, provider: 
 
 
 async def test_an_error_in_a_stream_that_began_well_is_that_error(source: OpenAISource, provider: Provider) -> None:
-    provider.script(opening(), text("a"), Say({"error": {"message": "no memory for sk-secret", "code": 500}}), Say("[DONE]"), End())
+    provider.script(
+        opening(), text("a"), Say({"error": {"message": "no memory for sk-secret", "code": 500}}), Say("[DONE]"), End()
+    )
     assert await failure(source) == ("a", "provider_error")
 
 
