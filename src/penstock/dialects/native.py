@@ -38,12 +38,16 @@ class NativeRenderer:
         events: list[Event] = []
         if self._past.started:
             events.append(self._past.started)
+        events.extend(self._past.notes)
         for part in self._past.parts:
             events.append(part.opening())
             events.extend(Delta(part.part, part.text[i : i + PIECE]) for i in range(0, len(part.text), PIECE))
             events.extend(Chunk(part.part, part.data[i : i + PIECE]) for i in range(0, len(part.data), PIECE))
             if part.closed:
                 events.append(Closed(part.part, part.meta))
+        events.extend(self._past.tools)
+        if self._past.usage:
+            events.append(self._past.usage)
         return [self._frame(event) for event in events]
 
     def render(self, entry: Entry) -> Sequence[Frame]:
