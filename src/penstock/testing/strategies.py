@@ -101,7 +101,7 @@ def runs(
     With `overlapping` several parts may be open at once, as parallel tool calls are.
     """
     events: list[Event] = []
-    closing = terminal or terminals()
+    closing = terminals() if terminal is None else terminal
     if draw(st.integers(0, 9)) == 0:
         events.append(draw(_notes()))
     if draw(st.integers(0, 9)) == 0 and terminal is None:
