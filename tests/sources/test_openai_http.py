@@ -256,6 +256,19 @@ async def test_an_answer_that_is_not_http_is_garbled(source: OpenAISource, provi
     assert await failure(source) == ("", "provider_garbled")
 
 
+@pytest.mark.parametrize("end", [Cut(), Reset()])
+async def test_a_connection_at_rest_that_the_provider_closes_as_it_is_used_again_is_replaced(
+    source: OpenAISource, provider: Provider, end: Cut | Reset
+) -> None:
+    """As llama.cpp does after every streamed answer; whoever asks at once must not be told that it is unreachable."""
+    provider.script(answer("first"))
+    provider.script(end)
+    provider.script(answer("second"))
+    assert text_of((await heard(ask(source)))[0]) == "first"
+    assert text_of((await heard(ask(source)))[0]) == "second"
+    assert [len(connection.requests) for connection in provider.connections] == [2, 1]
+
+
 @pytest.mark.parametrize(
     ("status", "code"),
     [(400, "provider_refused"), (401, "provider_auth"), (404, "provider_model_unknown"), (500, "provider_error")],

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from functools import partial
+from types import SimpleNamespace
 from typing import cast
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -53,6 +54,16 @@ class _Connection(ResponseHandler):
             body.set_exception(aiohttp.ClientPayloadError(str(exc)))
 
 
+class _Attempt:
+    """Whether a request went out on a connection that had served one before."""
+
+    reused = False
+
+
+async def _reused(session: aiohttp.ClientSession, context: SimpleNamespace, _: object) -> None:
+    context.trace_request_ctx.reused = True
+
+
 class OpenAIProvider:
     """One server and one key. Its models share a pool of connections, made when the first run asks."""
 
@@ -90,6 +101,8 @@ class OpenAIProvider:
             connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_SECONDS, ttl_dns_cache=DNS_SECONDS)
             factory = partial(_Connection, loop=asyncio.get_running_loop())
             connector._factory = cast("partial[ResponseHandler]", factory)
+            trace = aiohttp.TraceConfig()
+            trace.on_connection_reuseconn.append(_reused)
             self._session = aiohttp.ClientSession(
                 connector=connector,
                 headers=self._headers,
@@ -98,6 +111,7 @@ class OpenAIProvider:
                 read_bufsize=READ_BUFFER,
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
                 proxy=self._proxy,
+                trace_configs=[trace],
             )
         return self._session
 
@@ -130,7 +144,7 @@ class OpenAIProvider:
     async def _ask(self, model: str, request: ChatRequest) -> aiohttp.ClientResponse:
         """Post the request; return the response once it is a stream."""
         try:
-            response = await self._pool().post(self._url, data=body_of(model, request), allow_redirects=False)
+            response = await self._post(body_of(model, request))
         except aiohttp.ClientResponseError:
             raise Broken("provider_garbled", f"{self.host} answered with something that is not HTTP") from None
         except (aiohttp.ClientError, OSError) as problem:
@@ -141,6 +155,17 @@ class OpenAIProvider:
             raise await self._refusal(response)
         finally:
             response.close()
+
+    async def _post(self, body: bytes) -> aiohttp.ClientResponse:
+        """The head of the answer. A server may hang up on a connection at rest just as it is used again (RFC 9112 §9.6; llama.cpp
+        does so after every streamed answer), so where that happens the request goes out once more, in the end on a new one."""
+        while True:
+            attempt = _Attempt()
+            try:
+                return await self._pool().post(self._url, data=body, allow_redirects=False, trace_request_ctx=attempt)
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+                if not attempt.reused:
+                    raise
 
     async def _refusal(self, response: aiohttp.ClientResponse) -> Broken:
         """Why an answer is no stream. A 200 may hold an error, too."""
