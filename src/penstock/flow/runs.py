@@ -234,7 +234,7 @@ class Runs:
             return Place(0) if log.first == 1 else Place(log.first - 1, gap=Gap(1, log.first - 1, "trimmed"))
         if cursor.epoch != log.epoch:
             # Of a run that has ended the last word is left to be said: a snapshot does not say it.
-            told = log.shown - 1 if log.sealed else log.shown
+            told = log.shown - 1 if log.sealed and log.shown == log.last else log.shown
             return Place(told, gap=Gap(min(cursor.whole + 1, told), told, "epoch"))
         if cursor.offset > log.shown:
             raise Refused(

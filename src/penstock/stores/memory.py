@@ -26,7 +26,7 @@ class _Held:
 class MemoryStore:
     """Keeps the contract of `penstock.flow.store.Store` for one process. `clock` gives seconds, monotonic."""
 
-    shared = False
+    shared: bool = False
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic):
         self._clock = clock
