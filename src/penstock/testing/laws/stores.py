@@ -102,6 +102,20 @@ class StoreLaws:
             await refused(store.renew(first, LEASE), Fenced, "renewing a lost claim")
             await store.renew(second, LEASE)
 
+    async def test_an_older_claim_of_ones_own_is_worth_no_more_than_a_strangers(self) -> None:
+        async with self.store() as (store, passing):
+            first = await store.claim(new_run_id(), "a", LEASE)
+            await passing(LEASE + 1)
+            await store.claim(first.run, "b", LEASE)
+            await passing(LEASE + 1)
+            third = await store.claim(first.run, "a", LEASE)
+            fourth = await store.claim(first.run, "a", LEASE)
+            for claim in (first, third):
+                await refused(store.push(claim, answer("x")), Fenced, f"a push under fence {claim.fence}")
+                await refused(store.renew(claim, LEASE), Fenced, f"renewing fence {claim.fence}")
+                await store.release(claim)
+            await store.push(fourth, answer("x"))
+
     async def test_a_released_run_can_be_claimed_at_once_and_its_entries_stay(self) -> None:
         async with self.store() as (store, _):
             first = await store.claim(new_run_id(), "a", LEASE)
