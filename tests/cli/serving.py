@@ -1,90 +1,94 @@
 """A real `penstock serve` in a process of its own, on a port the system chose, and its log."""
 
-import asyncio
 import json
 import os
 import signal
+import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.waiting import until
+
 CEILING = 30.0
 PENSTOCK = (sys.executable, "-W", "error", "-m", "penstock")
+OURS = ("PENSTOCK_", "OPENAI_", "MISTRAL_", "GROQ_", "DEEPSEEK_", "OPENROUTER_", "GEMINI_", "OLLAMA_")
+UNWANTED = ("PORT", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES")
 
 
 def clean_environment(**more: str) -> dict[str, str]:
-    """This process's environment without anything that configures penstock."""
-    ours = ("PENSTOCK_", "OPENAI_", "MISTRAL_", "GROQ_", "DEEPSEEK_", "OPENROUTER_", "GEMINI_", "OLLAMA_")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours) and name not in UNWANTED}
+    """This process's environment without anything that configures penstock or a terminal."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(OURS) and name not in UNWANTED}
     return {**kept, **more}
 
 
-UNWANTED = {"PORT", "NO_COLOR", "COLUMNS", "LINES"}
-
-
 class Served:
-    """A running server: where it is, and every line of its log so far."""
+    """A running server: where it is, and its log so far."""
 
-    def __init__(self, process: asyncio.subprocess.Process):
+    def __init__(self, process: subprocess.Popen[bytes], log: Path):
         self.process = process
-        self.url = ""
-        self.lines: list[dict[str, Any]] = []
-        self.raw = ""
-        self._grown = asyncio.Event()
+        self.log = log
 
-    async def follow(self) -> None:
-        """Read the log to its end."""
-        assert self.process.stderr is not None
-        async for line in self.process.stderr:
-            self.raw += line.decode()
-            self.lines.append(json.loads(line))
-            self._grown.set()
-        self._grown.set()
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """Every complete line of the log."""
+        return [json.loads(line) for line in self.log.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+    def found(self, event: str, **fields: object) -> list[dict[str, Any]]:
+        """The lines about `event` with these fields."""
+        return [
+            line
+            for line in self.lines
+            if line["event"] == event and all(line.get(name) == value for name, value in fields.items())
+        ]
+
+    @property
+    def url(self) -> str:
+        return str(self.found("listening")[0]["url"])
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
 
     async def logged(self, event: str, **fields: object) -> dict[str, Any]:
         """Wait for a line of the log about `event` with these fields."""
-        async with asyncio.timeout(CEILING):
-            while True:
-                for line in self.lines:
-                    if line["event"] == event and all(line.get(name) == value for name, value in fields.items()):
-                        return line
-                if self.process.returncode is not None:
-                    raise AssertionError(f"the server ended without logging {event!r}:\n{self.raw}")
-                self._grown.clear()
-                await self._grown.wait()
+        await until(f"the server has logged {event!r} {fields}", lambda: bool(self.found(event, **fields)))
+        return self.found(event, **fields)[0]
 
-    async def stop(self) -> int:
-        """Ask it to end, as systemd would, and wait; returns its exit code."""
-        if self.process.returncode is None:
-            self.process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(CEILING):
-            return await self.process.wait()
+    async def ready(self) -> None:
+        """Wait until it listens; its own words are the reason where it does not."""
+        await until("the server listens or has ended", lambda: bool(self.found("listening")) or self.ended)
+        assert not self.ended, self.log.read_text()
+
+    @property
+    def ended(self) -> bool:
+        return self.process.poll() is not None
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """Ask it to end, and wait; returns its exit code."""
+        if not self.ended:
+            self.process.send_signal(how)
+        return self.process.wait(CEILING)
 
 
-@asynccontextmanager
-async def serving(
-    folder: Path, *flags: str, config: str = "", environ: Mapping[str, str] | None = None
-) -> AsyncIterator[Served]:
-    """Serve from `folder`, with `config` as its penstock.toml; drained in no time at the end."""
+@contextmanager
+def starting(
+    folder: Path, *flags: str, config: str = "", environ: Mapping[str, str] | None = None, code: int = 0
+) -> Iterator[Served]:
+    """Serve from `folder`, with `config` as its penstock.toml. At the end it must go when it is asked to, with `code`."""
     (folder / "penstock.toml").write_text(config)
-    process = await asyncio.create_subprocess_exec(
-        *PENSTOCK,
-        "serve",
-        *flags,
-        cwd=folder,
-        env=clean_environment(**{"PENSTOCK_PORT": "0", "PENSTOCK_SERVER__DRAIN": "0", **(environ or {})}),
-        stderr=asyncio.subprocess.PIPE,
-    )
-    served = Served(process)
-    following = asyncio.create_task(served.follow())
-    try:
-        served.url = (await served.logged("listening"))["url"]
-        yield served
-        assert await served.stop() == 0, served.raw
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-        await following
+    environment = clean_environment(**{"PENSTOCK_PORT": "0", "PENSTOCK_SERVER__DRAIN": "0", **(environ or {})})
+    log = folder / "log"
+    with (
+        log.open("wb") as writing,
+        subprocess.Popen([*PENSTOCK, "serve", *flags], cwd=folder, env=environment, stderr=writing) as process,
+    ):
+        served = Served(process, log)
+        try:
+            yield served
+            assert served.stop() == code, log.read_text()
+        finally:
+            if not served.ended:
+                process.kill()

@@ -13,6 +13,7 @@ import time
 from base64 import b64decode
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from socket import gaierror
 from typing import Any, Literal, TypeAlias
 
 import aiohttp
@@ -25,9 +26,14 @@ Event: TypeAlias = dict[str, Any]
 ENDS = frozenset({"finished", "failed", "cancelled"})
 PATIENCE = 30.0
 """Seconds without a word after which a lost connection is given up."""
+FIRST_PATIENCE = 5.0
+"""The same for a server that has not said anything yet."""
 SILENCE = 60.0
 """Seconds without a byte, heartbeats included, after which a connection is taken for dead."""
 ACCEPT = {"sse": "text/event-stream", "chunked": "application/x-ndjson"}
+
+NOBODY = (aiohttp.ClientConnectorError, ConnectionRefusedError, gaierror, TimeoutError)
+"""What it looks like when there is no server at all."""
 
 
 class ServerRefused(Exception):
@@ -48,7 +54,13 @@ class _Dropped(Exception):
 
 @asynccontextmanager
 async def connected(url: str) -> AsyncIterator[Client]:
-    """A client of the server at `url`, with a connection pool of its own."""
+    """A client of the server at `url`, with a connection pool of its own. Raises `Unreachable` for what is no URL."""
+    from penstock.config.target import read_base_url
+
+    try:
+        url = read_base_url(url)
+    except ValueError:
+        raise Unreachable(f"{url!r} is no URL of a server; write it like http://127.0.0.1:8420") from None
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=SILENCE)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         yield Client(url, session)
@@ -58,7 +70,7 @@ class Client:
     """Operations on one server; everything raises `ServerRefused` and `Unreachable`."""
 
     def __init__(self, url: str, session: aiohttp.ClientSession):
-        self.url = url.rstrip("/")
+        self.url = url
         self.session = session
 
     async def streams(self) -> list[dict[str, Any]]:
@@ -75,8 +87,8 @@ class Client:
         try:
             async with self.session.request(method, self.url + path) as response:
                 body = await response.read()
-        except (aiohttp.ClientError, TimeoutError) as problem:
-            raise self.unreachable(problem) from None
+        except (aiohttp.ClientError, TimeoutError):
+            raise self.unreachable() from None
         if response.status >= 400:
             raise refusal(response.status, body)
         answer = _object(body)
@@ -84,10 +96,8 @@ class Client:
             raise Unreachable(f"what answers at {self.url} is no penstock server")
         return answer
 
-    def unreachable(self, problem: BaseException) -> Unreachable:
+    def unreachable(self) -> Unreachable:
         """No server there, in words."""
-        if isinstance(problem, aiohttp.InvalidURL):
-            return Unreachable(f"{self.url} is no URL; write it like http://127.0.0.1:8420")
         return Unreachable(
             f"no server answers at {self.url}; start one with 'penstock serve', or name another with --url"
         )
@@ -123,9 +133,9 @@ class Turn:
                             return
                 return
             except (_Dropped, aiohttp.ClientError, OSError) as problem:
-                if not self._reached and not isinstance(problem, _Dropped | aiohttp.ServerDisconnectedError):
-                    raise self._client.unreachable(problem) from None
-                if time.monotonic() - heard > PATIENCE:
+                if not self._reached and isinstance(problem, NOBODY):
+                    raise self._client.unreachable() from None
+                if time.monotonic() - heard > (PATIENCE if self._reached else FIRST_PATIENCE):
                     raise Unreachable(
                         f"the connection to {self._client.url} was lost and could not be taken up again"
                     ) from None
@@ -173,7 +183,7 @@ class Turn:
 
     async def _over_websocket(self) -> AsyncGenerator[Event, None]:
         from websockets.asyncio.client import connect
-        from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
+        from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage
         from websockets.typing import Subprotocol
 
         url = f"ws{self._client.url.removeprefix('http')}/v1/chat/ws"
@@ -201,12 +211,10 @@ class Turn:
                         break
                     elif kind != "ok":
                         yield event
+        except (ConnectionClosed, InvalidMessage):
+            pass
         except InvalidHandshake:
             raise Unreachable(f"the server at {self._client.url} takes no WebSocket at /v1/chat/ws") from None
-        except InvalidURI as problem:
-            raise self._client.unreachable(aiohttp.InvalidURL(self._client.url)) from problem
-        except (ConnectionClosed, TimeoutError):
-            pass
         raise _Dropped
 
     def _opening(self) -> dict[str, Any]:

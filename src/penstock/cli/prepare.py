@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -98,8 +99,6 @@ def build(config: Config, observer: Observer | None = None) -> App:
 
 def _extras(config: Config) -> None:
     """Every optional package the configuration needs is there. Raises `Misconfigured` with the command that brings it."""
-    from importlib.util import find_spec
-
     from penstock.config.target import ThroughLitellm, read_target
 
     for name, model in config.models.items():

@@ -1,0 +1,135 @@
+"""`penstock serve` as a process: where it listens, what it logs, how it ends."""
+
+import json
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.cli.serving import PENSTOCK, clean_environment, starting
+from tests.cli.terminal import CTRL_C, terminal
+
+CANARY = "canary-0xC0FFEE"
+
+
+async def text_of(url: str, body: dict[str, object], path: str = "/v1/chat/chunked") -> str:
+    async with aiohttp.ClientSession() as session, session.post(url + path, json=body) as response:
+        return await response.text()
+
+
+async def test_it_serves_without_a_file_and_says_where(tmp_path: Path) -> None:
+    with starting(tmp_path) as served:
+        await served.ready()
+        assert (await served.logged("listening"))["model"] == "demo"
+        text = await text_of(served.url, {"prompt": "Hello", "demo": {"rate": 0, "tokens": 20}})
+        assert text.startswith("You said: **Hello**.")
+
+
+async def test_the_log_tells_a_run_and_nothing_that_was_said(tmp_path: Path) -> None:
+    config = f"[providers.away]\nbase_url = 'http://127.0.0.1:1/v1'\napi_key = 'sk-{CANARY}'\n"
+    environ = {"MISTRAL_API_KEY": f"m-{CANARY}", "PENSTOCK_LOG_LEVEL": "debug"}
+    with starting(tmp_path, config=config, environ=environ) as served:
+        await served.ready()
+        assert CANARY in await text_of(served.url, {"prompt": CANARY, "demo": {"rate": 0, "tokens": 20}})
+        async with aiohttp.ClientSession() as session:
+            messages = [{"role": "user", "content": CANARY}]
+            body = {"messages": messages, "demo": {"rate": 0, "tokens": 20}, "user": CANARY}
+            async with session.post(f"{served.url}/v1/chat/stream", json=body) as response:
+                assert "[DONE]" in await response.text()
+                stream = response.headers["Penstock-Stream-Id"]
+            bad = session.post(
+                f"{served.url}/v1/streams?{CANARY}=1", data=CANARY, headers={"Authorization": f"Bearer {CANARY}"}
+            )
+            async with bad as response:
+                assert response.status == 400
+            away = {"messages": messages, "model": "away/x"}
+            async with session.post(f"{served.url}/v1/chat/completions", json=away) as response:
+                assert response.status == 502
+            async with session.ws_connect(f"{served.url}/v1/chat/ws") as socket_:
+                await socket_.send_json({"type": "start", "ref": "1", "request": body})
+                assert (await socket_.receive_json())["type"] == "started"
+                await socket_.send_str(CANARY)
+        started = await served.logged("run started", stream=stream, model=None)
+        ended = await served.logged("run ended", stream=stream)
+        failed = await served.logged("run ended", kind="failed")
+    assert (started["level"], ended["kind"], ended["reason"]) == ("info", "finished", "stop")
+    assert (failed["code"], failed["level"]) == ("provider_unreachable", "warning")
+    assert CANARY not in served.log.read_text()
+
+
+async def test_a_source_that_raises_is_logged_with_its_place_and_without_its_words(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "async def answer(request):\n    yield 'Hel'\n    raise ValueError('cannot do ' + request.prompt)\n"
+    )
+    with starting(tmp_path, "--model", "mine:answer", environ={"PYTHONPATH": str(tmp_path)}) as served:
+        await served.ready()
+        told = await text_of(served.url, {"prompt": CANARY}, "/v1/streams")
+        last = json.loads(told.rpartition("data: ")[2].partition("\n")[0])
+        line = await served.logged("source raised")
+    assert (last["type"], last["error"]["code"]) == ("failed", "source_failed")
+    assert (line["level"], line["error"]) == ("error", "ValueError")
+    assert line["trace"][-1].endswith("mine.py:3 in answer")
+    assert CANARY not in served.log.read_text()
+
+
+def test_a_port_in_use_is_named_with_the_way_out(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = subprocess.run(
+            [*PENSTOCK, "serve", "--port", str(port)],
+            check=False,
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env=clean_environment(),
+        )
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"error: cannot listen on 127.0.0.1, port {port}: Address already in use; "
+        "choose another port with --port, or stop what listens there\n"
+    )
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+async def test_the_first_signal_lets_a_live_answer_end(tmp_path: Path, how: signal.Signals) -> None:
+    with starting(tmp_path, environ={"PENSTOCK_SERVER__DRAIN": "30"}) as served:
+        await served.ready()
+        async with aiohttp.ClientSession() as session:
+            body = {"prompt": "Hello", "demo": {"rate": 40, "tokens": 40, "reasoning": False}}
+            async with session.post(f"{served.url}/v1/streams", json=body) as response:
+                await response.content.readany()
+                served.process.send_signal(how)
+                rest = await response.text()
+        assert '"type":"finished"' in rest
+        assert served.process.wait(30) == 0
+
+
+async def test_a_prefix_before_every_path_is_one_setting(tmp_path: Path) -> None:
+    with starting(tmp_path, config="[server]\npath_prefix = '/llm'\n") as served:
+        await served.ready()
+        assert served.url.endswith("/llm")
+        text = await text_of(served.url.removesuffix("/llm"), {"prompt": "Hi", "demo": {"rate": 0, "tokens": 5}})
+        assert text.startswith("You said")
+
+
+async def test_on_a_terminal_it_is_friendly_and_ctrl_c_ends_it(tmp_path: Path) -> None:
+    command = [*PENSTOCK, "serve", "--port", "0"]
+    async with terminal(command, clean_environment(PWD=str(tmp_path))) as shown:
+        at = await shown.shows("listening")
+        at = await shown.shows("""/v1/chat/chunked -d '{"prompt": "Hello"}'""", after=at)
+        await shown.shows("penstock chat --url http://127.0.0.1:", after=at)
+        shown.press(CTRL_C)
+        assert await shown.ended() == 0
+    assert ("\x1b[" in shown.raw, '{"timestamp"' in shown.raw) == (True, False)
+
+
+@pytest.mark.parametrize("environ", [{"NO_COLOR": "1"}])
+async def test_no_color_means_none(environ: dict[str, str]) -> None:
+    async with terminal([*PENSTOCK, "serve", "--port", "0"], clean_environment(**environ)) as shown:
+        await shown.shows("penstock chat --url")
+        shown.press(CTRL_C)
+        assert await shown.ended() == 0
+    assert "\x1b[" not in shown.raw
