@@ -17,14 +17,15 @@ class WebSocketEncoder:
     def __init__(self, run: str, *, cursor_key: str = "id"):
         self._member = f',"{cursor_key}":"'
         self._tail = f',"stream":"{run}"}}'
-        self._header = f'{{"stream":"{run}","id":"'
+        self._header = f'{{"stream":"{run}"'
 
     def opening(self, cursor: str | None) -> bytes:
         return b""
 
     def frame(self, frame: Frame, cursor: bytes) -> str | bytes:
         if frame.part >= 0:
-            header = f'{self._header}{cursor.decode()}","part":{frame.part}}}'.encode()
+            position = f',"id":"{cursor.decode()}"' if cursor else ""
+            header = f'{self._header}{position},"part":{frame.part}}}'.encode()
             return len(header).to_bytes(2, "big") + header + frame.data
         if not cursor:
             return f"{frame.data[:-1].decode()}{self._tail}"

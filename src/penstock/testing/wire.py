@@ -132,7 +132,7 @@ def parse_websocket(messages: Iterable[str | bytes], cursor_key: str, run: str) 
         if isinstance(message, bytes):
             length = int.from_bytes(message[:2], "big")
             header = _object(message[2 : 2 + length])
-            cursor, part, stream = header.pop("id"), header.pop("part"), header.pop("stream")
+            cursor, part, stream = header.pop("id", ""), header.pop("part"), header.pop("stream")
             if header or not isinstance(part, int):
                 raise ValueError(f"a binary header has {header}")
             data = message[2 + length :]
