@@ -31,3 +31,49 @@ async def quick(_started: Served) -> Served:
 async def client(quick: Served) -> AsyncIterator[Client]:
     async with connected(quick.url) as client:
         yield client
+
+
+SPEAKER = '''
+import asyncio
+from pathlib import Path
+
+
+async def speaker(request):
+    """Does what it is told, so that a test knows what comes."""
+    match request.prompt:
+        case "count":
+            yield f"I have {len(request.messages)} messages."
+        case "escape":
+            yield "before \\x1b[2Jand\\x07 after"
+        case "markdown":
+            for piece in ("# Head", "line\\n\\nSome **bo", "ld** words.\\n\\n```python\\n", "x = 1\\n\\ny = 2\\n```\\n\\n- last"):
+                yield piece
+        case "wait":
+            while not Path("go").exists():
+                await asyncio.sleep(0.01)
+            yield "At last."
+        case "fail":
+            yield "Hel"
+            raise RuntimeError("never shown")
+        case _:
+            number = 0
+            while True:
+                number += 1
+                yield f"word{number} "
+                await asyncio.sleep(0.01)
+'''
+
+
+@pytest.fixture(scope="session")
+def _speaking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("speaking")
+    (folder / "speaking.py").write_text(SPEAKER)
+    with starting(folder, "--model", "speaking:speaker", environ={"PYTHONPATH": str(folder)}) as served:
+        yield served
+
+
+@pytest.fixture
+async def speaking(_speaking: Served) -> Served:
+    """A server whose model does what it is told: `count`, `wait` for the file `go`, `fail`, or speak for ever."""
+    await _speaking.ready()
+    return _speaking

@@ -52,7 +52,7 @@ async def test_the_log_tells_a_run_and_nothing_that_was_said(tmp_path: Path) -> 
                 await socket_.send_json({"type": "start", "ref": "1", "request": body})
                 assert (await socket_.receive_json())["type"] == "started"
                 await socket_.send_str(CANARY)
-        started = await served.logged("run started", stream=stream, model=None)
+        started = await served.logged("run started", stream=stream, model="demo")
         ended = await served.logged("run ended", stream=stream)
         failed = await served.logged("run ended", kind="failed")
     assert (started["level"], ended["kind"], ended["reason"]) == ("info", "finished", "stop")
