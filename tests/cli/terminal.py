@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import struct
+import sys
 import termios
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -13,6 +14,9 @@ from fcntl import ioctl
 
 CEILING = 30.0
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07|\x1b[()][A-Z0-9]")
+OWN_THE_TERMINAL = (
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+)
 CTRL_C = "\x03"
 CTRL_D = "\x04"
 
@@ -80,17 +84,14 @@ async def terminal(
     master, slave = pty.openpty()
     ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
 
-    def own_the_terminal() -> None:
-        os.setsid()
-        ioctl(0, termios.TIOCSCTTY, 0)
-
     process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", OWN_THE_TERMINAL),
         *command,
         stdin=slave,
         stdout=slave,
         stderr=slave,
         env={**environ, "TERM": "xterm-256color"},
-        preexec_fn=own_the_terminal,
+        start_new_session=True,
     )
     os.close(slave)
     shown = Terminal(process, master)
