@@ -81,12 +81,9 @@ def check_answer(method: str, path: str, status: int, content_type: str, body: b
     Streams are checked for their media type alone; `check_body` reads them.
     """
     item = document(OPENAPI)["paths"][path]
-    operation = item.get(method.lower())
-    if operation is None:
-        # A method that is not allowed is refused in the words of those that are.
-        answers = {"default": (item.get("post") or item["get"])["responses"].get("default")}
-    else:
-        answers = operation["responses"]
+    refused = (item.get("post") or item["get"])["responses"].get("default")
+    # A method that is not allowed is refused in the words of those that are.
+    answers = item.get(method.lower(), {"responses": {"default": refused}})["responses"]
     answer = follow(answers.get(str(status)) or answers.get("default"))
     where = f"{status} to {method} {path}"
     if answer is None:

@@ -72,7 +72,7 @@ TABLE: dict[str, Row] = {
     "provider_overloaded": Row("provider", 503, 4003, True, "The provider is overloaded; wait and try again."),
     "first_token_timeout": Row("provider", 504, 4004, True, "The provider did not say its first token in time."),
     "gap_timeout": Row("provider", 504, 4004, True, "The provider fell silent in mid-answer."),
-    "total_timeout": Row("provider", 504, 4004, False, "The run took longer than a run may take."),
+    "total_timeout": Row("provider", 504, 4504, False, "The run took longer than a run may take."),
     # what we did
     "internal": Row("server", 500, 1011, False, "The server failed; its log has the reason under the request id."),
     "answer_too_large": Row("server", 500, 1011, False, "The answer outgrew what the server keeps; stream it instead."),
