@@ -39,7 +39,7 @@ def test_the_fields_that_are_ours_are_read_and_not_passed_on() -> None:
 
 
 def test_null_is_the_same_as_missing() -> None:
-    request = read_chat({"model": None, "messages": HELLO, "stream": None, "stream_options": None, "n": None})
+    request = read_chat({"model": None, "messages": HELLO, "stream": None, "stream_options": None})
     assert request == ChatRequest(model="", messages=tuple(HELLO))
 
 
@@ -50,7 +50,7 @@ def test_null_is_the_same_as_missing() -> None:
         (b"  \n", "invalid_json", None, "empty"),
         (b"{", "invalid_json", None, "not JSON"),
         (b'{"prompt": "\xff"}', "invalid_json", None, "not JSON"),
-        (b"[]", "invalid_request", None, "an object, not a list"),
+        (b"[]", "invalid_request", None, "not a list"),
         (b"null", "invalid_request", None, "not null"),
         (b'"Hello"', "invalid_request", None, "not a text"),
         (b"{}", "invalid_request", "messages", "'messages' is required"),

@@ -20,7 +20,7 @@ def told(*events: Event, reasoning: bool = False, primed: int = 0) -> list[str]:
     return words
 
 
-TWO = (
+TWO: tuple[Event, ...] = (
     Opened(0, "text"),
     Delta(0, "one"),
     Opened(1, "text"),
