@@ -42,3 +42,39 @@ class SseEncoder:
 
     def ending(self, terminal: Terminal) -> bytes:
         return b""
+
+
+class SharedSseEncoder:
+    """One of several runs on one `text/event-stream` body. Each frame names its stream; each id holds the cursors of all.
+
+    `positions` maps run ids to cursors and is shared by the encoders of one body, as is `retry`, a list of at most one number.
+    """
+
+    __slots__ = ("_positions", "_retry", "_run", "_tail")
+
+    def __init__(self, run: str, positions: dict[str, bytes], retry: list[int]):
+        self._run = run
+        self._positions = positions
+        self._retry = retry
+        self._tail = b',"stream":"%s"}' % run.encode()
+
+    def opening(self, cursor: str | None) -> bytes:
+        return b""
+
+    def frame(self, frame: Frame, cursor: bytes) -> bytes:
+        name = b"event: %s\n" % frame.event.encode() if frame.event else b""
+        retry = b"retry: %d\n" % self._retry.pop() if self._retry else b""
+        position = b""
+        if cursor:
+            self._positions[self._run] = cursor
+            position = b"id: %b\n" % b",".join(self._positions.values())
+        return b"%bdata: %b%b\n%b%b\n" % (name, frame.data[:-1], self._tail, retry, position)
+
+    def accepts(self, frame: Frame) -> bool:
+        return not frame.sentinel
+
+    def heartbeat(self) -> bytes:
+        return b": ping\n"
+
+    def ending(self, terminal: Terminal) -> bytes:
+        return b""

@@ -44,6 +44,8 @@ class Stream(Generic[Wire_co]):
                 out.append(encode(frames[0], b"%b%d" % (prefix, entry.last)))
             elif frames:
                 self._several(entry, frames, out)
+            else:
+                self._skip = 0  # it counts the frames of the first entry, also where this dialect has none
             if isinstance(entry.event, TERMINAL):
                 self.terminal = entry.event
         return out
