@@ -17,7 +17,14 @@ from penstock.flow.policy import OnDisconnect
 from penstock.flow.runs import Place, RunHandle
 from penstock.server.exchange import Exchange
 from penstock.server.joining import pipeline, retold, text_length
-from penstock.server.negotiation import CONTENT_TYPES, choose, choose_dialect, http_encoder, prefers_json
+from penstock.server.negotiation import (
+    CONTENT_TYPES,
+    choose,
+    choose_dialect,
+    http_encoder,
+    not_acceptable,
+    prefers_json,
+)
 from penstock.server.problems import refuse
 from penstock.server.service import Route, Service, Transport
 from penstock.server.transports.http import deliver, hold, streaming_headers
@@ -42,8 +49,14 @@ class Arrival:
         self.service = service
         self.exchange = exchange
         self.route = route
-        self.transport: Transport = choose(exchange.header("accept"), route.transports)
+        accept = exchange.header("accept")
+        self.json = len(route.transports) > 1 and prefers_json(accept, route.transports)
+        """One object is wanted rather than a stream."""
+        self.transport: Transport = "sse" if self.json else choose(accept, route.transports)
         self.dialect: Dialect = choose_dialect(service.dialects, options.get("dialect"), route.dialect, self.transport)
+        """Of the stream."""
+        self.whole: Dialect = self.dialect if options.get("dialect") else route.dialect
+        """Of one object."""
         self.reasoning = flag(options, "reasoning")
         self.event_names = flag(options, "event_names")
         self.cursor: Cursor | None = None
@@ -57,6 +70,11 @@ class Arrival:
             self.skip_bytes = number(after[6:])
         elif after:
             self.cursor = parse_cursor(after)
+
+    def check_streams(self) -> None:
+        """Raise `Refused` where one object is wanted, and there is none."""
+        if self.json:
+            raise not_acceptable(self.route.transports)
 
     @property
     def eventsource(self) -> bool:
@@ -140,9 +158,6 @@ class Starter:
         principal = service.authenticate(exchange.headers)
         get = exchange.method == "GET"
         options = exchange.options(ASKING if get else STARTING)
-        if service.native is route and prefers_json(exchange.header("accept"), route.transports):
-            await self._create(exchange, principal, options)
-            return
         arrival = Arrival(service, exchange, route, options)
         if arrival.cursor is not None:
             # A request with a cursor never starts a run: it was somebody's reconnect.
@@ -151,20 +166,16 @@ class Starter:
                 await exchange.body(service.max_body)  # until it is read, nobody sees the client leave
             await read(arrival, handle, held=0.0)
             return
-        handle = await self._run(exchange, principal, options, detached=False)
-        if handle.request.stream:
-            await read(arrival, handle, held=0.0 if arrival.eventsource else route.header_hold)
-        else:
-            await whole(arrival, handle)
-
-    async def _create(self, exchange: Exchange, principal: Principal, options: dict[str, str]) -> None:
-        """201: the run starts at once and finishes whoever listens, until its first reader attaches."""
-        handle = await self._run(exchange, principal, options, detached=True)
+        handle = await self._run(arrival, principal, options)
         if not handle.request.stream:
-            await whole(
-                Arrival(self._service, exchange, msgspec.structs.replace(self._route, transports=("sse",)), {}), handle
-            )
-            return
+            await whole(arrival, handle)
+        elif arrival.json:
+            await self._created(exchange, handle)
+        else:
+            await read(arrival, handle, held=0.0 if arrival.eventsource else route.header_hold)
+
+    async def _created(self, exchange: Exchange, handle: RunHandle) -> None:
+        """201: the run has started and finishes whoever listens, until its first reader attaches."""
         path = exchange.scope.get("root_path", "") + f"/v1/streams/{handle.id}"
         body = {
             "id": handle.id,
@@ -177,19 +188,26 @@ class Starter:
         headers = [(b"location", path.encode()), (b"penstock-stream-id", handle.id.encode())]
         await exchange.reply(201, msgspec.json.encode(body), "application/json", headers)
 
-    async def _run(
-        self, exchange: Exchange, principal: Principal, options: dict[str, str], *, detached: bool
-    ) -> RunHandle:
+    async def _run(self, arrival: Arrival, principal: Principal, options: dict[str, str]) -> RunHandle:
         """The run this request is about: the one its idempotency key began, or a new one."""
-        service, route = self._service, self._route
+        service, route, exchange = self._service, self._route, arrival.exchange
         get = exchange.method == "GET"
         body = exchange.scope["query_string"] if get else await exchange.body(service.max_body)
         key = exchange.header("idempotency-key") or options.get("key", "")
         if len(key) > KEY_LONGEST:
             raise Refused("invalid_request", f"an Idempotency-Key has at most {KEY_LONGEST} characters")
+        if arrival.skip_bytes is not None and not key:
+            raise Refused(
+                "bad_cursor",
+                "'bytes=' names no stream: GET /v1/streams/{id}/events?after=bytes=…, or send the Idempotency-Key again",
+                param="after",
+            )
 
         async def begun() -> RunHandle:
             request = asked(options) if get else await parsed(route.dialect, body)
+            if request.stream and route is not service.native:
+                arrival.check_streams()
+            detached = request.stream and arrival.json
             return await begin(service, route, request, principal, keyed=bool(key), detached=detached)
 
         return await service.runs.once(principal, route.path, key, body, begun) if key else await begun()
@@ -240,6 +258,7 @@ def asked(options: dict[str, str]) -> ChatRequest:
 async def read(arrival: Arrival, handle: RunHandle, *, held: float) -> None:
     """Attach a reader and stream to it. With `held`, the status line waits so many seconds for the first thing said."""
     exchange, service = arrival.exchange, arrival.service
+    arrival.check_streams()
     now = service.runs.now
     place, skip_bytes = arrival.join(handle)
     if at_end(handle, place):
@@ -274,13 +293,13 @@ async def whole(arrival: Arrival, handle: RunHandle) -> None:
         headers = [(b"penstock-stream-id", handle.id.encode()), (b"cache-control", b"no-store")]
         match snapshot.end:
             case Failed(error):
-                await refuse(exchange, error, arrival.dialect, headers)
+                await refuse(exchange, error, arrival.whole, headers)
             case Cancelled():
-                await refuse(exchange, fault("cancelled"), arrival.dialect, headers)
+                await refuse(exchange, fault("cancelled"), arrival.whole, headers)
             case _ if snapshot.elided:
-                await refuse(exchange, fault("answer_too_large"), arrival.dialect, headers)
+                await refuse(exchange, fault("answer_too_large"), arrival.whole, headers)
             case _:
-                body = arrival.dialect.whole(snapshot, arrival.view(handle))
+                body = arrival.whole.whole(snapshot, arrival.view(handle))
                 await exchange.reply(200, body, "application/json", headers)
     finally:
         exchange.unwatch()

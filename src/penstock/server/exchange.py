@@ -89,7 +89,7 @@ class Exchange:
         """The request body. Raises `Refused(body_too_large)`, before reading where the length is declared."""
         declared = self.header("content-length")
         if declared.isdecimal() and int(declared) > limit:
-            raise Refused("body_too_large", f"the body is {declared} bytes; this route takes {limit}")
+            raise Refused("body_too_large", f"the body is {declared} bytes; this route takes {limit:d}")
         pieces: list[bytes] = []
         size = 0
         while True:
@@ -99,7 +99,7 @@ class Exchange:
             piece = message.get("body", b"")
             size += len(piece)
             if size > limit:
-                raise Refused("body_too_large", f"the body is longer than the {limit} bytes this route takes")
+                raise Refused("body_too_large", f"the body is longer than the {limit:d} bytes this route takes")
             if not message.get("more_body", False):
                 return b"".join([*pieces, piece]) if pieces else piece
             pieces.append(piece)

@@ -64,8 +64,13 @@ def choose(accept: str, transports: Sequence[Transport]) -> Transport:
     best = max(transports, key=lambda transport: _wish(ranges, MEDIA_TYPES[transport]))
     if _wish(ranges, MEDIA_TYPES[best])[0] > 0:
         return best
+    raise not_acceptable(transports)
+
+
+def not_acceptable(transports: Sequence[Transport]) -> Refused:
+    """Says what there is."""
     known = ", ".join(MEDIA_TYPES[transport][0] for transport in transports)
-    raise Refused("not_acceptable", f"this route answers in {known}; set Accept to one of them, or leave it out")
+    return Refused("not_acceptable", f"this route answers in {known}; set Accept to one of them, or leave it out")
 
 
 def prefers_json(accept: str, transports: Sequence[Transport]) -> bool:

@@ -82,6 +82,7 @@ class StreamsApi:
         handle = self._handle(exchange)
         if arrival.cursor is not None and arrival.cursor.run != handle.id:
             raise Refused("bad_cursor", "the cursor belongs to another stream", param="after")
+        arrival.check_streams()
         if "wait" in options:
             await self._poll(arrival, handle, options["wait"])
         else:
