@@ -191,6 +191,7 @@ class Served:
 
     async def attended(self, count: int, run_id: str | None = None) -> RunHandle:
         """The run, once it has so many readers."""
+        await until("there is a run", lambda: bool(self.runs.by_id))
         handle = self.run(run_id) if run_id else self.only
         await until(f"{count} readers are attached", lambda: len(handle.log.readers) == count)
         return handle
@@ -254,7 +255,7 @@ async def serving(
         yield served
     finally:
         app.service.runs.abandon()
-        await host.shutdown(sockets=[listener])
+        await _shut_down(host)
         await app.close()
         await settled(before)
         gc.collect()
@@ -267,6 +268,17 @@ async def serving(
     if not errors_expected:
         assert errors.lines == []
         assert seen.failures == []
+
+
+async def _shut_down(host: uvicorn.Server) -> None:
+    """What uvicorn does at its end, as soon as it can be done."""
+    for server in host.servers:
+        server.close()
+    for connection in list(host.server_state.connections):
+        connection.shutdown()
+    state = host.server_state
+    await until("connections and responses are over", lambda: not state.connections and not state.tasks, ceiling=10)
+    await host.lifespan.shutdown()
 
 
 async def settled(before: set[asyncio.Task[Any]]) -> None:

@@ -124,6 +124,18 @@ async def test_a_cursor_beyond_the_end_is_409(
         assert (await socket.ask(type="attach", stream=run, after=beyond))["code"] == "cursor_ahead"
 
 
+async def test_bytes_without_a_stream_or_a_key_start_nothing(served: Served, client: httpx2.AsyncClient) -> None:
+    answer = await client.post("/v1/chat/chunked?after=bytes=5", json=PROMPT)
+    assert code_of(answer) == (400, "bad_cursor")
+    assert served.runs.by_id == {}
+    asking = asyncio.ensure_future(client.post("/v1/chat/chunked?key=k", json=PROMPT))
+    telling = await served.telling()
+    telling.speak("Hello, world")
+    telling.finish()
+    assert (await asking).text == "Hello, world"
+    assert (await client.post("/v1/chat/chunked?key=k&after=bytes=7", json=PROMPT)).text == "world"
+
+
 async def test_a_cursor_of_another_stream_is_400(served: Served, client: httpx2.AsyncClient) -> None:
     one, other = await said(served, client, "a"), await said(served, client, "b")
     for transport in HTTP:
