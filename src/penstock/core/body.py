@@ -83,16 +83,16 @@ def read_chat(fields: dict[str, Json]) -> ChatRequest:
     )
 
 
-def read_messages(value: Json) -> tuple[Message, ...]:
-    """The conversation: objects with a `role`, and `content` that is text, a list of objects, or null. Raises `Refused`."""
+def read_messages(value: Json, field: str = "messages") -> tuple[Message, ...]:
+    """The conversation: objects with a `role`, and `content` that is text, a list of objects, or null. Raises `Refused`, naming `field`."""
     if not isinstance(value, list) or not value:
         raise Refused(
             "invalid_request",
-            f"'messages' must be a list with at least one message, not {_kind(value)}",
-            param="messages",
+            f"'{field}' must be a list with at least one message, not {_kind(value)}",
+            param=field,
         )
     for index, message in enumerate(value):
-        where = f"messages[{index}]"
+        where = f"{field}[{index}]"
         if not _is_object(message):
             raise Refused("invalid_request", f"'{where}' must be an object, not {_kind(message)}", param=where)
         if not isinstance(message.get("role"), str):

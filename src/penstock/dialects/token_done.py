@@ -13,7 +13,7 @@ from typing import assert_never
 import msgspec
 import orjson
 
-from penstock.core.body import read_chat, read_object, take
+from penstock.core.body import read_chat, read_messages, read_object, take
 from penstock.core.cursor import Entry
 from penstock.core.errors import TABLE, Refused
 from penstock.core.events import (
@@ -203,7 +203,8 @@ class TokenDoneDialect:
         else:
             if fields.get("messages") is not None or fields.get("prompt") is not None:
                 raise Refused("invalid_request", "send 'message' or 'messages', not both", param="message")
-            fields["messages"] = [*(history or []), {"role": "user", "content": message}]
+            before = read_messages(history, "history") if history else ()
+            fields["messages"] = [*before, {"role": "user", "content": message}]
         return read_chat(fields)
 
     def renderer(self, view: View) -> TokenDoneRenderer:
