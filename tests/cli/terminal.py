@@ -6,11 +6,15 @@ import os
 import pty
 import re
 import struct
+import subprocess
 import sys
 import termios
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from fcntl import ioctl
+from pathlib import Path
+
+from tests.waiting import until
 
 CEILING = 30.0
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07|\x1b[()][A-Z0-9]")
@@ -54,6 +58,19 @@ class Terminal:
 
     def press(self, keys: str) -> None:
         os.write(self._master, keys.encode())
+
+    async def waits(self) -> None:
+        """Wait until the command sleeps: a signal that comes after its prompt and before its sleep is seen at the next key only."""
+        await until("the command waits for a key", self._sleeps)
+
+    def _sleeps(self) -> bool:
+        stat = Path(f"/proc/{self.process.pid}/stat")
+        if stat.exists():
+            return stat.read_text().rpartition(") ")[2].startswith("S")
+        shown = subprocess.run(
+            ["ps", "-o", "stat=", "-p", str(self.process.pid)], check=True, capture_output=True, text=True
+        )
+        return shown.stdout.startswith("S")
 
     async def ended(self) -> int:
         """Wait for the end of the command; returns its exit code."""

@@ -217,11 +217,14 @@ async def test_ctrl_c_cancels_the_turn_and_not_the_program(speaking: Served, tra
 
 async def test_ctrl_c_at_the_prompt_leaves_when_it_is_pressed_twice(speaking: Served) -> None:
     async with chatting(speaking) as shown:
+        await shown.waits()
         shown.press(CTRL_C)
         at = await shown.shows("Ctrl-C again, or Ctrl-D, leaves\n> ")
         at = await shown.shows("\n> ", after=await shown.shows("messages.", after=await ask(shown, "count")))
+        await shown.waits()
         shown.press(CTRL_C)
         await shown.shows("Ctrl-C again, or Ctrl-D, leaves\n> ", after=at)
+        await shown.waits()
         shown.press(CTRL_C)
         assert await shown.ended() == 0
 
