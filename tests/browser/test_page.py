@@ -1,0 +1,85 @@
+"""The page at `/` of a real server: one answer in three columns, steered, dropped and cancelled with its own buttons."""
+
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cli.serving import Served, starting
+
+if TYPE_CHECKING:
+    from playwright.async_api import Page
+
+pytestmark = pytest.mark.needs("chromium")
+
+DEMO = """
+[demo]
+rate = 60
+tokens = 120
+"""
+ENDLESS = """
+[demo]
+rate = 60
+tokens = 100000
+"""
+COLUMNS = ("sse", "ws", "http")
+
+
+@pytest.fixture
+async def served(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncGenerator[Served]:
+    with starting(tmp_path, config=request.param) as server:
+        await server.ready()
+        yield server
+
+
+async def ask(page: "Page", served: Served, prompt: str) -> None:
+    await page.goto(f"{served.url}/")
+    await page.wait_for_selector("#model option", state="attached")
+    await page.fill("#prompt", prompt)
+    await page.click("button:text('Ask')")
+
+
+async def columns(page: "Page") -> list[str]:
+    return [await page.inner_text(f"#{column}") for column in COLUMNS]
+
+
+async def status(page: "Page", column: str, wanted: str) -> None:
+    """Wait until a column says how it stands."""
+    await page.wait_for_selector(f"#{column}-status:has-text('{wanted}')")
+
+
+@pytest.mark.parametrize("served", [DEMO], indirect=True, ids=["short"])
+async def test_three_columns_show_the_same_answer(page: "Page", served: Served) -> None:
+    await ask(page, served, "Say <b>hello</b>")
+    await status(page, "sse", "finished: stop")
+    await status(page, "ws", "finished: stop")
+    await status(page, "http", "complete")
+    sse, ws, http = await columns(page)
+    assert sse.startswith("You said: **Say <b>hello</b>**.")
+    assert (ws, http) == (sse, sse)
+    assert await page.inner_text("#shell") == (
+        f"""curl -N {served.url}/v1/chat/chunked -d '{{"prompt": "Hello"}}'\n"""
+        f"curl -N {served.url}/v1/chat/stream?prompt=Hello"
+    )
+
+
+@pytest.mark.parametrize("served", [ENDLESS], indirect=True, ids=["endless"])
+async def test_its_buttons_steer_drop_resume_and_cancel(
+    page: "Page", served: Served, console_errors: list[str]
+) -> None:
+    await ask(page, served, "Hello")
+    await page.wait_for_selector("#ws:has-text('Hello')")
+    await page.click("#drop")
+    await status(page, "sse", "dropped")
+    await page.click("#steer")
+    for column in COLUMNS:
+        await page.wait_for_selector(f"#{column}:has-text('> steered: in French')")
+    await page.click("#cancel")
+    await status(page, "sse", "cancelled by client")
+    await status(page, "ws", "cancelled by client")
+    await status(page, "http", "cut: the answer is not complete")
+    sse, ws, http = await columns(page)
+    assert (sse, http) == (ws, ws)
+    assert console_errors == ["Failed to load resource: net::ERR_INCOMPLETE_CHUNKED_ENCODING"]
+    console_errors.clear()
