@@ -13,7 +13,7 @@ import pytest
 
 from penstock.cli.chat import TRANSPORTS
 from penstock.cli.client import Client, Transport, Turn, connected
-from penstock.cli.screen import UNPRINTABLE, Parts, finished_blocks, last_lines
+from penstock.cli.screen import UNPRINTABLE, Parts, finished_blocks, last_rows
 from tests.cli.serving import PENSTOCK, Served, clean_environment
 from tests.cli.terminal import CTRL_C, CTRL_D, Terminal, terminal
 from tests.fakes.cutting_proxy import CuttingProxy, Plan
@@ -310,8 +310,10 @@ def test_a_block_is_finished_at_a_blank_line_outside_code(text: str, finished: s
 
 def test_a_block_taller_than_the_terminal_shows_its_end_and_code_stays_code() -> None:
     code = "\n".join(["```python", *(f"line {number}" for number in range(100))])
-    assert last_lines(code, 3) == "```python\nline 97\nline 98\nline 99"
-    assert last_lines("a\nb", 3) == "a\nb"
+    assert last_rows(code, 3, 80) == "```python\nline 97\nline 98\nline 99"
+    assert last_rows("a\nb", 3, 80) == "a\nb"
+    assert last_rows("first\n" + "x" * 20 + "\nlast", 3, 10) == "x" * 20 + "\nlast"
+    assert last_rows("y" + "x" * 100, 3, 10) == "x" * 20
 
 
 def test_only_line_ends_and_tabs_pass_to_a_terminal() -> None:

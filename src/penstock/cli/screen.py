@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 if TYPE_CHECKING:
     from rich.live import Live
+    from rich.markdown import Markdown
     from rich.status import Status
 
 # A terminal obeys what it is shown; a model must not give it orders. Only line ends and tabs pass.
@@ -206,15 +207,21 @@ class RichScreen:
         from rich.markdown import Markdown
 
         self._end_aside()
-        self._block += text
-        finished, self._block = finished_blocks(self._block)
+        finished, self._block = finished_blocks(self._block + text)
         if self._live is None:
-            self._live = Live(console=self._console, transient=True, auto_refresh=True, refresh_per_second=12)
+            # It draws when it is time to, not with every token.
+            self._live = Live(
+                get_renderable=self._growing, console=self._console, transient=True, refresh_per_second=12
+            )
             self._live.start()
         if finished.strip():
-            self._console.print(Markdown(finished), end="\n")
+            self._console.print(Markdown(finished))
             self._console.print()
-        self._live.update(Markdown(last_lines(self._block, max(4, self._console.height - 2))))
+
+    def _growing(self) -> Markdown:
+        from rich.markdown import Markdown
+
+        return Markdown(last_rows(self._block, max(4, self._console.height - 2), self._console.width))
 
     def _close(self, part: int) -> None:
         self._flush()
@@ -260,13 +267,18 @@ def finished_blocks(text: str) -> tuple[str, str]:
     return text[:cut], text[cut:]
 
 
-def last_lines(text: str, count: int) -> str:
+def last_rows(text: str, rows: int, width: int) -> str:
     """The end of a block that is taller than the terminal; code stays code."""
     lines = text.split("\n")
-    if len(lines) <= count:
+    start = len(lines)
+    while start > 0 and (rows := rows - max(1, -(-len(lines[start - 1]) // width))) >= 0:
+        start -= 1
+    if start == 0:
         return text
-    head = lines[0] if lines[0].lstrip()[:3] in ("```", "~~~") else ""
-    return "\n".join([*([head] if head else []), *lines[-count:]])
+    if start == len(lines):
+        return lines[-1][-width * 2 :]
+    fence = lines[0] if lines[0].lstrip()[:3] in ("```", "~~~") else ""
+    return "\n".join([*([fence] if fence else []), *lines[start:]])
 
 
 def screen() -> Screen:
