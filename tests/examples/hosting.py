@@ -1,7 +1,9 @@
 """An ASGI application on a port of its own, in the test's loop: as `uvicorn module:app` would serve it, or as `penstock serve`."""
 
+import importlib
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from types import ModuleType
 from typing import Any
 
 import httpx2
@@ -11,6 +13,11 @@ from penstock.assembly import build
 from penstock.config.model import Config
 from penstock.server.app import App
 from penstock.server.host import Host, listen
+
+
+def example(name: str) -> ModuleType:
+    """The example as its own process would import it: with an app of its own, that nobody has closed."""
+    return importlib.reload(importlib.import_module(f"examples.{name}"))
 
 
 @asynccontextmanager
