@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 # A terminal obeys what it is shown; a model must not give it orders. Only line ends and tabs pass.
 UNPRINTABLE = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)))
+FRAME = 0.08
+"""Seconds between two drawings of a growing block."""
 
 
 class Screen(Protocol):
@@ -142,6 +145,7 @@ class RichScreen:
         self._errors = Console(file=err)
         self._spinner = Spinner(err)
         self._live: Live | None = None
+        self._drawing: asyncio.TimerHandle | None = None
         self._parts = Parts()
         self._block = ""
         self._bytes: dict[int, int] = {}
@@ -209,14 +213,19 @@ class RichScreen:
         self._end_aside()
         finished, self._block = finished_blocks(self._block + text)
         if self._live is None:
-            # It draws when it is time to, not with every token.
-            self._live = Live(
-                get_renderable=self._growing, console=self._console, transient=True, refresh_per_second=12
-            )
+            self._live = Live(get_renderable=self._growing, console=self._console, transient=True, auto_refresh=False)
             self._live.start()
         if finished.strip():
             self._console.print(Markdown(finished))
             self._console.print()
+        if self._drawing is None:
+            # Not with every token, and not from the thread rich would start: its writes overtake those of this one.
+            self._drawing = asyncio.get_running_loop().call_later(FRAME, self._draw)
+
+    def _draw(self) -> None:
+        self._drawing = None
+        if self._live is not None:
+            self._live.refresh()
 
     def _growing(self) -> Markdown:
         from rich.markdown import Markdown
@@ -235,6 +244,9 @@ class RichScreen:
     def _flush_markdown(self) -> None:
         from rich.markdown import Markdown
 
+        if self._drawing is not None:
+            self._drawing.cancel()
+            self._drawing = None
         if self._live is not None:
             self._live.stop()
             self._live = None
