@@ -14,7 +14,7 @@ settings.register_profile(
     "quick",
     deadline=None,
     max_examples=20,
-    stateful_step_count=30,
+    stateful_step_count=60,
     phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )
