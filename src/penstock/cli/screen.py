@@ -207,15 +207,12 @@ class RichScreen:
         self._console.print(text, style="dim", end="", markup=False, highlight=False, soft_wrap=True)
 
     def _grow(self, text: str) -> None:
-        from rich.live import Live
         from rich.markdown import Markdown
 
         self._end_aside()
         finished, self._block = finished_blocks(self._block + text)
-        if self._live is None:
-            self._live = Live(get_renderable=self._growing, console=self._console, transient=True, auto_refresh=False)
-            self._live.start()
         if finished.strip():
+            self._end_drawing()
             self._console.print(Markdown(finished))
             self._console.print()
         if self._drawing is None:
@@ -223,9 +220,22 @@ class RichScreen:
             self._drawing = asyncio.get_running_loop().call_later(FRAME, self._draw)
 
     def _draw(self) -> None:
+        from rich.live import Live
+
         self._drawing = None
+        if self._live is None:
+            self._live = Live(get_renderable=self._growing, console=self._console, transient=True, auto_refresh=False)
+            self._live.start()
+        self._live.refresh()
+
+    def _end_drawing(self) -> None:
+        """Take the growing block off the terminal."""
+        if self._drawing is not None:
+            self._drawing.cancel()
+            self._drawing = None
         if self._live is not None:
-            self._live.refresh()
+            self._live.stop()
+            self._live = None
 
     def _growing(self) -> Markdown:
         from rich.markdown import Markdown
@@ -244,12 +254,7 @@ class RichScreen:
     def _flush_markdown(self) -> None:
         from rich.markdown import Markdown
 
-        if self._drawing is not None:
-            self._drawing.cancel()
-            self._drawing = None
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
+        self._end_drawing()
         if self._block.strip():
             self._console.print(Markdown(self._block))
         self._block = ""
