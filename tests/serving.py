@@ -26,6 +26,7 @@ from penstock.flow.runs import RunHandle, Runs
 from penstock.flow.watchdog import Watchdog
 from penstock.server.app import App
 from penstock.server.host import Host, listen
+from tests.contract.watching import Watched
 from tests.waiting import until
 
 __all__ = ["Config", "LogConfig", "Scripted", "Served", "ServerConfig", "Telling", "configured", "serving"]
@@ -246,6 +247,8 @@ async def serving(
         host = uvicorn.Server(
             uvicorn.Config(stock(app), access_log=False, log_config=None, timeout_graceful_shutdown=2, **options)
         )
+    watched = Watched(host.config.app)
+    host.config.app = watched
     host.config.load()
     host.lifespan = host.config.lifespan_class(host.config)
     served = Served(app, host, listener.getsockname()[1], source, seen, errors.lines)
@@ -255,7 +258,7 @@ async def serving(
         yield served
     finally:
         app.service.runs.abandon()
-        await _shut_down(host)
+        await shut_down(host)
         await app.close()
         await settled(before)
         gc.collect()
@@ -265,12 +268,13 @@ async def serving(
     assert [handle.id for handle in served.runs.by_id.values() if handle.log.readers] == []
     assert [each.request for each in source.tellings if each.entered and not each.closed.is_set()] == []
     assert unhandled == []
+    assert watched.broken == []
     if not errors_expected:
         assert errors.lines == []
         assert seen.failures == []
 
 
-async def _shut_down(host: uvicorn.Server) -> None:
+async def shut_down(host: uvicorn.Server) -> None:
     """What uvicorn does at its end, as soon as it can be done."""
     for server in host.servers:
         server.close()

@@ -1,0 +1,120 @@
+"""Stands before an application and holds everything it sends against `protocols/`, whoever asked for it and why."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qs
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tests.contract.descriptions import OPENAPI, check_answer, document
+from tests.contract.validate import CURSOR_KEYS, ContractBroken, check_body, check_socket_message, check_value
+
+TEMPLATES = {
+    path: re.compile(re.sub(r"\{[a-z]+\}", "[^/]+", path)) for path in sorted(document(OPENAPI)["paths"], key=len)
+}
+STREAMS = {"text/event-stream": "sse", "application/x-ndjson": "ndjson", "text/plain": "text"}
+
+
+class Watched:
+    """An application; `broken` gathers what it sent that was never promised. Paths without a description pass."""
+
+    def __init__(self, app: ASGIApp):
+        self.app = app
+        self.broken: list[str] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self.app(scope, receive, _SocketWatch(self, send).send)
+        elif scope["type"] == "http":
+            watch = _AnswerWatch(scope, send)
+            try:
+                await self.app(scope, receive, watch.send)
+            finally:
+                self.hold(watch.check)
+        else:
+            await self.app(scope, receive, send)
+
+    def hold(self, check: Callable[..., None], *arguments: Any) -> None:
+        """Run a check and keep what it says."""
+        if (problem := _tells(check, *arguments)) is not None:
+            self.broken.append(problem)
+
+
+class _SocketWatch:
+    """The messages of one WebSocket."""
+
+    def __init__(self, watched: Watched, send: Send):
+        self._watched = watched
+        self._send = send
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "websocket.send":
+            text = message.get("text")
+            self._watched.hold(_in_any_dialect, message["bytes"] if text is None else text)
+        await self._send(message)
+
+
+class _AnswerWatch:
+    """The answer to one request."""
+
+    def __init__(self, scope: Scope, send: Send):
+        self._scope = scope
+        self._send = send
+        self._status = 0
+        self._media = ""
+        self._body: list[bytes] = []
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            self._media = dict(message["headers"]).get(b"content-type", b"").decode()
+        else:
+            self._body.append(message.get("body", b""))
+        await self._send(message)
+
+    def check(self) -> None:
+        path, method = self._scope["path"].removeprefix(self._scope.get("root_path", "")), self._scope["method"]
+        template = next((name for name, form in TEMPLATES.items() if form.fullmatch(path)), None)
+        if not self._status or template is None or method == "HEAD":
+            return
+        body = b"".join(self._body)
+        kind = STREAMS.get(self._media.partition(";")[0])
+        options = parse_qs(self._scope["query_string"].decode("latin-1"))
+        asked = options.get("dialect", ["native"])[0]
+        if self._status == 200 and kind is not None:
+            self._check_stream(template, kind, body, options)
+        elif asked in set(CURSOR_KEYS) - {"native"} and self._status == 200 and self._media == "application/json":
+            check_value(asked, json.loads(body), "whole")
+        elif asked in set(CURSOR_KEYS) - {"native"} and self._status >= 400:
+            # Refused before its dialect was read, or after: in the words of the route, or in those asked for.
+            if _tells(check_value, asked, json.loads(body), "refusal") is not None:
+                check_answer(method, template, self._status, self._media, body)
+        else:
+            check_answer(method, template, self._status, self._media, body)
+
+    def _check_stream(self, template: str, kind: str, body: bytes, options: dict[str, list[str]]) -> None:
+        if kind == "text" and options.get("after", [""])[0].startswith("bytes="):
+            return  # it may begin within a character
+        dialects = options.get("dialect") or CURSOR_KEYS
+        problems = [problem for dialect in dialects if (problem := _tells(check_body, dialect, kind, body))]
+        if len(problems) == len(dialects):
+            raise ContractBroken(f"a stream of {template} is in no dialect: {problems}")
+
+
+def _tells(check: Callable[..., None], *arguments: Any) -> str | None:
+    """What a check has to say."""
+    try:
+        check(*arguments)
+    except ContractBroken as problem:
+        return str(problem)
+    return None
+
+
+def _in_any_dialect(message: str | bytes) -> None:
+    problems = [_tells(check_socket_message, dialect, message) for dialect in CURSOR_KEYS]
+    if all(problems):
+        raise ContractBroken(f"a message in no dialect: {problems}")
