@@ -156,6 +156,28 @@ async def test_whatever_a_source_raises_becomes_a_typed_error_that_quotes_nothin
     assert source.closed == 1
 
 
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
+def test_what_ends_the_process_passes_after_the_last_word(error: type[BaseException]) -> None:
+    stands: list[Stand] = []
+
+    async def play() -> None:
+        source = Played(STARTED, OPENED)
+        source.fail(error())
+        stands.append(Stand(source))
+        await settle()
+
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda loop, context: None)
+    playing = loop.create_task(play())
+    with pytest.raises(error):
+        loop.run_until_complete(playing)
+    loop.run_until_complete(playing)
+    loop.close()
+    last = stands[0].ended_well()
+    assert isinstance(last, Failed)
+    assert last.error.code == "source_failed"
+
+
 async def test_a_source_that_is_cancelled_by_something_of_its_own_has_failed() -> None:
     source = Played(STARTED, OPENED)
     source.fail(asyncio.CancelledError())
