@@ -102,15 +102,15 @@ def test_what_is_left_after_dropping_is_exact_and_the_rest_is_in_the_fold(
     assert gone == 0 or ends[gone - 1] <= taken
     assert history.read(gone, PLENTY) == complete[gone:]
     for through in range(gone, len(complete) + 1):
-        folder = history.folder.copy()
+        folder = history.past()
         history.fold_to(folder, through)
         assert folder.snapshot() == fold(complete[:through])
         assert history.size_at(through) == (ends[through - 1] if through else 0)
 
 
 def test_dropping_stops_once_enough_was_freed() -> None:
-    history = history_of([[entry] for entry in entries([STARTED, OPENED, *[sized(100)] * 10])], limit=0)
-    assert history.drop(PLENTY, 250) == 300
+    history = history_of([[entry] for entry in entries([STARTED, OPENED, *[sized(5000)] * 10])], limit=0)
+    assert history.drop(PLENTY, 12_500) == 15_000
     assert history.first == 6
 
 
@@ -125,8 +125,8 @@ def test_what_the_fold_goes_on_holding_is_not_freed() -> None:
     complete = entries([STARTED, Note("input", "x" * 500), OPENED, sized(100), Usage(1, 1, "reported")])
     history = history_of([complete])
     assert history.drop(PLENTY, PLENTY) == OVERHEAD, "84 characters are in the fold, and so is the note"
-    assert history.folder.size == 100 - OVERHEAD
-    assert history.folder.snapshot() == fold(complete)
+    assert history.past().size == 100 - OVERHEAD
+    assert history.past().snapshot() == fold(complete)
 
 
 def test_log_probabilities_that_the_fold_holds_are_not_freed() -> None:
@@ -138,7 +138,7 @@ def test_log_probabilities_that_the_fold_holds_are_not_freed() -> None:
 def test_words_beyond_the_limit_of_the_fold_are_freed_and_said_to_be_missing() -> None:
     history = history_of([entries(answer(*["0123456789"] * 20))], limit=100)
     freed = history.drop(PLENTY, PLENTY)
-    snapshot = history.folder.snapshot()
+    snapshot = history.past().snapshot()
     assert snapshot.elided
     assert snapshot.parts[0].elided + len(snapshot.parts[0].text) == 200
     assert snapshot.parts[0].text == ("0123456789" * 20)[snapshot.parts[0].elided :]

@@ -36,18 +36,29 @@ def weight(event: Event) -> int:
     return len(_encode(event)) + OVERHEAD
 
 
+MOST = 512
+LARGEST = 4096
+"""Deltas and characters up to which a passage takes more: enough that what it costs beside its text is little per token, and
+little enough to copy when it grows, and to drop at once."""
+
+
 class Passage:
     """Adjacent plain deltas of one part, from offset `first` on."""
 
     __slots__ = ("ats", "ends", "first", "part", "text")
 
-    def __init__(self, entries: Sequence[Entry], texts: list[str], part: int):
-        self.first = entries[0].first
+    def __init__(self, first: int, part: int):
+        self.first = first
         self.part = part
-        self.text = "".join(texts)
+        self.text = ""
         self.ends = array("I")
-        self.ats = array("I", [entry.at for entry in entries])
-        end = 0
+        self.ats = array("I")
+
+    def extend(self, entries: Sequence[Entry], texts: list[str]) -> None:
+        """Take the next deltas, whose texts are `texts`."""
+        end = len(self.text)
+        self.text += "".join(texts)
+        self.ats.extend([entry.at for entry in entries])
         for text in texts:
             end += len(text)
             self.ends.append(end)
@@ -74,15 +85,13 @@ class Passage:
 
 
 class History:
-    """The compact form of the entries up to `last`, the oldest of which may have been dropped.
+    """The compact form of the entries up to `last`, the oldest of which may have been dropped into a folder of that limit."""
 
-    `folder` holds what the dropped ones added up to.
-    """
-
-    __slots__ = ("_dropped", "_ends", "_lasts", "_segments", "folder", "last", "size")
+    __slots__ = ("_dropped", "_ends", "_folder", "_lasts", "_limit", "_segments", "last", "size")
 
     def __init__(self, limit: int):
-        self.folder = Folder(limit)
+        self._limit = limit
+        self._folder: Folder | None = None
         self._segments: list[Passage | Entry] = []
         self._lasts: list[int] = []
         self._ends: list[int] = []
@@ -96,14 +105,17 @@ class History:
     @property
     def first(self) -> int:
         """The first offset that can still be given."""
-        return self.folder.through + 1
+        return self._folder.through + 1 if self._folder is not None else 1
+
+    def past(self) -> Folder:
+        """A folder of its own that holds what the dropped entries added up to."""
+        return self._folder.copy() if self._folder is not None else Folder()
 
     def fold(self, entries: Sequence[Entry], ends: Sequence[int]) -> None:
         """Take over the next entries, in order and without holes; `ends` are the bytes said in the run up to the end of each."""
         start = 0
         while start < len(entries):
             stop = start + 1
-            segment: Passage | Entry = entries[start]
             event = entries[start].event
             if type(event) is Delta and event.logprobs is None:
                 texts = [event.text]
@@ -113,28 +125,49 @@ class History:
                         break
                     texts.append(following.text)
                     stop += 1
-                segment = Passage(entries[start:stop], texts, event.part)
-            self.last = entries[stop - 1].last
-            self.size = ends[stop - 1]
-            self._segments.append(segment)
-            self._lasts.append(self.last)
-            self._ends.append(self.size)
+                self._passage(entries[start].first, event.part).extend(entries[start:stop], texts)
+            else:
+                self._add(entries[start])
+            self.last = self._lasts[-1] = entries[stop - 1].last
+            self.size = self._ends[-1] = ends[stop - 1]
             start = stop
+
+    def _passage(self, first: int, part: int) -> Passage:
+        """The passage that the next deltas of a part belong to."""
+        latest = self._segments[-1] if self._segments else None
+        if (
+            isinstance(latest, Passage)
+            and latest.part == part
+            and len(latest.ends) < MOST
+            and len(latest.text) < LARGEST
+        ):
+            return latest
+        fresh = Passage(first, part)
+        self._add(fresh)
+        return fresh
+
+    def _add(self, segment: Passage | Entry) -> None:
+        self._segments.append(segment)
+        self._lasts.append(0)
+        self._ends.append(0)
 
     def drop(self, taken: int, surplus: int) -> int:
         """Drop whole segments from the front while every reader has them (their end is at most `taken` bytes into the run)
         and less than `surplus` bytes were freed. Returns the bytes freed: what the folder goes on holding is not among them."""
         count = freed = 0
+        if self._folder is None:
+            self._folder = Folder(self._limit)
+        folder = self._folder
         while count < len(self._segments) and self._ends[count] <= taken and freed < surplus:
             segment = self._segments[count]
             said = self._ends[count] - self._dropped
-            held = self.folder.size
+            held = folder.size
             if isinstance(segment, Passage):
-                segment.fold_into(self.folder, segment.last)
+                segment.fold_into(folder, segment.last)
             else:
-                self.folder.add(segment)
+                folder.add(segment)
             if isinstance(segment, Passage) or isinstance(segment.event, Delta | Chunk):
-                freed += said - (self.folder.size - held)
+                freed += said - (folder.size - held)
             self._dropped = self._ends[count]
             count += 1
         del self._segments[:count], self._lasts[:count], self._ends[:count]

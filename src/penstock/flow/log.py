@@ -17,7 +17,7 @@ from penstock.flow.history import History, weight
 from penstock.flow.policy import Bounds, SlowReader
 from penstock.flow.reader import Reader
 
-FRESH = 128
+FRESH = 32
 """Entries that are folded into the history at a time, as soon as twice as many are held as they are."""
 
 UNBOUNDED = 1 << 62
@@ -132,6 +132,10 @@ class Log:
         for reader in self.readers:
             reader.notify()
 
+    def fold(self) -> None:
+        """Put everything shown into the compact form, now that nobody waits for more of it."""
+        self._compact(self.shown - self._base)
+
     @property
     def waiting_for_room(self) -> bool:
         """Whether the writer is waiting for readers: then silence is not the source's."""
@@ -175,7 +179,7 @@ class Log:
     def snapshot(self, through: int | None = None) -> Snapshot:
         """What was said up to and including offset `through` (default: all that is visible), which is held."""
         through = self.shown if through is None else through
-        folder = self._history.folder.copy()
+        folder = self._history.past()
         self._history.fold_to(folder, through)
         for entry in self._tail[: max(0, through - self._base)]:
             folder.add(entry)

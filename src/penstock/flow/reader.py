@@ -23,6 +23,7 @@ class Reader:
     __slots__ = (
         "_changed",
         "_log",
+        "_loop",
         "alarm",
         "attached",
         "beat",
@@ -40,6 +41,7 @@ class Reader:
     def __init__(self, log: Log, after: int, taken: int):
         self._log = log
         self._changed: asyncio.Future[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.offset = after
         """The last offset taken."""
         self.taken = taken
@@ -97,7 +99,11 @@ class Reader:
 
     async def changed(self) -> None:
         """Wait until something happens: an entry, the end, a heartbeat due, an alarm, a drop. Poll first, or a wake-up is missed."""
-        self._changed = asyncio.get_running_loop().create_future()
+        loop = self._loop
+        if loop is None:
+            # Kept: before Python 3.12 every look-up of the running loop is a system call.
+            loop = self._loop = asyncio.get_running_loop()
+        self._changed = loop.create_future()
         try:
             await self._changed
         finally:

@@ -60,6 +60,11 @@ class RunHandle:
     def state(self) -> Phase:
         return self.pump.phase
 
+    @property
+    def expires(self) -> float:
+        """When an ended run is forgotten."""
+        return (self.pump.ended or 0.0) + self.policy.limits.retention
+
     def cursor(self, offset: int) -> str:
         return str(Cursor(self.id, self.log.epoch, offset))
 
@@ -93,7 +98,7 @@ class Runs:
         store: Store,
         *,
         observer: Observer | None = None,
-        clock: Callable[[], float] | None = None,
+        clock: Callable[[], float] = time.monotonic,
         max_bytes: int = 1024 * MiB,
         max_runs: int = 20_000,
         max_keys: int = 100_000,
@@ -101,6 +106,11 @@ class Runs:
         self.store = store
         self.observer = observer or Observer()
         self.by_id: dict[str, RunHandle] = {}
+        self.active: dict[str, RunHandle] = {}
+        """The runs the ticker looks at: live, being read, or with a source that is still closing."""
+        self._resting: dict[str, RunHandle] = {}
+        """The others, which only wait to be read again or forgotten; the first of them rested first."""
+        self._resting_bytes = 0
         self.kept = 0
         """Bytes all runs keep, as of the ticker's last look."""
         self.draining = False
@@ -115,8 +125,8 @@ class Runs:
         self._owing: list[Callable[[], Awaitable[None]]] = []
 
     def now(self) -> float:
-        """The clock all limits are measured by: the loop's, unless one was injected."""
-        return self._clock() if self._clock else asyncio.get_running_loop().time()
+        """The clock all limits are measured by, in seconds, monotonic."""
+        return self._clock()
 
     # -- begin ---------------------------------------------------------------------------------------------------------
 
@@ -131,7 +141,7 @@ class Runs:
         claim = await self.store.claim(run_id, self._owner, LEASE)
         handle = RunHandle(run_id, request, principal, policy, epoch=claim.epoch, hold=self.store.shared)
         handle.pump = Pump(
-            handle.log, handle, clock=self.now, observer=self.observer, on_end=lambda: self._ended(handle, claim)
+            handle.log, handle, clock=self._clock, observer=self.observer, on_end=lambda: self._ended(handle, claim)
         )
         if request.background:
             handle.policy = msgspec.structs.replace(policy, on_disconnect=FINISH)
@@ -139,7 +149,7 @@ class Runs:
         if handle.on_disconnect.what != "finish":
             # Whoever began it may be gone before it attached.
             handle.unattended_since = self.now()
-        self.by_id[run_id] = handle
+        self.by_id[run_id] = self.active[run_id] = handle
         self.observer.run_started(run_id, request, principal)
         handle.pump.start(source, request)
         return handle
@@ -151,13 +161,15 @@ class Runs:
     def _admit(self) -> None:
         if not self._full():
             return
-        ended = [
-            (handle.pump.ended, handle)
-            for handle in self.by_id.values()
-            if handle.pump.ended is not None and not handle.log.readers
-        ]
-        for _, handle in sorted(ended, key=lambda pair: pair[0]):
-            self.forget(handle)
+        if not self._resting:
+            # The ticker has not come by yet.
+            ended = [
+                handle for handle in self.active.values() if handle.pump.ended is not None and not handle.log.readers
+            ]
+            for handle in sorted(ended, key=lambda handle: handle.expires):
+                self.rest(handle)
+        while self._resting:
+            self.forget(next(iter(self._resting.values())))
             if not self._full():
                 return
         raise Refused(
@@ -248,7 +260,10 @@ class Runs:
         """A reader of everything after offset `after`."""
         reader = handle.log.attach(after)
         reader.on_gone = lambda reader, reason: self._left(handle, reader, reason)
-        reader.quiet_since = self.now()
+        reader.quiet_since = reader.owing_since = self.now()
+        if self._resting.pop(handle.id, None) is not None:
+            self._resting_bytes -= handle.log.kept
+            self.active[handle.id] = handle
         self._on_disconnect(handle, handle.policy.on_disconnect)
         handle.unattended_since = None
         self.observer.reader_attached(handle.id, after)
@@ -304,7 +319,23 @@ class Runs:
         if self.by_id.pop(handle.id, None) is None:
             return
         self.kept -= handle.log.kept
+        if self._resting.pop(handle.id, None) is not None:
+            self._resting_bytes -= handle.log.kept
+        self.active.pop(handle.id, None)
         self._owing.append(lambda: self.store.forget(handle.id))
+
+    def rest(self, handle: RunHandle) -> None:
+        """Nobody reads an ended run any more: fold it up until somebody does."""
+        handle.log.fold()
+        del self.active[handle.id]
+        self._resting[handle.id] = handle
+        self._resting_bytes += handle.log.kept
+
+    def look(self, now: float) -> None:
+        """Forget the runs whose retention is over, and add up what all keep; the ticker's."""
+        for handle in [handle for handle in self._resting.values() if handle.expires < now]:
+            self.forget(handle)
+        self.kept = self._resting_bytes + sum(handle.log.kept for handle in self.active.values())
 
     async def settle(self) -> None:
         """Tell the store of the runs that ended or were dropped since the last call; the ticker's.

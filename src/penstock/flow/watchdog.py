@@ -34,22 +34,18 @@ class Watchdog:
 
     def tick(self, now: float) -> None:
         """Enforce what is due at `now`, in the seconds of the runs' clock."""
-        kept = 0
-        for handle in list(self._runs.by_id.values()):
-            kept += handle.log.kept
-            if handle.state is Phase.ENDED:
-                self._ended(handle, now)
-            else:
-                self._live(handle, now)
+        for handle in list(self._runs.active.values()):
             for reader in list(handle.log.readers):
                 self._reader(handle, reader, now)
-        self._runs.kept = kept
-
-    def _ended(self, handle: RunHandle, now: float) -> None:
-        handle.pump.closing_overdue(now)
-        ended = handle.pump.ended
-        if ended is not None and now - ended > handle.policy.limits.retention:
-            self._runs.forget(handle)
+            if handle.state is not Phase.ENDED:
+                self._live(handle, now)
+            else:
+                handle.pump.closing_overdue(now)
+                if not handle.log.readers and not handle.pump.closing:
+                    self._runs.rest(handle)
+                elif handle.expires < now:
+                    self._runs.forget(handle)
+        self._runs.look(now)
 
     def _live(self, handle: RunHandle, now: float) -> None:
         pump, limits = handle.pump, handle.policy.limits

@@ -33,6 +33,7 @@ class Turns(Generic[W]):
     def __init__(self) -> None:
         self.lanes: dict[str, Lane[W]] = {}
         self._due: deque[Lane[W]] = deque()
+        self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[None] | None = None
 
     def add(self, lane: Lane[W]) -> None:
@@ -63,7 +64,7 @@ class Turns(Generic[W]):
                 lane.due = False
                 if lane.reader.on_ready is not None:
                     return lane
-            self._waiter = asyncio.get_running_loop().create_future()
+            self._waiter = self._loop.create_future()
             try:
                 await self._waiter
             finally:
