@@ -153,24 +153,22 @@ class App:
         await exchange.reply(200, msgspec.json.encode({"object": "list", "data": data}), "application/json")
 
     async def _unknown(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = get_route_path(scope)
+        path, mounted = get_route_path(scope), scope.get("root_path", "")
         sockets = [route.path for route in self._router.routes if isinstance(route, WebSocketRoute)]
         if scope["type"] == "websocket":
             await receive()
-            where = f"; there is one at {', '.join(sockets)}" if sockets else ""
-            await refuse_upgrade(
-                scope, send, fault("route_not_found", f"no WebSocket is served at {path[:128]}{where}")
-            )
+            where = f"; there is one at {', '.join(mounted + socket for socket in sockets)}" if sockets else ""
+            problem = fault("route_not_found", f"no WebSocket is served at {mounted}{path[:128]}{where}")
+            await refuse_upgrade(scope, send, problem)
             return
         if path in sockets:
-            problem = fault("route_not_found", f"{path} is a WebSocket: connect to it with one")
+            problem = fault("route_not_found", f"{mounted}{path} is a WebSocket: connect to it with one")
         else:
             known = [route.path for route in self._router.routes if isinstance(route, HttpRoute)]
             near = difflib.get_close_matches(path, known, 1)
-            hint = (
-                f"did you mean {near[0]}?" if near else "GET /v1/models and POST /v1/streams are good places to begin"
-            )
-            problem = fault("route_not_found", f"nothing is served at {path[:128]}; {hint}")
+            places = f"GET {mounted}/v1/models and POST {mounted}/v1/streams are good places to begin"
+            hint = f"did you mean {mounted}{near[0]}?" if near else places
+            problem = fault("route_not_found", f"nothing is served at {mounted}{path[:128]}; {hint}")
         await refuse(Exchange(scope, receive, send), problem, None)
 
 
