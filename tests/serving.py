@@ -33,6 +33,8 @@ __all__ = ["Config", "LogConfig", "Scripted", "Served", "ServerConfig", "Telling
 
 Said = Event | Iterable[Event] | Exception
 MODEL = "scripted"
+QUIET = 20
+"""Looks in a row at which nothing moved."""
 
 
 class Telling:
@@ -197,6 +199,17 @@ class Served:
         await until(f"{count} readers are attached", lambda: len(handle.log.readers) == count)
         return handle
 
+    async def stuck(self, handle: RunHandle) -> None:
+        """The source waits for its readers, and a reader for its client: nothing has moved in a while, nor will."""
+        seen: list[int] = []
+
+        def still() -> bool:
+            paused = any(_write_paused(connection) for connection in self.host.server_state.connections)
+            seen.append(sum(reader.offset for reader in handle.log.readers))
+            return paused and handle.log.waiting_for_room and len(seen) > QUIET and len(set(seen[-QUIET:])) == 1
+
+        await until("a stopped reader holds the source back", still)
+
     async def quiet(self) -> None:
         """No request is being answered any more."""
         await until("every response is over", lambda: not self.host.server_state.tasks)
@@ -272,6 +285,11 @@ async def serving(
     if not errors_expected:
         assert errors.lines == []
         assert seen.failures == []
+
+
+def _write_paused(connection: Any) -> bool:
+    flow = getattr(connection, "flow", None)
+    return not connection.writable.is_set() if flow is None else bool(flow.write_paused)
 
 
 async def shut_down(host: uvicorn.Server) -> None:

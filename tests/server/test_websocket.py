@@ -105,7 +105,9 @@ async def test_a_binary_part_is_base64_where_there_are_no_binary_messages(
 ) -> None:
     asking = asyncio.ensure_future(client.post("/v1/streams", json=PROMPT, headers={"accept": "application/x-ndjson"}))
     telling = await served.telling()
-    telling.say(Started(telling.run.id, "scripted", 0), Opened(0, "binary"), Chunk(0, b"\x00\xff"), Closed(0), Finished())
+    telling.say(
+        Started(telling.run.id, "scripted", 0), Opened(0, "binary"), Chunk(0, b"\x00\xff"), Closed(0), Finished()
+    )
     chunk = json.loads((await asking).text.splitlines()[2])
     assert base64.b64decode(chunk["data"]) == b"\x00\xff"
 
