@@ -10,12 +10,14 @@ import asyncio
 import contextlib
 import signal
 import socket
+import struct
 from collections import deque
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
 import uvicorn
+from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
@@ -25,6 +27,9 @@ from penstock.server.exchange import EXTENSION
 KiB = 1024
 WRITE_BUFFER = 16 * KiB
 """Bytes of a connection that may wait in this process before a write waits."""
+
+RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER on with zero seconds: closing sends RST (socket(7))."""
 
 USER_TIMEOUT = 30_000
 """Milliseconds after which the kernel gives up on data that nobody acknowledges (tcp(7), TCP_USER_TIMEOUT)."""
@@ -52,6 +57,22 @@ def listen(host: str, port: int, *, send_buffer: int = 64 * KiB) -> socket.socke
         listener.close()
         raise
     return listener
+
+
+class OldCycle(RequestResponseCycle):
+    """A request of an HTTP/1.0 client, which knows no chunks (RFC 9112 §6.1): its body ends with the connection."""
+
+    _unsized = False
+
+    async def send(self, message: ASGISendEvent) -> None:
+        if message["type"] == "http.response.start":
+            self._unsized = all(name.lower() != b"content-length" for name, _ in message.get("headers", []))
+            if self._unsized:
+                self.chunked_encoding = False
+        elif message["type"] == "http.response.body" and self._unsized:
+            # uvicorn counts what is left of a body: here there is more to come, or nothing.
+            self.expected_content_length = len(message.get("body", b"")) + message.get("more_body", False)
+        await super().send(message)
 
 
 class Line:
@@ -82,8 +103,10 @@ class Line:
             gone()
 
     def cut(self) -> None:
-        """End without the zero chunk, after what is buffered."""
+        """End without the zero chunk, after what is buffered; where there are no chunks, with a reset."""
         self._cycle.disconnected = True  # uvicorn takes the response for given up, and logs nothing
+        if isinstance(self._cycle, OldCycle):
+            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         self._transport.close()
 
     def abort(self) -> None:
@@ -108,6 +131,8 @@ class Protocol(HttpToolsProtocol):
         before = self.cycle
         super().on_headers_complete()
         if self.cycle is not before:
+            if self.parser.get_http_version() == "1.0":
+                self.cycle.__class__ = OldCycle  # uvicorn makes it and offers no way to say of which class
             line = Line(self.cycle, self.transport)
             self._lines.append(line)
             self.scope["extensions"] = {EXTENSION: line}  # type: ignore[dict-item]
