@@ -60,7 +60,7 @@ async def test_three_columns_show_the_same_answer(page: "Page", served: Served) 
     assert (ws, http) == (sse, sse)
     assert await page.inner_text("#shell") == (
         f"""curl -N {served.url}/v1/chat/chunked -d '{{"prompt": "Hello"}}'\n"""
-        f"curl -N {served.url}/v1/chat/stream?prompt=Hello"
+        f"curl -N '{served.url}/v1/chat/stream?prompt=Hello'"
     )
 
 

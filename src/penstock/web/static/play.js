@@ -108,7 +108,7 @@ $('cancel').addEventListener('click', () => command({ type: 'cancel' }));
 $('steer').addEventListener('click', () => command({ type: 'input', body: { text: 'in French' } }));
 $('shell').textContent = [
   `curl -N ${at('v1/chat/chunked')} -d '{"prompt": "Hello"}'`,
-  `curl -N ${at('v1/chat/stream?prompt=Hello')}`,
+  `curl -N '${at('v1/chat/stream?prompt=Hello')}'`,
 ].join('\n');
 
 const { data } = await (await fetch(at('v1/models'))).json();
