@@ -32,6 +32,7 @@ class Catalog:
     def __init__(self, settings: config.Config, sources: Mapping[str, Source]):
         self._settings = settings
         self._models = {name: Model(name=name, source=source) for name, source in sources.items()}
+        self._own = bool(sources)
         self._default = next(iter(sources), settings.default_model)
         self._named = [*sources, *settings.models, *([] if sources else ["demo"])]
         self._providers: dict[str, Any] = {}
@@ -57,17 +58,16 @@ class Catalog:
                 "unknown_model", f"a model's name has at most {LONGEST_NAME} characters, all printable", param="model"
             )
         alias = self._settings.models.get(name)
+        near = difflib.get_close_matches(name, self._named, 1)
+        hint = f"did you mean {near[0]!r}?" if near else "GET /v1/models lists them"
+        unknown = Refused("unknown_model", f"no model is called {name[:128]!r}; {hint}", param="model")
         try:
             target = read_target(alias.targets[0] if alias else name, self._settings.providers)
-        except ValueError as problem:
-            near = difflib.get_close_matches(name, self._named, 1)
-            hint = f"did you mean {near[0]!r}?" if near else str(problem)
-            raise Refused("unknown_model", f"no model is called {name[:128]!r}; {hint}", param="model") from None
-        if alias is None and not isinstance(target, Demo | AtProvider | ThroughLitellm):
-            # Only the operator may name addresses and code.
-            raise Refused(
-                "unknown_model", f"no model is called {name[:128]!r}; GET /v1/models lists them", param="model"
-            )
+        except ValueError:
+            raise unknown from None
+        if alias is None and (self._own or not isinstance(target, Demo | AtProvider | ThroughLitellm)):
+            # Only the operator may name addresses and code; and an app of its own serves its own models alone.
+            raise unknown
         return target
 
     def _owner(self, name: str) -> str:

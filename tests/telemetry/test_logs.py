@@ -8,6 +8,7 @@ import pty
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextvars import copy_context
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ import structlog
 
 from penstock.core.errors import TABLE, fault
 from penstock.core.events import Cancelled, Failed, Finished, Terminal
-from penstock.core.observer import Observer
+from penstock.core.observer import REQUEST_ID, Observer
 from penstock.core.request import ChatRequest, Principal
 from penstock.telemetry.logs import LogObserver, configure, listening
 
@@ -183,10 +184,11 @@ def test_libraries_speak_in_the_same_form_when_they_warn() -> None:
     assert (line["event"], line["level"], line["logger"]) == ("careful: now", "warning", "some.library")
 
 
-def test_what_is_bound_to_the_context_is_on_every_line() -> None:
+def test_the_id_of_the_request_is_on_every_line() -> None:
     log = logging_to()
-    with structlog.contextvars.bound_contextvars(request_id="req_9"):
-        LogObserver().run_started(RUN, ASKED, Principal())
+    context = copy_context()
+    context.run(REQUEST_ID.set, "req_9")
+    context.run(LogObserver().run_started, RUN, ASKED, Principal())
     (line,) = log.lines
     assert (line["request_id"], line["stream"]) == ("req_9", RUN)
 

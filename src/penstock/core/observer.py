@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
+
 from penstock.core.events import Terminal
 from penstock.core.request import ChatRequest, Principal
+
+REQUEST_ID: ContextVar[str] = ContextVar("penstock_request_id", default="")
+"""The id of the request on whose behalf code runs; the pump of a run keeps that of the request which began it."""
 
 
 class Observer:

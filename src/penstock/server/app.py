@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from penstock.core.errors import Refused, fault
 from penstock.core.events import Fault
 from penstock.core.frame import Dialect
-from penstock.core.observer import Observer
+from penstock.core.observer import REQUEST_ID, Observer
 from penstock.flow.watchdog import Watchdog
 from penstock.server.door import Starter
 from penstock.server.exchange import ClientGone, Cut, Exchange, Header
@@ -40,6 +40,7 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope, receive, send)
+        REQUEST_ID.set(exchange.request_id)
         try:
             answer = self._answers.get(exchange.method)
             if answer is None:

@@ -45,7 +45,7 @@ class StreamsApi:
         """The caller's runs, newest first."""
         exchange.options(())
         principal = self._service.authenticate(exchange.headers)
-        handles = sorted(self._service.runs.mine(principal), key=lambda handle: handle.created, reverse=True)
+        handles = reversed(self._service.runs.mine(principal))
         await exchange.reply(200, _encode({"streams": [_state(handle) for handle in handles]}), JSON)
 
     async def show(self, exchange: Exchange) -> None:

@@ -20,7 +20,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from penstock.core.errors import TABLE
 from penstock.core.events import Cancelled, Failed, Finished, Terminal
-from penstock.core.observer import Observer
+from penstock.core.observer import REQUEST_ID, Observer
 from penstock.core.request import ChatRequest, Principal
 
 NAME = "penstock"
@@ -37,7 +37,7 @@ def configure(form: str, level: str, *, stream: TextIO | None = None) -> bool:
     console = form == "console" or (form == "auto" and stream.isatty())
     threshold = LEVELS[level]
     shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
+        _with_request,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
         if console
@@ -129,6 +129,13 @@ def _quiet(record: logging.LogRecord) -> bool:
     if record.name == NAME:
         return True
     return record.levelno >= (logging.INFO if record.name.startswith("uvicorn") else logging.WARNING)
+
+
+def _with_request(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """Say on whose behalf the line was written."""
+    if request_id := REQUEST_ID.get():
+        event.setdefault("request_id", request_id)
+    return event
 
 
 def _named(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
