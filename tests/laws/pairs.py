@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -19,7 +20,7 @@ from penstock.testing.strategies import RUN
 from penstock.testing.wire import Received, parse_ndjson, parse_sse, parse_websocket
 
 laws = settings(
-    max_examples=60,
+    max_examples=100,
     phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
@@ -68,3 +69,13 @@ DIALECTS: list[Dialect] = [resolve("dialects", name)() for name in names("dialec
 PAIRS = [Pair(dialect, transport) for dialect in DIALECTS for transport in ENCODERS if transport != "text"]
 BARE = Pair(resolve("dialects", "plain")(), "text")
 """Bare text carries words alone, so only `plain` can be told on it."""
+
+
+@contextmanager
+def naming(what: object) -> Iterator[None]:
+    """Say for which of many a law was broken. One run is told in all of them, since making it up costs more than checking it."""
+    try:
+        yield
+    except Exception as problem:
+        problem.add_note(f"this was {what}")
+        raise

@@ -22,59 +22,60 @@ from penstock.testing.laws.dialects import (
 )
 from penstock.testing.readings import READERS
 from penstock.testing.strategies import RUN, batches, bodies, runs
-from tests.laws.pairs import BARE, DIALECTS, PAIRS, Pair, laws
+from tests.laws.pairs import BARE, DIALECTS, PAIRS, Pair, laws, naming
 
-every_pair = pytest.mark.parametrize("pair", PAIRS, ids=str)
-every_pair_and_bare = pytest.mark.parametrize("pair", [*PAIRS, BARE], ids=str)
 every_dialect = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
-names_of_events = st.booleans()
 
 
-@every_pair_and_bare
 @laws
-@given(entries=runs(), reasoning=st.booleans(), usage=st.booleans(), sentinel=st.booleans(), names=names_of_events)
+@given(entries=runs(), reasoning=st.booleans(), usage=st.booleans(), sentinel=st.booleans(), names=st.booleans())
 def test_what_follows_any_id_is_the_tail_of_the_uninterrupted_stream(
-    pair: Pair, entries: list[Entry], reasoning: bool, usage: bool, sentinel: bool, names: bool
+    entries: list[Entry], reasoning: bool, usage: bool, sentinel: bool, names: bool
 ) -> None:
-    view = pair.view(reasoning=reasoning, include_usage=usage, sentinel=sentinel, event_names=names)
-    check_resume(pair.dialect, view, pair.encoder, entries)
+    for pair in [*PAIRS, BARE]:
+        view = pair.view(reasoning=reasoning, include_usage=usage, sentinel=sentinel, event_names=names)
+        with naming(pair):
+            check_resume(pair.dialect, view, pair.encoder, entries)
 
 
-@every_pair
 @laws
 @given(entries=runs(kinds=["text", "reasoning", "refusal", "binary"]), limit=st.integers(0, 40))
-def test_a_resume_is_exact_where_the_beginning_of_the_words_is_no_longer_held(
-    pair: Pair, entries: list[Entry], limit: int
-) -> None:
-    check_resume(pair.dialect, pair.view(), pair.encoder, entries, limit=limit)
+def test_a_resume_is_exact_where_the_beginning_of_the_words_is_no_longer_held(entries: list[Entry], limit: int) -> None:
+    for pair in PAIRS:
+        with naming(pair):
+            check_resume(pair.dialect, pair.view(), pair.encoder, entries, limit=limit)
 
 
-@every_pair
 @laws
 @given(pieces=runs().flatmap(batches))
-def test_a_reader_that_was_sent_merged_deltas_resumes_to_the_same_answer(pair: Pair, pieces: list[list[Entry]]) -> None:
-    check_merged_resume(pair.dialect, pair.view(), pair.encoder, pieces, pair.read)
+def test_a_reader_that_was_sent_merged_deltas_resumes_to_the_same_answer(pieces: list[list[Entry]]) -> None:
+    for pair in PAIRS:
+        with naming(pair):
+            check_merged_resume(pair.dialect, pair.view(), pair.encoder, pieces, pair.read)
 
 
-@every_pair
 @laws
 @given(pieces=runs().flatmap(batches))
-def test_merging_changes_how_many_frames_never_what_they_add_up_to(pair: Pair, pieces: list[list[Entry]]) -> None:
-    check_coalesce(pair.dialect, pair.view(), pieces, pair.read)
+def test_merging_changes_how_many_frames_never_what_they_add_up_to(pieces: list[list[Entry]]) -> None:
+    for pair in PAIRS:
+        with naming(pair):
+            check_coalesce(pair.dialect, pair.view(), pieces, pair.read)
 
 
-@every_pair
 @laws
 @given(entries=runs(overlapping=False))
-def test_a_reader_that_joins_anywhere_has_the_same_parts(pair: Pair, entries: list[Entry]) -> None:
-    check_rejoin(pair.dialect, pair.view(), entries, pair.read)
+def test_a_reader_that_joins_anywhere_has_the_same_parts(entries: list[Entry]) -> None:
+    for pair in PAIRS:
+        with naming(pair):
+            check_rejoin(pair.dialect, pair.view(), entries, pair.read)
 
 
-@every_pair_and_bare
 @laws
-@given(entries=runs(), sentinel=st.booleans(), names=names_of_events)
-def test_frames_are_what_encoders_take(pair: Pair, entries: list[Entry], sentinel: bool, names: bool) -> None:
-    check_shape(pair.dialect, pair.view(sentinel=sentinel, event_names=names), entries)
+@given(entries=runs(), sentinel=st.booleans(), names=st.booleans())
+def test_frames_are_what_encoders_take(entries: list[Entry], sentinel: bool, names: bool) -> None:
+    for pair in [*PAIRS, BARE]:
+        with naming(pair):
+            check_shape(pair.dialect, pair.view(sentinel=sentinel, event_names=names), entries)
 
 
 @every_dialect
