@@ -23,7 +23,6 @@ from penstock.core.events import Cancelled, Failed, Finished, Terminal
 from penstock.core.observer import REQUEST_ID, Observer
 from penstock.core.request import ChatRequest, Principal
 
-NAME = "penstock"
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 LONGEST = 128
 """Characters of a name or path that came from a client."""
@@ -38,7 +37,7 @@ def configure(form: str, level: str, *, stream: TextIO | None = None) -> bool:
     threshold = LEVELS[level]
     shared: list[Processor] = [
         _with_request,
-        structlog.stdlib.add_log_level,
+        structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
         if console
         else structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -60,13 +59,13 @@ def configure(form: str, level: str, *, stream: TextIO | None = None) -> bool:
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(max(threshold, logging.WARNING))
-    logging.getLogger(NAME).setLevel(threshold)
     logging.getLogger("uvicorn").setLevel(logging.INFO if level == "debug" else max(threshold, logging.WARNING))
     logging.captureWarnings(True)
+    # Our own lines, two a run, do not pass through the standard library's logging: that would cost more than all else of a short run.
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[*shared, _for_people(stream) if console else _for_machines],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        logger_factory=structlog.PrintLoggerFactory(stream),
         cache_logger_on_first_use=False,
     )
     return console
@@ -78,56 +77,57 @@ def listening(url: str, *, model: str) -> None:
 
 
 class LogObserver(Observer):
-    """Every run from its first to its last moment. The model is named; what was said is not."""
+    """Every run from its first to its last moment. The model is named; what was said is not. Make it after `configure`."""
+
+    def __init__(self) -> None:
+        self._log = _log()
 
     def run_started(self, run: str, request: ChatRequest, principal: Principal) -> None:
-        _log().info("run started", stream=run, model=_clean(request.model) or None, principal=_clean(principal.name))
+        self._log.info("run started", stream=run, model=_clean(request.model) or None, principal=_clean(principal.name))
 
     def first_word(self, run: str, seconds: float) -> None:
-        _log().debug("first word", stream=run, seconds=round(seconds, 3))
+        self._log.debug("first word", stream=run, seconds=round(seconds, 3))
 
     def run_ended(self, run: str, terminal: Terminal, seconds: float, entries: int) -> None:
         known = {"stream": run, "seconds": round(seconds, 3), "entries": entries}
         match terminal:
             case Finished():
-                _log().info("run ended", kind="finished", reason=_clean(terminal.reason), **known)
+                self._log.info("run ended", kind="finished", reason=_clean(terminal.reason), **known)
             case Cancelled():
-                _log().info("run ended", kind="cancelled", by=_clean(terminal.by), **known)
+                self._log.info("run ended", kind="cancelled", by=_clean(terminal.by), **known)
             case Failed():
                 code = terminal.error.code
                 ours = code in TABLE and TABLE[code].blame == "server"
-                (_log().error if ours else _log().warning)("run ended", kind="failed", code=_clean(code), **known)
+                (self._log.error if ours else self._log.warning)("run ended", kind="failed", code=_clean(code), **known)
 
     def source_abandoned(self, run: str) -> None:
-        _log().warning("source left behind: it did not close in time", stream=run)
+        self._log.warning("source left behind: it did not close in time", stream=run)
 
     def source_raised(self, run: str, error: BaseException) -> None:
-        _log().error("source raised", stream=run, exc_info=error)
+        self._log.error("source raised", stream=run, exc_info=error)
 
     def background_failed(self, error: BaseException) -> None:
-        _log().error("something in the background failed", exc_info=error)
+        self._log.error("something in the background failed", exc_info=error)
 
     def reader_attached(self, run: str, after: int) -> None:
-        _log().debug("reader attached", stream=run, after=after)
+        self._log.debug("reader attached", stream=run, after=after)
 
     def reader_left(self, run: str, at: int, reason: str) -> None:
-        log = _log()
+        log = self._log
         say = {"done": log.debug, "left": log.info}.get(reason, log.warning)
         say("reader left", stream=run, at=at, cause=reason)
 
     def request_failed(self, request_id: str, path: str, error: BaseException) -> None:
-        _log().error("request failed", request_id=_clean(request_id), path=_clean(path), exc_info=error)
+        self._log.error("request failed", request_id=_clean(request_id), path=_clean(path), exc_info=error)
 
 
 def _log() -> structlog.typing.FilteringBoundLogger:
-    log: structlog.typing.FilteringBoundLogger = structlog.get_logger(NAME)
+    log: structlog.typing.FilteringBoundLogger = structlog.get_logger().bind()
     return log
 
 
 def _quiet(record: logging.LogRecord) -> bool:
-    """Below a warning libraries tell what they carry, so of those only the web server's steps pass, and ours."""
-    if record.name == NAME:
-        return True
+    """Below a warning libraries tell what they carry, so of those only the web server's steps pass."""
     return record.levelno >= (logging.INFO if record.name.startswith("uvicorn") else logging.WARNING)
 
 
@@ -214,4 +214,6 @@ def _for_machines(logger: WrappedLogger, method: str, event: EventDict) -> str:
 
 def _clean(text: str) -> str:
     """What a client may have chosen, short and without characters that a terminal obeys."""
+    if text.isprintable() and len(text) <= LONGEST:
+        return text
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text[:LONGEST])
