@@ -166,10 +166,10 @@ class Client:
             self._cursor = frame.cursor
 
     def cut(self, count: int) -> None:
-        """So many more bytes arrive, then the line is cut."""
+        """Some of what is in flight still arrives, then the line is cut."""
         if self.state != "on":
             return
-        self.receive(count)
+        self.receive(count % (self._wire.flying + 1))
         if self._stream is None or self._stream.terminal is None or self._wire.flying:
             self.state = "off"
         if self._reader is not None:

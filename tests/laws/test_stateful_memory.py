@@ -120,13 +120,20 @@ class Streams(RuleBasedStateMachine):
         self.dog = Watchdog(self.runs)
         self.scenes: list[Scene] = []
         self.clients: list[Client] = []
+        self.last_cuts: list[int] = []
+        """Where lines are cut after the sources were done."""
         self.fresh = patch.object(log_module, "FRESH", 4)
         self.fresh.start()
 
     # -- runs -------------------------------------------------------------------------------------------------------------
 
-    @initialize(policy=policies(), pairs=st.lists(st.sampled_from(ALL), min_size=2, max_size=3))
-    def begin_with_one(self, policy: Policy, pairs: list[Pair]) -> None:
+    @initialize(
+        policy=policies(),
+        pairs=st.lists(st.sampled_from(ALL), min_size=2, max_size=3),
+        last_cuts=st.lists(st.integers(0, 3000), max_size=3),
+    )
+    def begin_with_one(self, policy: Policy, pairs: list[Pair], last_cuts: list[int]) -> None:
+        self.last_cuts = last_cuts
         self.begin(policy)
         self.open_part(0, "text", 0)
         for pair in pairs:
@@ -266,10 +273,20 @@ class Streams(RuleBasedStateMachine):
             client.serve(65536)
             client.receive(65536)
 
-    @rule(number=st.integers(0, 9), count=st.integers(0, 400))
+    @rule(
+        number=st.integers(0, 9),
+        budget=st.sampled_from([1, 300, 65536]),
+        count=st.integers(0, 3000),
+        again=st.booleans(),
+    )
     @inside
-    def cut(self, number: int, count: int) -> None:
-        self.clients[number % len(self.clients)].cut(count)
+    def cut(self, number: int, budget: int, count: int, again: bool) -> None:
+        """The line of somebody is cut while something is in flight; they may be back at once."""
+        client = self.clients[number % len(self.clients)]
+        client.serve(budget)
+        client.cut(count)
+        if again and client.state == "off":
+            client.connect()
 
     @rule(number=st.integers(0, 9))
     @inside
@@ -308,6 +325,14 @@ class Streams(RuleBasedStateMachine):
         """Whoever was cut comes back and reads on; then every run comes to its end, and everybody has everything."""
         for scene in self.scenes:
             self._end(scene, "finish")
+        await settle()
+        for count in self.last_cuts:
+            for client in self.clients:
+                if client.state == "off":
+                    client.connect()
+                client.serve(1 << 30)
+                client.cut(count)
+            await settle()
         for _ in range(3000):
             for client in self.clients:
                 client.finish()
