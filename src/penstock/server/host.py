@@ -11,18 +11,19 @@ import contextlib
 import signal
 import socket
 import struct
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from types import FrameType
 from typing import Any
 
 import uvicorn
 from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from penstock.server.app import App
 from penstock.server.exchange import EXTENSION
+from penstock.server.lean import Flow, Queue, Signal
 
 KiB = 1024
 WRITE_BUFFER = 16 * KiB
@@ -120,17 +121,20 @@ class Protocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        self._lines: deque[Line] = deque()
+        self.pipeline = Queue()  # type: ignore[assignment]
+        self._lines: list[Line] = []
         """Of the requests that are not answered yet, in their order; more than one where the client pipelines."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         transport.set_write_buffer_limits(high=WRITE_BUFFER)
+        self.flow = Flow(transport)
 
     def on_headers_complete(self) -> None:
         before = self.cycle
         super().on_headers_complete()
         if self.cycle is not before:
+            self.cycle.flow, self.cycle.message_event = self.flow, Signal()
             if self.parser.get_http_version() == "1.0":
                 self.cycle.__class__ = OldCycle  # uvicorn makes it and offers no way to say of which class
             line = Line(self.cycle, self.transport)
@@ -144,7 +148,7 @@ class Protocol(HttpToolsProtocol):
             self.flow.resume_reading()
 
     def on_response_complete(self) -> None:
-        self._lines.popleft()
+        self._lines.pop(0)
         super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -164,6 +168,11 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     @handshake_complete.setter
     def handshake_complete(self, complete: bool) -> None:
         self._complete = complete
+
+    def send(self, message: ASGISendEvent) -> Coroutine[Any, Any, None]:
+        if self.transport.is_closing():
+            raise ClientDisconnected  # else every message of a turn is one more warning in the log
+        return super().send(message)
 
     def send_receive_event_to_app(self) -> None:
         if self.curr_msg_data_type == "text":
