@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import weakref
 from collections.abc import AsyncGenerator, Callable
 
 import pytest
@@ -555,10 +554,10 @@ async def test_a_forgotten_run_lets_its_readers_go_and_leaves_nothing_behind() -
     assert house.runs.kept == 0
     assert house.runs.mine(ALICE) == []
     await house.runs.settle()
-    gone = weakref.ref(handle)
+    run_id = handle.id
     del handle, reader
     gc.collect()
-    assert gone() is None
+    assert [one for one in gc.get_objects() if type(one) is RunHandle and one.id == run_id] == []
 
 
 async def test_a_store_that_fails_is_told_of_and_holds_nothing_up() -> None:

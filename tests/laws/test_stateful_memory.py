@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import wraps
 from typing import Any
 from unittest.mock import patch
@@ -32,6 +33,7 @@ from penstock.core.events import (
 from penstock.core.lifecycle import Parts, Phase, step
 from penstock.core.request import Principal
 from penstock.flow import log as log_module
+from penstock.flow.log import Log
 from penstock.flow.policy import Bounds, OnDisconnect, Policy, SlowReader, TimeLimits
 from penstock.flow.runs import RunHandle, Runs
 from penstock.flow.watchdog import Watchdog
@@ -75,20 +77,9 @@ class Scene:
         self.open: dict[int, Kind] = {}
         self.parts = 0
         self.truth: list[Entry] = []
+        """What the log was given, before it could trim anything."""
         self.handle: RunHandle
         self.over = False
-
-    def watch(self, handle: RunHandle) -> None:
-        """Remember what the log is given, before it can trim anything."""
-        self.handle = handle
-        append = handle.log.append
-
-        def remembered(event: Event, at: int) -> bool:
-            offset = len(self.truth) + 1
-            self.truth.append(Entry(offset, offset, at, event))
-            return append(event, at)
-
-        handle.log.append = remembered  # type: ignore[method-assign]
 
     def say(self, *events: Event) -> None:
         self.script += events
@@ -122,8 +113,17 @@ class Streams(RuleBasedStateMachine):
         self.clients: list[Client] = []
         self.last_cuts: list[int] = []
         """Where lines are cut after the sources were done."""
-        self.fresh = patch.object(log_module, "FRESH", 4)
-        self.fresh.start()
+        self.truths: dict[Log, list[Entry]] = {}
+        append = Log.append
+
+        def remembered(log: Log, event: Event, at: int) -> bool:
+            truth = self.truths[log]
+            truth.append(Entry(len(truth) + 1, len(truth) + 1, at, event))
+            return append(log, event, at)
+
+        self.patches = ExitStack()
+        self.patches.enter_context(patch.object(log_module, "FRESH", 4))
+        self.patches.enter_context(patch.object(Log, "append", remembered))
 
     # -- runs -------------------------------------------------------------------------------------------------------------
 
@@ -146,7 +146,8 @@ class Streams(RuleBasedStateMachine):
 
     async def _begin(self, policy: Policy) -> None:
         scene = Scene(Played())
-        scene.watch(await self.runs.start(ASKED, scene.source, policy, principal=Principal()))
+        scene.handle = await self.runs.start(ASKED, scene.source, policy, principal=Principal())
+        self.truths[scene.handle.log] = scene.truth
         scene.say(STARTED)
         self.scenes.append(scene)
         await settle()
@@ -306,7 +307,7 @@ class Streams(RuleBasedStateMachine):
         try:
             self.loop.run_until_complete(self._finale())
         finally:
-            self.fresh.stop()
+            self.patches.close()
             for task in asyncio.all_tasks(self.loop):
                 task.cancel()
             self.loop.run_until_complete(settle())
