@@ -155,6 +155,16 @@ async def test_the_end_of_an_ended_run_is_204(served: Served, client: httpx2.Asy
         assert answer.status_code == 204
 
 
+async def test_no_bytes_are_all_there_is_of_an_ended_run_that_said_nothing(
+    served: Served, client: httpx2.AsyncClient
+) -> None:
+    """A client whose text was cut before the first word comes back with none, and must not be cut for ever."""
+    run = await detached(client)
+    (await served.telling()).fail()
+    await until("it has ended", lambda: run in served.seen.ended)
+    assert (await ask(client, run, "text", "bytes=0")).status_code == 204
+
+
 async def test_the_end_of_a_live_run_waits_for_more(served: Served, client: httpx2.AsyncClient) -> None:
     run = await detached(client)
     telling = await served.telling()

@@ -45,6 +45,20 @@ ASKING = STARTING | {"model", "prompt"}
 class Arrival:
     """How one reader wants its run told, read from a request. Raises `Refused` while it is made."""
 
+    __slots__ = (
+        "cursor",
+        "dialect",
+        "event_names",
+        "exchange",
+        "json",
+        "reasoning",
+        "route",
+        "service",
+        "skip_bytes",
+        "transport",
+        "whole",
+    )
+
     def __init__(self, service: Service, exchange: Exchange, route: Route, options: dict[str, str]):
         self.service = service
         self.exchange = exchange
@@ -103,7 +117,7 @@ class Arrival:
                 "cursor_gone", "what followed this cursor is no longer held; GET the stream's snapshot instead"
             )
         skip = self.skip_bytes or 0
-        if skip:
+        if self.skip_bytes is not None:
             said = text_length(self.dialect, self.view(handle), handle)
             if skip > said:
                 raise Refused("cursor_ahead", f"the text is {said} bytes long so far; {skip} lies beyond it")
