@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator
 
 from penstock.core.errors import Refused
@@ -19,7 +18,7 @@ class BoundedInbox:
     __slots__ = ("_arrived", "_closed", "_items", "_opened")
 
     def __init__(self) -> None:
-        self._items: deque[Json] = deque()
+        self._items: list[Json] = []
         self._opened = self._closed = False
         self._arrived: asyncio.Future[None] | None = None
 
@@ -27,7 +26,7 @@ class BoundedInbox:
         self._opened = True
 
     def waiting(self) -> Json:
-        return self._items.popleft() if self._items else None
+        return self._items.pop(0) if self._items else None
 
     def __aiter__(self) -> AsyncIterator[Json]:
         return self._receive()
@@ -36,7 +35,7 @@ class BoundedInbox:
         self.open()
         while True:
             while self._items:
-                yield self._items.popleft()
+                yield self._items.pop(0)
             if self._closed:
                 return
             self._arrived = asyncio.get_running_loop().create_future()

@@ -40,6 +40,30 @@ class Statistics:
 class Log:
     """The entries of one run. `hold` keeps new entries invisible until `reveal`, for a store that must have them first."""
 
+    __slots__ = (
+        "_ahead",
+        "_base",
+        "_dropped",
+        "_ends",
+        "_finish",
+        "_history",
+        "_hold",
+        "_pace",
+        "_resume",
+        "_room",
+        "_slow_reader",
+        "_tail",
+        "bounds",
+        "epoch",
+        "last",
+        "opened",
+        "readers",
+        "said",
+        "sealed",
+        "shown",
+        "spoken",
+    )
+
     def __init__(
         self, *, epoch: str, slow_reader: SlowReader = "pause", bounds: Bounds | None = None, hold: bool = False
     ):

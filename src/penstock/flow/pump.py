@@ -29,6 +29,23 @@ CLOSING = 5.0
 class Pump:
     """Drives a source into a log. `clock` gives seconds, monotonic."""
 
+    __slots__ = (
+        "_abandoned",
+        "_clock",
+        "_ending",
+        "_observer",
+        "_on_end",
+        "_parts",
+        "_task",
+        "began",
+        "ended",
+        "log",
+        "moved",
+        "phase",
+        "run",
+        "terminal",
+    )
+
     def __init__(
         self,
         log: Log,

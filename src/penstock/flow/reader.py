@@ -36,6 +36,7 @@ class Reader:
         "quiet_since",
         "seen",
         "taken",
+        "wrote",
     )
 
     def __init__(self, log: Log, after: int, taken: int):
@@ -52,6 +53,8 @@ class Reader:
         """Why the server let this reader go."""
         self.beat = False
         """The ticker wants a sign of life sent; clear it when it was."""
+        self.wrote = False
+        """Set it whenever something was written: what was taken may have said nothing in this reader's dialect."""
         self.alarm: float | None = None
         """Loop time at which the ticker is to wake this reader once."""
         self.on_ready: Callable[[], None] | None = None
@@ -61,7 +64,7 @@ class Reader:
         self.on_gone: Callable[[Reader, str], None] | None = None
         """Called once when this reader is gone, with the reason; the run's."""
         self.seen = after
-        """For the ticker: the offset at its last look, since when it is the same, and since when something waits to be taken."""
+        """For the ticker: the offset at its last look, since when nothing was written, and since when something waits to be taken."""
         self.quiet_since = self.owing_since = 0.0
 
     @property

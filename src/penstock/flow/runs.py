@@ -39,6 +39,21 @@ DESERTED = (Cancelled("disconnect"), Cancelled("grace"))
 class RunHandle:
     """One run as the server holds it, live or ended. It is also the `Run` its source sees."""
 
+    __slots__ = (
+        "__weakref__",
+        "created",
+        "id",
+        "inbox",
+        "key",
+        "log",
+        "on_disconnect",
+        "policy",
+        "principal",
+        "pump",
+        "request",
+        "unattended_since",
+    )
+
     def __init__(
         self, run_id: str, request: ChatRequest, principal: Principal, policy: Policy, *, epoch: str, hold: bool
     ):

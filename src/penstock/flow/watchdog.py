@@ -68,17 +68,15 @@ class Watchdog:
         if reader.alarm is not None and now >= reader.alarm:
             reader.alarm = None
             reader.notify()
-        if reader.offset != reader.seen:
+        if reader.wrote:
+            reader.wrote = False
+            reader.quiet_since = now
+        elif now - reader.quiet_since >= self._heartbeat:
+            reader.quiet_since = now
+            reader.beat = True
+            reader.notify()
+        if reader.offset != reader.seen or handle.log.shown <= reader.offset:
             reader.seen = reader.offset
-            reader.quiet_since = reader.owing_since = now
-        elif handle.log.shown > reader.offset:
-            if now - reader.owing_since > handle.policy.limits.stall:
-                reader.drop(
-                    fault("slow_reader", "the connection made no progress; come back with the cursor"), "stalled"
-                )
-        else:
             reader.owing_since = now
-            if now - reader.quiet_since >= self._heartbeat:
-                reader.quiet_since = now
-                reader.beat = True
-                reader.notify()
+        elif now - reader.owing_since > handle.policy.limits.stall:
+            reader.drop(fault("slow_reader", "the connection made no progress; come back with the cursor"), "stalled")

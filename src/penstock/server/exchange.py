@@ -45,6 +45,20 @@ class Connection(Protocol):
 class Exchange:
     """What a request asks, and how it is answered. `options` are those of the query string, each at most once."""
 
+    __slots__ = (
+        "_connection",
+        "_task",
+        "_watcher",
+        "aborted",
+        "headers",
+        "method",
+        "receive",
+        "request_id",
+        "scope",
+        "send",
+        "started",
+    )
+
     def __init__(self, scope: Scope, receive: Receive, send: Send):
         self.scope = scope
         self.receive = receive

@@ -198,6 +198,7 @@ async def _write(exchange: Exchange, turns: Turns[bytes]) -> None:
         entries = ready(reader, lane.handle.policy.bounds)
         pieces += stream.feed(entries)
         if pieces:
+            reader.wrote = True
             await exchange.write(b"".join(pieces))
         elif reader.beat:
             await exchange.write(stream.encoder.heartbeat())

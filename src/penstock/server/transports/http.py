@@ -77,6 +77,7 @@ async def deliver(
                 await _end(exchange, stream, body)
                 return
             if body:
+                reader.wrote = True
                 await exchange.write(body)
             if handle.log.shown > reader.offset:
                 # A client that takes everything at once never makes write() wait: let the others have the loop.
