@@ -18,7 +18,7 @@ pytestmark = pytest.mark.needs("node")
 
 CLIENTS: list[Client] = ["eventsource", "fetch_event_source"]
 WORDS = [f"{number} 世界\n" for number in range(500)]
-FIRST_FRAME = 560
+FIRST_FRAME = 640
 """Bytes of a response that hold its head and the first event for certain."""
 SWEEP = [Plan(FIRST_FRAME + at, "rst" if at % 3 == 0 else "fin") for at in range(100)]
 """A frame is shorter than this, so the cuts fall on each of its bytes: between `data:` and `id:`, before the blank line, anywhere."""
