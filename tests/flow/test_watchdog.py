@@ -173,23 +173,39 @@ async def test_a_stall_is_counted_from_when_something_waits_not_from_the_silence
     assert watch.seen.left == ["stalled"]
 
 
-async def test_a_reader_that_has_everything_gets_a_sign_of_life_after_some_silence() -> None:
+async def beats_in(watch: Watch, reader: Reader, seconds: float) -> int:
+    beats = 0
+    for _ in range(int(seconds * 2)):
+        await watch.pass_(0.5)
+        beats += reader.beat
+        reader.beat = False
+    return beats
+
+
+async def test_a_reader_to_whom_nothing_was_written_gets_a_sign_of_life() -> None:
+    watch = Watch(heartbeat=3.0)
+    source = Played(STARTED, OPENED)
+    handle = await watch.run(source)
+    reader = watch.runs.attach(handle, 0)
+    drained(reader)
+    assert await beats_in(watch, reader, 9) == 3
+    reader.wrote = True
+    assert await beats_in(watch, reader, 3) == 0
+    assert await beats_in(watch, reader, 1) == 1
+
+
+async def test_words_that_a_dialect_does_not_show_are_no_sign_of_life() -> None:
     watch = Watch(heartbeat=3.0)
     source = Played(STARTED, OPENED)
     handle = await watch.run(source)
     reader = watch.runs.attach(handle, 0)
     beats = 0
-    drained(reader)
     for _ in range(18):
-        await watch.pass_(0.5)
-        beats += reader.beat
-        reader.beat = False
-    assert beats == 2, "after 3.5 s, since the ticker saw it move, and 3 s later"
-    source.say(Delta(0, "x"))
-    await settle()
-    drained(reader)
-    await watch.pass_(3)
-    assert not reader.beat
+        source.say(Delta(0, "hidden"))
+        await settle()
+        drained(reader)
+        beats += await beats_in(watch, reader, 0.5)
+    assert beats == 3
 
 
 async def test_a_heartbeat_wakes_whoever_waits() -> None:
