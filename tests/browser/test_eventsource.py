@@ -29,7 +29,7 @@ LISTEN = """(url, name) => {
 }"""
 CLOSED = "source.readyState === EventSource.CLOSED"
 ASK = "/v1/chat/stream?model=scripted&prompt=speak"
-WORDS = [f"{number} grüße, 世界 👋🏽\n" for number in range(400)]
+WORDS = [f"{number} grüße, 世界 👋🏽\n" for number in range(250)]
 BROKEN = {"rst": "net::ERR_CONNECTION_RESET", "fin": "net::ERR_INCOMPLETE_CHUNKED_ENCODING"}
 
 

@@ -2,7 +2,7 @@
 
 Standalone: `python openai_reader.py BASE_URL [--model M] [--prompt P] [--no-stream] [--usage] [--tools] [--count N]`.
 Prints one JSON line per chunk (or the whole answer), then `{"end": "complete"}` or `{"error": class, "message": …}`
-with `status`, `code`, `type` and `body` where the exception has them. It never retries and imports nothing of the suite.
+with `status`, `code`, `type`, `body` and `retry_after` where the exception has them. It never retries and imports nothing of the suite.
 """
 
 import argparse
@@ -63,6 +63,9 @@ def main() -> None:
             "code": error.code,
             "type": error.type,
             "body": error.body,
+            "retry_after": error.response.headers.get("retry-after")
+            if isinstance(error, openai.APIStatusError)
+            else None,
         }
         present = {name: value for name, value in known.items() if value is not None}
         say({"error": type(error).__name__, "message": error.message, **present})

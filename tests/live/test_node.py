@@ -17,7 +17,7 @@ from tests.serving import Served, configured, serving
 pytestmark = pytest.mark.needs("node")
 
 CLIENTS: list[Client] = ["eventsource", "fetch_event_source"]
-WORDS = [f"{number} 世界\n" for number in range(500)]
+WORDS = [f"{number} 世界\n" for number in range(160)]
 FIRST_FRAME = 640
 """Bytes of a response that hold its head and the first event for certain."""
 SWEEP = [Plan(FIRST_FRAME + at, "rst" if at % 3 == 0 else "fin") for at in range(100)]
