@@ -1,12 +1,14 @@
 """Signs of life in a silence: in each transport's harmless form, from the moment the status is out; the ticker is the test's."""
 
 import asyncio
+from typing import Any
 
 import httpx2
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from tests.clients.raw_client import raw_client
-from tests.server.reading import PROMPT, TEXT, detached, event_stream
+from tests.server.reading import PROMPT, TEXT, detached, event_stream, websocket
 from tests.serving import Served
 from tests.waiting import until
 
@@ -95,6 +97,37 @@ async def test_a_shared_stream_beats_in_a_silence_of_all(served: Served, client:
             telling.finish()
         await stream.rest()
         assert stream.parser.blocks_without_data == 1
+
+
+async def test_a_slow_websocket_is_left_in_peace_as_long_as_something_moves(served: Served) -> None:
+    async with websocket(served.ws_url, receive_buffer=4096) as socket:
+        await socket.start()
+        telling = await served.telling()
+        telling.flood("x" * 1000, 5000)
+        await served.stuck(served.only)
+        (connection,) = served.host.server_state.connections
+        ours: Any = connection
+        ours.send_keepalive_ping()
+        for _ in range(100):
+            await socket.next()
+        await served.stuck(served.only)
+        ours.keepalive_timeout()
+        assert not ours.transport.is_closing()
+        ours.keepalive_timeout()
+        assert ours.transport.is_closing()
+        with pytest.raises(ConnectionClosed):
+            await socket.until("never")
+
+
+async def test_a_websocket_that_answers_its_pings_lives(served: Served) -> None:
+    async with websocket(served.ws_url) as socket:
+        (connection,) = served.host.server_state.connections
+        ours: Any = connection
+        for _ in range(3):
+            ours.stop_keepalive()
+            ours.send_keepalive_ping()
+            await until("the pong is there", lambda: ours.pending_ping_payload is None)
+        assert (await socket.ask(type="ping"))["type"] == "pong"
 
 
 async def test_a_whole_answer_has_no_beat(served: Served, client: httpx2.AsyncClient) -> None:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import signal
 import socket
 import struct
+import sys
+import termios
 from collections.abc import Callable, Coroutine, Iterator
 from types import FrameType
 from typing import Any
@@ -158,7 +161,9 @@ class Protocol(HttpToolsProtocol):
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket connection, without an error in our log for what a client did wrong."""
+    """uvicorn's WebSocket connection, patient with slow clients, and without an error in our log for what a client did wrong."""
+
+    _unsent = 0
 
     @property
     def handshake_complete(self) -> bool:
@@ -168,6 +173,24 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     @handshake_complete.setter
     def handshake_complete(self, complete: bool) -> None:
         self._complete = complete
+
+    def send_keepalive_ping(self) -> None:
+        self._unsent = self._waiting()
+        super().send_keepalive_ping()
+
+    def keepalive_timeout(self) -> None:
+        """A slow client's pong waits behind all it has not read: as long as that grows less or more, it lives."""
+        before, self._unsent = self._unsent, self._waiting()
+        if self._unsent != before and self.ping_timeout is not None:
+            self.pong_timer = self.loop.call_later(self.ping_timeout, self.keepalive_timeout)
+        else:
+            super().keepalive_timeout()
+            self.transport.abort()  # closing waits for what nobody reads
+
+    def _waiting(self) -> int:
+        """Bytes written that the client's kernel has not acknowledged (tcp(7), SIOCOUTQ)."""
+        queued = fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
+        return self.transport.get_write_buffer_size() + int.from_bytes(queued, sys.byteorder)
 
     def send(self, message: ASGISendEvent) -> Coroutine[Any, Any, None]:
         if self.transport.is_closing():
