@@ -17,11 +17,10 @@ from tests.serving import Served, configured, serving
 pytestmark = pytest.mark.needs("node")
 
 CLIENTS: list[Client] = ["eventsource", "fetch_event_source"]
-WORDS = [f"{number} 世界\n" for number in range(160)]
-FIRST_FRAME = 640
-"""Bytes of a response that hold its head and the first event for certain."""
-SWEEP = [Plan(FIRST_FRAME + at, "rst" if at % 3 == 0 else "fin") for at in range(100)]
-"""A frame is shorter than this, so the cuts fall on each of its bytes: between `data:` and `id:`, before the blank line, anywhere."""
+WORDS = [f"{number} 世界\n" for number in range(220)]
+SWEEP = [Plan(640), *(Plan(480 + at, "rst" if at % 3 == 0 else "fin") for at in range(100))]
+"""The first connection gets as far as the first delta, every later one a frame further and into the next. A frame is shorter than
+the sweep is wide, so the cuts fall on each of its bytes: between `data:` and `id:`, before the blank line, anywhere."""
 
 
 @pytest.fixture
