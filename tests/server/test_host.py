@@ -1,6 +1,7 @@
 """Our host around uvicorn: the options of its sockets, and how it goes when it is told to."""
 
 import asyncio
+import errno
 import json
 import signal
 import socket
@@ -61,8 +62,11 @@ def test_a_port_that_is_taken_is_an_error_and_leaves_no_socket_open() -> None:
 
 
 def test_ipv6_is_listened_to_where_it_is_asked_for() -> None:
-    with listen("::1", 0) as listener:
-        assert listener.family == socket.AF_INET6
+    try:
+        with listen("::1", 0) as listener:
+            assert listener.family == socket.AF_INET6
+    except OSError as problem:
+        assert problem.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)  # a machine without IPv6
 
 
 @pytest.fixture
