@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from penstock.config.model import Config, ModelConfig
 from penstock.core.events import Cancelled, Chunk, Closed, Finished, Opened, Started
 from tests.browser.chromium import go_to_origin
 from tests.fakes.cutting_proxy import CuttingProxy
@@ -50,7 +51,8 @@ PICTURE = bytes(range(256)) * 400
 
 @pytest.fixture
 async def served() -> AsyncGenerator[Served]:
-    async with serving() as server:
+    """The scripted model, and the demo, which takes input."""
+    async with serving(Config(models={"demo": ModelConfig(targets=("demo",))})) as server:
         yield server
 
 

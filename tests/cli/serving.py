@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,12 @@ class Served:
 
 @contextmanager
 def starting(
-    folder: Path, *flags: str, config: str = "", environ: Mapping[str, str] | None = None, code: int = 0
+    folder: Path,
+    *flags: str,
+    config: str = "",
+    environ: Mapping[str, str] | None = None,
+    code: int = 0,
+    penstock: Sequence[str] = PENSTOCK,
 ) -> Iterator[Served]:
     """Serve from `folder`, with `config` as its penstock.toml. At the end it must go when it is asked to, with `code`."""
     (folder / "penstock.toml").write_text(config)
@@ -83,7 +88,7 @@ def starting(
     log = folder / "log"
     with (
         log.open("wb") as writing,
-        subprocess.Popen([*PENSTOCK, "serve", *flags], cwd=folder, env=environment, stderr=writing) as process,
+        subprocess.Popen([*penstock, "serve", *flags], cwd=folder, env=environment, stderr=writing) as process,
     ):
         served = Served(process, log)
         try:
