@@ -106,3 +106,15 @@ async def test_no_hold_where_the_route_has_none() -> None:
     async with serving(config) as served, raw_client(served.url) as raw:
         await raw.request("POST", "/v1/chat/completions", body=PROMPT)
         assert (await raw.head()).status == 200
+
+
+@pytest.mark.parametrize("accept", ["*/*", "application/x-ndjson"])
+async def test_chunked_bodies_carry_the_status_of_a_refusal_too(
+    served: Served, client: httpx2.AsyncClient, accept: str
+) -> None:
+    """Bare text has no words for it: without the hold this would be an empty 200 and a cut."""
+    asking = asyncio.ensure_future(client.post("/v1/chat/chunked", json=PROMPT, headers={"accept": accept}))
+    (await served.telling()).fail("provider_rate_limited", retry_after=7)
+    answer = await asking
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "7")
+    assert answer.json()["error"]["code"] == "provider_rate_limited"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -75,6 +76,8 @@ def read(file: Path | None, given: Mapping[str, object]) -> Config:
     from penstock.config.errors import ConfigError
     from penstock.config.load import load
 
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))  # where `module:function` is looked for, as with `python -m`
     flags = {FLAGS[name]: value for name, value in given.items() if value is not None and value is not False}
     try:
         config = load(os.environ, file=file, flags=flags, names=registry.names)

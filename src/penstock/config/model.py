@@ -251,7 +251,11 @@ DEFAULT_ROUTES = (
     ),
     RouteConfig(path="/v1/chat/ws", transport=("websocket",), dialect="native", on_disconnect=OnDisconnect("grace")),
     RouteConfig(
-        path="/v1/chat/chunked", transport=("text", "ndjson"), dialect="native", on_disconnect=OnDisconnect("cancel")
+        path="/v1/chat/chunked",
+        transport=("text", "ndjson"),
+        dialect="native",
+        on_disconnect=OnDisconnect("cancel"),
+        header_hold=Seconds(8),
     ),
     RouteConfig(
         path="/v1/chat/completions",

@@ -91,6 +91,11 @@ class Arrival:
             raise not_acceptable(self.route.transports)
 
     @property
+    def refusals(self) -> Dialect:
+        """Whose words an error response has: bare text has none, so there they are the route's."""
+        return self.route.dialect if self.transport == "text" else self.dialect
+
+    @property
     def eventsource(self) -> bool:
         """A GET as the browser's EventSource makes it: no sentinel, and the position comes first."""
         return self.exchange.method == "GET" and self.transport == "sse"
@@ -282,8 +287,11 @@ async def read(arrival: Arrival, handle: RunHandle, *, held: float) -> None:
     try:
         exchange.watch(lambda: reader.detach("left"))
         reader.on_drop = exchange.abort
-        if held and (failure := await hold(handle, reader, now, now() + held)) is not None:
-            await refuse(exchange, failure, arrival.dialect, [(b"penstock-stream-id", handle.id.encode())])
+        failure = await hold(handle, reader, now, now() + held) if held else None
+        if not reader.attached and reader.dropped is None:
+            return  # the client left meanwhile
+        if failure is not None:
+            await refuse(exchange, failure, arrival.refusals, [(b"penstock-stream-id", handle.id.encode())])
             return
         stream, opening = arrival.stream(handle, place, skip_bytes)
         await exchange.begin(200, streaming_headers(handle, CONTENT_TYPES[arrival.transport]))

@@ -18,6 +18,8 @@ Header = tuple[bytes, bytes]
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}", re.ASCII)
 
+NO_STORE: Header = (b"cache-control", b"no-store")
+
 EXTENSION = "penstock.connection"
 """The ASGI extension under which our own host offers a `Connection`."""
 
@@ -141,10 +143,12 @@ class Exchange:
             raise ClientGone from None
 
     async def reply(self, status: int, body: bytes, content_type: str, headers: list[Header] | None = None) -> None:
-        """A whole response with a known length."""
+        """A whole response with a known length, which nobody stores unless the headers say otherwise."""
         length = [(b"content-length", str(len(body)).encode())] if status != 204 else []
         kind = [(b"content-type", content_type.encode())] if body else []
-        await self.begin(status, [*kind, *length, *(headers or [])])
+        given = headers or []
+        stored = any(name == b"cache-control" for name, _ in given)
+        await self.begin(status, [*kind, *length, *([] if stored else [NO_STORE]), *given])
         await self.end(b"" if self.method == "HEAD" else body)
 
     def cut(self) -> None:
