@@ -4,6 +4,8 @@ It knows a server by its URL alone, so the same lines serve one in the test's lo
 """
 
 import json
+import socket
+import struct
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -15,6 +17,8 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from penstock.testing.readings import READERS, Reading
 from penstock.testing.wire import Received, parse_ndjson, parse_sse, parse_websocket
+
+ABORTIVE = struct.pack("ii", 1, 0)  # SO_LINGER on with zero seconds: close() sends RST
 
 Way = Literal["sse", "ws", "ndjson", "text"]
 WAYS: tuple[Way, ...] = ("sse", "ws", "ndjson", "text")
@@ -54,6 +58,10 @@ class Answer(ABC):
     @abstractmethod
     async def cancel(self) -> None:
         """Stop the run the way this transport does it."""
+
+    @abstractmethod
+    def vanish(self) -> None:
+        """Leave with a reset, without a word; at the end of the block at the latest."""
 
     async def first(self) -> str:
         """The text so far, once there is some."""
@@ -108,6 +116,9 @@ class HttpAnswer(Answer):
         answer = await self.client.delete(f"/v1/streams/{self.stream}")
         assert answer.status_code == 200
 
+    def vanish(self) -> None:
+        reset(self.response.extensions["network_stream"].get_extra_info("socket"))
+
 
 class SocketAnswer(Answer):
     def __init__(self, client: httpx2.AsyncClient, socket: ClientConnection, stream: str) -> None:
@@ -128,6 +139,15 @@ class SocketAnswer(Answer):
 
     async def cancel(self) -> None:
         await self._socket.send(json.dumps({"type": "cancel", "stream": self.stream}))
+
+    def vanish(self) -> None:
+        reset(self._socket.transport.get_extra_info("socket"))
+        self._socket.transport.abort()
+
+
+def reset(sock: socket.socket) -> None:
+    """Whoever closes this socket sends RST."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABORTIVE)
 
 
 def told_of(reading: Reading, *, cut: bool = False) -> Told:
