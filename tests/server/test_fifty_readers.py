@@ -13,7 +13,7 @@ from tests.serving import Served
 
 DIALECTS = ["native", "openai-chat", "token-done", "plain"]
 WAYS = [*product(["sse", "ndjson", "websocket"], DIALECTS), ("text", "plain")]
-WORDS = [f"word {n} — Grüße \U0001f30d\n" for n in range(300)]
+WORDS = [f"word {n} — Grüße \U0001f30d\n" for n in range(120)]
 
 
 async def read(served: Served, client: httpx2.AsyncClient, run: str, transport: str, dialect: str) -> str:
@@ -44,12 +44,12 @@ async def test_fifty_readers_at_once_have_the_same_text(served: Served) -> None:
         early = [asyncio.ensure_future(read(served, client, run, *way)) for way in islice(cycle(WAYS), 30)]
         await served.attended(30)
         telling.say(Started(run, "scripted", telling.run.created), Opened(0, "text"))
-        for word in WORDS[:150]:
+        for word in WORDS[:60]:
             telling.say(Delta(0, word))
         await served.attended(30)
         late = [asyncio.ensure_future(read(served, client, run, *way)) for way in islice(cycle(WAYS), 20)]
         await served.attended(50)
-        telling.say(*(Delta(0, word) for word in WORDS[150:]), Closed(0), Finished())
+        telling.say(*(Delta(0, word) for word in WORDS[60:]), Closed(0), Finished())
         texts = await asyncio.gather(*early, *late)
     assert {text == "".join(WORDS) for text in texts} == {True}
     assert len(texts) == 50
