@@ -128,10 +128,10 @@ class SocketAnswer(Answer):
 
     async def more(self) -> bool:
         message = await self._socket.recv()
-        if isinstance(message, str) and json.loads(message)["type"] == "ok":
-            return True
-        self.messages.append(message)
-        return not self.told().end
+        kind = json.loads(message)["type"] if isinstance(message, str) else "chunk"
+        if kind != "ok":
+            self.messages.append(message)
+        return kind not in ("finished", "failed", "cancelled")
 
     def told(self) -> Told:
         received: list[Received] = parse_websocket(self.messages, "id", self.stream)
