@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.tools import chromium
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from playwright.async_api import ConsoleMessage, Error, Page, Route
@@ -64,6 +65,13 @@ async def go_to_origin(page: "Page", base_url: str) -> None:
     await page.route(blank, answer)
     await page.goto(blank)
     await page.unroute(blank)
+
+
+async def complained(console_errors: list[str], *expected: str) -> None:
+    """Wait for so many complaints, which must be these, in any order; then forget them."""
+    await until(f"the page has complained {len(expected)} times", lambda: len(console_errors) >= len(expected))
+    assert sorted(console_errors) == sorted(expected)
+    console_errors.clear()
 
 
 @pytest.fixture

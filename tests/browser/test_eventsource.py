@@ -9,7 +9,7 @@ import pytest
 from penstock.config.model import Bounds, Config
 from penstock.config.units import Bytes
 from penstock.core.cursor import parse_cursor
-from tests.browser.chromium import go_to_origin
+from tests.browser.chromium import complained, go_to_origin
 from tests.fakes.cutting_proxy import CuttingProxy, How, Plan
 from tests.server.reading import detached
 from tests.serving import Served, configured, serving
@@ -30,7 +30,10 @@ LISTEN = """(url, name) => {
 CLOSED = "source.readyState === EventSource.CLOSED"
 ASK = "/v1/chat/stream?model=scripted&prompt=speak"
 WORDS = [f"{number} grüße, 世界 👋🏽\n" for number in range(250)]
-BROKEN = {"rst": "net::ERR_CONNECTION_RESET", "fin": "net::ERR_INCOMPLETE_CHUNKED_ENCODING"}
+CUT = {
+    "rst": "Failed to load resource: net::ERR_CONNECTION_RESET",
+    "fin": "Failed to load resource: net::ERR_INCOMPLETE_CHUNKED_ENCODING",
+}
 
 
 @pytest.fixture
@@ -49,12 +52,6 @@ async def listen(page: "Page", url: str, name: str = "message") -> None:
 async def heard(page: "Page") -> list[tuple[str, Any]]:
     """Everything it has heard: the id in force and the JSON, event by event."""
     return [(cursor, json.loads(data)) for cursor, data in await page.evaluate("window.heard")]
-
-
-def complaints(console_errors: list[str], plans: Sequence[Plan]) -> None:
-    """The page complained of these cuts and of nothing else."""
-    assert sorted(console_errors) == sorted(f"Failed to load resource: {BROKEN[plan.how]}" for plan in plans)
-    console_errors.clear()
 
 
 def content(events: list[tuple[str, Any]]) -> str:
@@ -88,7 +85,7 @@ async def test_a_question_in_the_url_is_answered_whole_however_often_the_line_is
     assert len(served.source.tellings) == 1
     # One request for each cut, and the one that was answered with 204.
     assert len(requests) == len(plans) + 2
-    complaints(console_errors, plans)
+    await complained(console_errors, *(CUT[plan.how] for plan in plans))
 
 
 @pytest.mark.parametrize("name", ["message", "penstock.delta"])
@@ -112,7 +109,7 @@ async def test_the_events_of_a_run_are_heard_once_each_and_in_order(
     assert offsets == sorted(set(offsets))
     if name == "message":
         assert [events[0][1]["type"], events[-1][1]["type"]] == ["started", "finished"]
-    complaints(console_errors, plans)
+    await complained(console_errors, *(CUT[plan.how] for plan in plans))
 
 
 @pytest.mark.parametrize("how", ["fin", "rst"])
@@ -133,7 +130,7 @@ async def test_a_cut_before_the_first_token_begins_no_second_run(
         events = await heard(page)
     assert content(events) == "one two"
     assert len(served.source.tellings) == 1
-    complaints(console_errors, [Plan(how=how)])
+    await complained(console_errors, CUT[how])
 
 
 async def test_tokens_are_heard_one_by_one(served: Served, page: "Page") -> None:
@@ -194,7 +191,7 @@ async def test_several_runs_share_one_connection_and_resume_together(
         text = "".join(event["text"] for event in events if event["type"] == "delta" and event["stream"] == run)
         assert text == "".join(f"{number}:{word}" for word in WORDS)
     assert sorted(event["stream"] for event in events if event["type"] == "finished") == sorted(runs)
-    complaints(console_errors, plans)
+    await complained(console_errors, *(CUT[plan.how] for plan in plans))
     await until("nobody reads any more", lambda: not any(served.run(run).log.readers for run in runs))
 
 

@@ -140,9 +140,7 @@ async def test_two_runs_share_one_socket(served: Served, page: "Page") -> None:
     assert sorted(said) == ["0a0b0c", "1a1b1c"]
 
 
-async def test_a_cut_socket_is_followed_by_another_that_gets_the_rest(
-    served: Served, page: "Page", console_errors: list[str]
-) -> None:
+async def test_a_cut_socket_is_followed_by_another_that_gets_the_rest(served: Served, page: "Page") -> None:
     async with CuttingProxy(served.port).listening() as proxy:
         await connect(page, served, proxy.url)
         run = await start(page, PROMPT)
