@@ -152,7 +152,6 @@ async def test_a_cut_socket_is_followed_by_another_that_gets_the_rest(served: Se
             await link.cut()
         await page.wait_for_function("ended")
         assert await page.evaluate("ended") == {"code": 1006, "wasClean": False}
-        console_errors.clear()  # a socket that dies may be complained of or not, by Chromium's mood
         await served.attended(0)
         telling.speak(" three")
         assert await page.evaluate(CONNECT, proxy.url.replace("http", "ws", 1) + "/v1/chat/ws") == "penstock.v1"
