@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import TypeVar
 
 import msgspec
 
@@ -28,6 +30,8 @@ from penstock.server.negotiation import (
 from penstock.server.problems import refuse
 from penstock.server.service import Route, Service, Transport
 from penstock.server.transports.http import deliver, hold, streaming_headers
+
+T = TypeVar("T")
 
 OFF_LOOP = 256 * 1024
 """Bodies above so many bytes are parsed in a thread."""
@@ -223,7 +227,7 @@ class Starter:
             )
 
         async def begun() -> RunHandle:
-            request = asked(options) if get else await parsed(route.dialect, body)
+            request = asked(options) if get else await parsed(route.dialect.parse, body)
             if request.stream and route is not service.native:
                 arrival.check_streams()
             detached = request.stream and arrival.json
@@ -232,11 +236,11 @@ class Starter:
         return await service.runs.once(principal, route.path, key, body, begun) if key else await begun()
 
 
-async def parsed(dialect: Dialect, body: bytes) -> ChatRequest:
-    """The request in a body; a large one is read in a thread, so that the others do not wait. Raises `Refused`."""
+async def parsed(parse: Callable[[bytes], T], body: bytes) -> T:
+    """What `parse` makes of a body; a large one is read in a thread, so that the others do not wait. Raises `Refused`."""
     if len(body) > OFF_LOOP:
-        return await asyncio.get_running_loop().run_in_executor(None, dialect.parse, body)
-    return dialect.parse(body)
+        return await asyncio.get_running_loop().run_in_executor(None, parse, body)
+    return parse(body)
 
 
 async def begin(

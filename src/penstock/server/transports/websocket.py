@@ -27,6 +27,8 @@ from penstock.server.transports.turns import Lane, Turns
 
 SUBPROTOCOL = "penstock.v1"
 REF_LONGEST = 128
+MOST_REFS = 1000
+"""Refs that are remembered; beyond, those whose run this socket no longer reads may be used again."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -41,7 +43,7 @@ class Socket:
         self._receive = receive
         self._send = send
         self._turns: Turns[str | bytes] = Turns()
-        self._refs: set[str] = set()
+        self._refs: dict[str, str] = {}
         self._principal = Principal()
         self._commands: dict[str, Callable[[dict[str, Json], str | None], Awaitable[None]]] = {
             "start": self._start,
@@ -108,7 +110,7 @@ class Socket:
     async def _obey(self, body: bytes) -> None:
         ref: str | None = None
         try:
-            command = read_object(body)
+            command = await parsed(read_object, body)
             ref = take(command, "ref", str, None)
             if ref is not None and len(ref) > REF_LONGEST:
                 ref = None
@@ -141,10 +143,14 @@ class Socket:
         body = _encode(asked)
 
         async def begun() -> RunHandle:
-            return await begin(service, route, await parsed(route.dialect, body), self._principal, keyed=bool(key))
+            return await begin(
+                service, route, await parsed(route.dialect.parse, body), self._principal, keyed=bool(key)
+            )
 
         handle = await service.runs.once(self._principal, route.path, key, body, begun) if key else await begun()
-        self._refs.add(ref)
+        if len(self._refs) >= MOST_REFS:
+            self._refs = {known: run for known, run in self._refs.items() if run in self._turns.lanes}
+        self._refs[ref] = handle.id
         answer: dict[str, Json] = {"type": "started", "ref": ref, "stream": handle.id, "id": handle.cursor(0)}
         if handle.id in self._turns.lanes:
             await self._say(answer)  # asked again with its key: the socket reads the run already, and goes on
