@@ -10,7 +10,7 @@ LOCKED := $(PIP) --require-hashes --no-deps
 PROJECT := $(PIP) --no-deps --no-build-isolation --editable .
 # Flags for one run, as in: make serve ARGS="--port 9000" and make test PYTEST_ARGS="-n 2 -k resume"
 ARGS ?=
-PYTEST_ARGS ?=
+PYTEST_ARGS ?= -n auto
 PYTHONS ?= 3.11 3.12 3.13
 export PYTHON
 

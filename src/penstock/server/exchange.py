@@ -37,6 +37,12 @@ class Connection(Protocol):
     def unwatch(self) -> None:
         """Call nothing."""
 
+    def write(self, body: bytes) -> bool:
+        """Write a piece of the body of a response that has begun; whether the connection keeps up. If not, await `drained`."""
+
+    async def drained(self) -> None:
+        """Wait until the connection has room again, or is gone."""
+
     def cut(self) -> None:
         """Write out what is buffered, then end without the zero chunk."""
 
@@ -48,10 +54,10 @@ class Exchange:
     """What a request asks, and how it is answered. `options` are those of the query string, each at most once."""
 
     __slots__ = (
-        "_connection",
         "_task",
         "_watcher",
         "aborted",
+        "connection",
         "headers",
         "method",
         "receive",
@@ -69,7 +75,7 @@ class Exchange:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.request_id = self._request_id()
         self.started = False
-        self._connection: Connection | None = (scope.get("extensions") or {}).get(EXTENSION)
+        self.connection: Connection | None = (scope.get("extensions") or {}).get(EXTENSION)
         self._watcher: asyncio.Task[None] | None = None
         self._task = asyncio.current_task()
         self.aborted = False
@@ -130,7 +136,10 @@ class Exchange:
 
     async def write(self, body: bytes) -> None:
         """Send a piece of the body; waits while the connection is behind."""
-        await self._send({"type": "http.response.body", "body": body, "more_body": True})
+        if (connection := self.connection) is None:
+            await self._send({"type": "http.response.body", "body": body, "more_body": True})
+        elif not connection.write(body):
+            await connection.drained()
 
     async def end(self, body: bytes = b"") -> None:
         """Send the last piece of the body."""
@@ -153,15 +162,15 @@ class Exchange:
 
     def cut(self) -> None:
         """End the response without its last chunk, so that nobody takes it for complete."""
-        if self._connection is None:
+        if self.connection is None:
             raise Cut
-        self._connection.cut()
+        self.connection.cut()
 
     def abort(self) -> None:
         """End the connection now; where the server offers no way, the write that is stuck is given up with the task."""
         self.aborted = True
-        if self._connection is not None:
-            self._connection.abort()
+        if self.connection is not None:
+            self.connection.abort()
         elif self._task is not None:
             self._task.cancel()
 
@@ -169,8 +178,8 @@ class Exchange:
 
     def watch(self, gone: Callable[[], None]) -> None:
         """Call `gone` when the client leaves, from now until `unwatch`. The body must have been read."""
-        if self._connection is not None:
-            self._connection.watch(gone)
+        if self.connection is not None:
+            self.connection.watch(gone)
         else:
             self._watcher = asyncio.get_running_loop().create_task(self._await_disconnect(gone))
 
@@ -182,8 +191,8 @@ class Exchange:
 
     def unwatch(self) -> None:
         """The end of the connection is nobody's business any more."""
-        if self._connection is not None:
-            self._connection.unwatch()
+        if self.connection is not None:
+            self.connection.unwatch()
         elif self._watcher is not None:
             self._watcher.cancel()
             self._watcher = None

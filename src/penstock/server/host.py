@@ -106,6 +106,17 @@ class Line:
         if gone is not None:
             gone()
 
+    def write(self, body: bytes) -> bool:
+        """As `cycle.send`, without its messages and checks; whether the connection keeps up."""
+        cycle = self._cycle
+        if not cycle.disconnected:
+            self._transport.write(b"%x\r\n%b\r\n" % (len(body), body) if cycle.chunked_encoding else body)
+        return not cycle.flow.write_paused or cycle.disconnected
+
+    async def drained(self) -> None:
+        """Wait until the connection has room again, or is gone."""
+        await self._cycle.flow.drain()
+
     def cut(self) -> None:
         """End without the zero chunk, after what is buffered; where there are no chunks, with a reset."""
         self._cycle.disconnected = True  # uvicorn takes the response for given up, and logs nothing

@@ -66,6 +66,7 @@ async def deliver(
     """Write the body of a response that has begun, to the end of the run or of the connection."""
     bounds = handle.policy.bounds
     encoder = stream.encoder
+    connection = exchange.connection
     pending = opening
     while reader.attached:
         entries = ready(reader, bounds)
@@ -78,7 +79,11 @@ async def deliver(
                 return
             if body:
                 reader.wrote = True
-                await exchange.write(body)
+                # As Exchange.write, without a coroutine per write: this is the one path taken per token.
+                if connection is None:
+                    await exchange.write(body)
+                elif not connection.write(body):
+                    await connection.drained()
             if handle.log.shown > reader.offset:
                 # A client that takes everything at once never makes write() wait: let the others have the loop.
                 await asyncio.sleep(0)
