@@ -23,7 +23,8 @@ async def served_with(what: Any) -> AsyncGenerator[Served]:
     """A server whose every route has this `on_disconnect`; no heartbeat could tell it that somebody left."""
     policy = OnDisconnect(what, 30)
     config = configured(heartbeat=Seconds(3600))
-    routes = {route.path: {"on_disconnect": policy} for route in config.route}
+    routes: dict[str, dict[str, Any]] = {route.path: {"on_disconnect": policy} for route in config.route}
+    routes["/v1/chat/chunked"]["header_hold"] = Seconds(0)
     async with serving(configured(config, routes=routes)) as served:
         yield served
 

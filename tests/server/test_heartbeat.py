@@ -49,7 +49,7 @@ async def test_no_beat_where_something_was_said(served: Served) -> None:
 
 async def test_bare_text_has_no_beat(served: Served) -> None:
     async with raw_client(served.url) as raw:
-        await raw.request("POST", "/v1/chat/chunked", body=PROMPT)
+        await raw.request("POST", "/v1/streams", headers={"Accept": "text/plain"}, body=PROMPT)
         await raw.head()
         handle = await served.attended(1)
         served.ticker().tick(served.runs.now() + 16)

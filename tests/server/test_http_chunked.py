@@ -14,7 +14,7 @@ NDJSON = {"Accept": TEXT["ndjson"]}
 
 
 async def test_a_line_is_on_the_wire_before_the_next_is_said(served: Served, client: httpx2.AsyncClient) -> None:
-    async with lines(client, "POST", "/v1/chat/chunked", json=PROMPT) as stream:
+    async with lines(client, "POST", "/v1/streams", json=PROMPT) as stream:
         telling = await served.telling()
         telling.begin()
         run = served.only.id
