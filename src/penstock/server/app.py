@@ -83,7 +83,10 @@ class App:
         self.service = service
         self._watchdog = Watchdog(service.runs, heartbeat=service.heartbeat)
         self._ticking: asyncio.Task[None] | None = None
-        self._router = Router(routes=self._routes(), default=self._unknown, redirect_slashes=False)
+        routes = self._routes()
+        self._router = Router(routes=routes, default=self._unknown, redirect_slashes=False)
+        self._exact = {each.path: each.app for each in routes if isinstance(each, HttpRoute) and "{" not in each.path}
+        """The paths that need no matching, which are all that begin a run: the router tries one pattern after the other."""
 
     def _routes(self) -> list[BaseRoute]:
         service = self.service
@@ -124,7 +127,8 @@ class App:
             return
         if self._ticking is None:
             self.start()
-        await self._router(scope, receive, send)
+        exact = self._exact.get(scope["path"]) if scope["type"] == "http" and not scope.get("root_path") else None
+        await (exact or self._router)(scope, receive, send)
 
     def start(self) -> None:
         """Start the ticker on the running loop."""
