@@ -12,7 +12,7 @@ import msgspec
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
-from benchmarks.harness import Running, Unavailable, Upstream
+from benchmarks.harness import Running, Unavailable, Upstream, memory_kib
 from benchmarks.servers import CHAT_BODY, NATIVE_BODY, SOCKET_BODY
 
 SAMPLES = 20
@@ -122,10 +122,11 @@ def _first_answer(running: Running, launched: float) -> float:
 def start(running: Running) -> list[Figure]:
     """From nothing to listening and to the first answer, and the time of `--help`, five times each; the server is not
     running before or after."""
-    listening, answered, helped = [], [], []
+    listening, answered, resident, helped = [], [], [], []
     for _ in range(5):
         listening.append(running.launch())
         answered.append(_first_answer(running, listening[-1]))
+        resident.append(memory_kib(running.pids, "VmRSS") / 1024)
         running.end()
     for _ in range(5):
         began = time.monotonic()
@@ -134,5 +135,6 @@ def start(running: Running) -> list[Figure]:
     return [
         Figure("start to listening", "s", listening),
         Figure("start to first answer", "s", answered),
+        Figure("memory once it answers", "MiB", resident),
         Figure("`penstock --help`", "s", helped),
     ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import resource
 import shutil
 import signal
@@ -137,11 +138,16 @@ def place(*, realtime: bool = False) -> Placement:
     return Placement(server=cpus[-1], load=cpus[0], realtime=realtime)
 
 
-def raise_open_files() -> None:
-    """Lifts this process's soft limit, which its children inherit. Raises `Unavailable` when the hard one is too low."""
+def raise_open_files(wanted: int = OPEN_FILES) -> None:
+    """Lifts this process's soft limit, which its children inherit. Raises `Unavailable` when the hard one is too low and
+    this user may not lift that."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < OPEN_FILES:
-        raise Unavailable(f"the limit of open files is {hard}; raise it with: ulimit -n {OPEN_FILES}")
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
+        except (ValueError, PermissionError):
+            raise Unavailable(f"the limit of open files is {hard}; raise it with: ulimit -n {wanted}") from None
+        return
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
@@ -288,11 +294,13 @@ def run_load(
     scenario: Scenario,
     end: str = "[DONE]",
     headers: Sequence[str] = (),
+    stream: int = 0,
     cpu_of: Sequence[int] = (),
     cpu: int | None = None,
 ) -> LoadResult:
-    """One run of the load generator; it ends within the scenario's limit, whatever the server does."""
-    command = [str(programs.load), "--url", url, "--body", body, "--end", end]
+    """One run of the load generator; it ends within the scenario's limit, whatever the server does. With `stream` every
+    connection reads that one stream."""
+    command = [str(programs.load), "--url", url, "--body", body, "--end", end, "--stream", str(stream)]
     for option in msgspec.structs.fields(scenario):
         if option.name != "title":
             command += [f"--{option.name.replace('_', '-')}", str(getattr(scenario, option.name))]
@@ -372,7 +380,10 @@ class Running:
         if self.placement.realtime:
             put_first(self.process.pid)
         while time.monotonic() - began < 60:
-            with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", self.port), 5):
+            if self.server.announces:
+                said = re.search(self.server.announces, (self.directory / "log").read_text(errors="replace"))
+                self.port = int(said[1]) if said else 0
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 5):
                 return time.monotonic() - began
             if self.process.poll() is not None:
                 break
@@ -380,7 +391,7 @@ class Running:
         self.end()
         raise Unavailable(f"{self.server.name} did not start to listen; it said:\n{self._last_words()}")
 
-    def start(self) -> None:
+    def start(self, *, warm_up: bool = True) -> None:
         """Starts the server, waits for the first whole answer and warms it up."""
         if self.server.command:
             self.launch()
@@ -392,8 +403,9 @@ class Running:
         if not answer.finished:
             self.end()
             raise Unavailable(f"{self.server.name} gives no answer ({answer.first_failure})\n{self._last_words()}")
-        self.load(WARM_UP)
-        self.settle()
+        if warm_up:
+            self.load(WARM_UP)
+            self.settle()
 
     def _last_words(self) -> str:
         log = self.directory / "log"

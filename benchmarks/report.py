@@ -13,6 +13,7 @@ import msgspec
 
 from benchmarks.figures import Figure
 from benchmarks.harness import Cost, Measured
+from benchmarks.rows import Row
 from benchmarks.scenarios import SCENARIOS
 
 # Above this part of the time, a server that waits for its CPU gathers tokens while it does, and looks cheaper than it is.
@@ -25,6 +26,37 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     machine: str
     measured: list[Measured]
     figures: list[Figure] = []
+    rows: list[Row] = []
+    absent: dict[str, str] = {}
+    """Servers that were asked for and could not be run, and why."""
+
+
+def together(several: Sequence[Results]) -> Results:
+    """Several sittings as one: the rounds follow one another, the machine is the first one's."""
+    measured: list[Measured] = []
+    for results in several:
+        rounds = max((run.round for run in measured), default=-1) + 1
+        measured += [msgspec.structs.replace(run, round=run.round + rounds) for run in results.measured]
+    figures: dict[tuple[str, str], list[float]] = {}
+    for figure in (figure for results in several for figure in results.figures):
+        figures.setdefault((figure.name, figure.unit), []).extend(figure.samples)
+    rows: dict[tuple[str, str], Row] = {}
+    for row in (row for results in several for row in results.rows):
+        earlier = rows.get((row.group, row.label))
+        rows[row.group, row.label] = row if earlier is None else _joined(earlier, row)
+    return Results(
+        machine=several[0].machine,
+        measured=measured,
+        figures=[Figure(name, unit, samples) for (name, unit), samples in figures.items()],
+        rows=list(rows.values()),
+        absent={name: why for results in several for name, why in results.absent.items()},
+    )
+
+
+def _joined(one: Row, other: Row) -> Row:
+    names = dict.fromkeys([*one.columns, *other.columns])
+    columns = {name: [*one.columns.get(name, []), *other.columns.get(name, [])] for name in names}
+    return msgspec.structs.replace(one, columns=columns, fault="; ".join(filter(None, [one.fault, other.fault])))
 
 
 class Goal(msgspec.Struct, frozen=True):
@@ -106,7 +138,8 @@ def age_p99(run: Measured) -> float | None:
 
 
 def wrong_tokens(results: Results, server: str) -> list[float]:
-    return [sum(run.load.wrong for run in results.measured if run.server == server)]
+    mine = [run.load.wrong for run in results.measured if run.server == server]
+    return [sum(mine)] if mine else []
 
 
 def _figure(name: str) -> Callable[[Results, str], list[float]]:
@@ -116,22 +149,55 @@ def _figure(name: str) -> Callable[[Results, str], list[float]]:
     return find
 
 
+def _row(group: str, label: str, column: str) -> Callable[[Results, str], list[float]]:
+    """The samples of the rows of a group whose label holds that text."""
+
+    def find(results: Results, server: str) -> list[float]:
+        return [
+            sample
+            for row in results.rows
+            if row.group == group and label in row.label
+            for sample in row.columns.get(column, [])
+        ]
+
+    return find
+
+
+def _against(scenario: str, other: str) -> Callable[[Results, str], list[float]]:
+    return lambda results, server: ratios(results, scenario, server, other=other)
+
+
+def _added_ms(scenario: str, value: Callable[[Measured], float | None]) -> Callable[[Results, str], list[float]]:
+    return lambda results, server: [us / 1000 for us in added(results, scenario, server, value)]
+
+
 GOALS = [
-    Goal("c: CPU per token, paced", "× nginx", 2.6, lambda results, server: ratios(results, "c", server)),
-    Goal("e: CPU per token, unpaced", "× nginx", 1.3, lambda results, server: ratios(results, "e", server)),
+    Goal("c: CPU per token, paced", "× nginx", 1.9, _against("c", "nginx")),
+    Goal("e: CPU per token, unpaced", "× nginx", 1.0, _against("e", "nginx")),
+    Goal("g: CPU per token, answers of 10 tokens", "× nginx", 2.0, _against("g", "nginx")),
+    Goal("c: beside TensorZero", "× TensorZero", 1.0, _against("c", "tensorzero")),
+    Goal("c: beside the LiteLLM proxy", "× LiteLLM", 0.1, _against("c", "litellm")),
+    Goal("e: beside the LiteLLM proxy", "× LiteLLM", 0.1, _against("e", "litellm")),
+    Goal("g: beside the LiteLLM proxy", "× LiteLLM", 0.1, _against("g", "litellm")),
     Goal(
-        "f: memory per stream", "KiB", 35, lambda results, server: [kib_per_stream(r) for r in runs(results, "f", server)]
+        "f: memory per stream", "KiB", 20, lambda results, server: [kib_per_stream(r) for r in runs(results, "f", server)]
     ),
-    Goal(
-        "b: first token added, p50", "ms", 0.6,
-        lambda results, server: [us / 1000 for us in added(results, "b", server, first_p50)],
-    ),
+    Goal("idle SSE stream, in-process source", "KiB", 20, _row("idle", "SSE, in-process", "KiB per stream")),
+    Goal("idle WebSocket, in-process source", "KiB", 30, _row("idle", "WebSocket", "KiB per stream")),
+    Goal("b: first token added, p50", "ms", 0.35, _added_ms("b", first_p50)),
+    Goal("b: first token added, p99", "ms", 3, _added_ms("b", first_p99)),
+    Goal("b: age of a token added, p50", "ms", 0.1, _added_ms("b", age_p50)),
+    Goal("c over WebSocket", "× SSE", 1.1, _row("transports", "penstock-ws", "× SSE")),
+    Goal("c over NDJSON", "× SSE", 1.1, _row("transports", "penstock-ndjson", "× SSE")),
+    Goal("c as text", "× SSE", 1.1, _row("transports", "penstock-text", "× SSE")),
+    Goal("one run to 1,000 readers, 20 tokens/s", "µs per delivered token", 8, _row("fanout", "/s", "CPU µs per delivered token")),
     Goal("lost, repeated, reordered or crossed tokens", "tokens", 0, wrong_tokens),
     Goal("client leaves → upstream closed", "ms", 100, _figure("client leaves")),
     Goal("DELETE → upstream closed", "ms", 100, _figure("DELETE")),
     Goal("WebSocket cancel → upstream closed", "ms", 100, _figure("WebSocket cancel")),
-    Goal("start to listening", "s", 0.8, _figure("start to listening")),
-    Goal("`penstock --help`", "s", 0.2, _figure("--help")),
+    Goal("start to listening", "s", 0.6, _figure("start to listening")),
+    Goal("memory once it answers", "MiB", 60, _figure("memory once it answers")),
+    Goal("`penstock --help`", "s", 0.15, _figure("--help")),
 ]  # fmt: skip
 
 
@@ -199,6 +265,18 @@ def scenario_table(results: Results, scenario: str) -> str:
     return table([head[i] for i in used], ([row[i] for i in used] for row in rows))
 
 
+def figures_of(values: Sequence[float]) -> str:
+    """Like `spread`, with three digits that matter."""
+    return spread(values, ",.0f" if values and statistics.median(values) >= 1000 else ".3g")
+
+
+def row_table(rows: Sequence[Row]) -> str:
+    columns = list(dict.fromkeys(column for row in rows for column in row.columns))
+    return table(
+        ["", *columns], ([row.label, *(figures_of(row.columns.get(column, [])) for column in columns)] for row in rows)
+    )
+
+
 def faults(results: Results) -> list[str]:
     """Everything that makes a run's figures worthless, one line each."""
     found = []
@@ -210,6 +288,7 @@ def faults(results: Results) -> list[str]:
                 f"{load.reordered} reordered, {load.crossed} crossed; {load.failed} of {load.started} streams failed "
                 f"({load.unfinished} unfinished) {load.first_failure}".rstrip()
             )
+    found += [f"{row.group}, {row.label}: {row.fault}" for row in results.rows if row.fault]
     return found
 
 
@@ -238,12 +317,20 @@ def render(results: Results) -> str:
         parts.append("## FAILED: tokens or streams went wrong\n\n" + "\n".join(f"- {line}" for line in problems) + "\n")
     if any(run.server == "penstock" for run in results.measured) or results.figures:
         parts.append("## Goals\n\n" + goals(results))
+    if results.absent:
+        parts.append(
+            "## Left out\n\n" + table(["server", "why"], ([name, why] for name, why in results.absent.items()))
+        )
     for letter, scenario in SCENARIOS.items():
         if any(run.scenario == letter for run in results.measured):
             parts.append(f"## {letter}: {scenario.title}\n\n" + scenario_table(results, letter))
     if results.figures:
         rows = [[f.name, spread(f.samples, ".3g"), f.unit, str(len(f.samples))] for f in results.figures]
         parts.append("## Cancel and start\n\n" + table(["figure", "median (least–greatest)", "unit", "samples"], rows))
+    parts += [
+        f"## {group}\n\n" + row_table([row for row in results.rows if row.group == group])
+        for group in dict.fromkeys(row.group for row in results.rows)
+    ]
     if notes := remarks(results):
         parts.append("## Remarks\n\n" + "\n".join(f"- {line}" for line in notes) + "\n")
     return "\n".join(parts)

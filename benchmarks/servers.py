@@ -9,6 +9,8 @@ from pathlib import Path
 
 import msgspec
 
+ROOT = Path(__file__).parents[1]
+SOURCE = "benchmarks.source:feed"
 CHAT_BODY = '{"model":"%s","stream":true,"messages":[{"role":"user","content":"{order}"}]}'
 NATIVE_BODY = '{"model":"openai/mock","messages":[{"role":"user","content":"{order}"}]}'
 SOCKET_BODY = '{"type":"start","ref":"{ref}","request":' + NATIVE_BODY + "}"
@@ -30,6 +32,8 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     """What a whole answer's last bytes hold; empty: the body's clean end is all there is."""
     files: dict[str, str] = {}
     """Name in `{dir}` → template of its content."""
+    announces: str = ""
+    """For a server that takes no port: what it prints, as a regular expression whose group is the port it chose."""
 
     @property
     def program(self) -> str | None:
@@ -83,6 +87,21 @@ TRANSPORTS = [
     ),
     _penstock("penstock-text", path="/v1/chat/chunked", body=NATIVE_BODY, end="", accept="text/plain"),
 ]
+
+
+# The same server with its tokens made in its own process: no provider's socket, so each stream is one connection.
+_FEED_BODY = '{"messages":[{"role":"user","content":"{order}"}]}'
+
+
+def in_process(name: str, server: Server) -> Server:
+    """`server`, one of `TRANSPORTS`, with the in-process source as its model."""
+    return msgspec.structs.replace(
+        server,
+        name=name,
+        command=[*server.command, "--model", SOURCE],
+        env={"PYTHONPATH": str(ROOT)},
+        body=server.body.replace(NATIVE_BODY, _FEED_BODY),
+    )
 
 
 def known(peers: Path | None) -> dict[str, Server]:

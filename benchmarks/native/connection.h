@@ -265,7 +265,8 @@ static void ask_stream(struct conn *c)
 {
     static char body[REQUEST_MAX], request[REQUEST_MAX + 8192];
     struct order order = ask.order;
-    order.stream = next_stream++;
+    if (!order.stream)
+        order.stream = next_stream++;
     size_t size = fill(body, sizeof body, ask.body, &order);
     check_begin(&c->check, order.stream, order.tokens);
     streams.started++;
@@ -282,9 +283,13 @@ static void ask_stream(struct conn *c)
     }
     c->phase = IN_HEAD;
     c->head_have = 0;
-    int n = snprintf(request, sizeof request,
+    int n;
+    if (size)
+        n = snprintf(request, sizeof request,
                      "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\n%sContent-Length: %zu\r\n\r\n%s",
                      ask.path, ask.host, ask.headers, size, body);
+    else
+        n = snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: %s\r\n%s\r\n", ask.path, ask.host, ask.headers);
     send_request(c, request, n);
 }
 

@@ -5,11 +5,12 @@
  *
  *     --url URL         http://ADDRESS:PORT/PATH, or ws://… for the penstock.v1 protocol
  *     --body TEMPLATE   what is posted, or sent as the WebSocket command; {order} becomes the order for upstream
- *                       (marker.h), {ref} the stream's number
+ *                       (marker.h), {ref} the stream's number; empty: GET
  *     --header LINE     a further request header; may be repeated
  *     --end TEXT        what the body's last bytes must hold ("[DONE]"; "" when the clean end of the body is all)
  *     --streams N       connections, each with one stream at a time (1)
  *     --tokens N --rate R --first-ms N --pad N     the order (100 tokens at 50/s)
+ *     --stream N        every connection reads stream N, which somebody else has begun (each one its own)
  *     --each N          streams on each connection, one after the other (1)
  *     --until-ms N      begin no stream after that
  *     --limit-ms N      give up after that (20000)

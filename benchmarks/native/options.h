@@ -66,6 +66,7 @@ static void take_options(int argc, char **argv)
             {"--streams", &ask.streams},     {"--tokens", &ask.order.tokens}, {"--first-ms", &ask.order.first_ms},
             {"--pad", &ask.order.pad},       {"--each", &ask.each},           {"--until-ms", &ask.until_ms},
             {"--limit-ms", &ask.limit_ms},   {"--ramp-ms", &ask.ramp_ms},     {"--settle-ms", &ask.settle_ms},
+            {"--stream", &ask.order.stream},
         };
         size_t k = 0, count = sizeof numbers / sizeof *numbers;
         while (k < count && strcmp(numbers[k].name, name))

@@ -4,8 +4,10 @@ import msgspec
 import pytest
 
 from benchmarks.__main__ import main
+from benchmarks.figures import Figure
 from benchmarks.harness import Cost, LoadResult, Measured, Spread
-from benchmarks.report import Results, faults, ratios, render
+from benchmarks.report import Results, faults, ratios, render, together
+from benchmarks.rows import Row
 
 SPREAD = Spread(count=1, p50=100, p90=100, p99=100, p999=100, max=100)
 
@@ -54,8 +56,41 @@ def test_a_round_without_its_partner_gives_no_ratio(results: Results) -> None:
     assert ratios(alone, "c", "penstock") == [2.05]
 
 
+def test_a_goal_that_is_not_met_says_so(results: Results) -> None:
+    assert "| c: CPU per token, paced | 2.02 (2–2.05) | ≤ 1.9 × nginx | **no** |" in render(results)
+
+
 def test_a_goal_that_is_met_says_so(results: Results) -> None:
-    assert "| c: CPU per token, paced | 2.02 (2–2.05) | ≤ 2.6 × nginx | yes |" in render(results)
+    twice_as_fast = [
+        measured("nginx", number=0, cpu_seconds=0.010),
+        measured("penstock", number=0, cpu_seconds=0.011),
+    ]
+    met = msgspec.structs.replace(results, measured=twice_as_fast)
+    assert "| c: CPU per token, paced | 1.1 | ≤ 1.9 × nginx | yes |" in render(met)
+
+
+def test_sittings_are_put_together_as_further_rounds(results: Results) -> None:
+    row = Row(group="idle", label="ten streams", columns={"KiB per stream": [1.0]})
+    one = msgspec.structs.replace(results, rows=[row], figures=[Figure("start", "s", [0.1])])
+    both = together([one, one])
+    assert [run.round for run in both.measured] == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert ratios(both, "c", "penstock") == [2.0, 2.05, 2.0, 2.05]
+    assert [figure.samples for figure in both.figures] == [[0.1, 0.1]]
+    assert [row.columns for row in both.rows] == [{"KiB per stream": [1.0, 1.0]}]
+
+
+def test_a_row_with_a_fault_fails_the_run(
+    results: Results, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = Row(group="resume", label="2,000 events", columns={"ms": [1.0]}, fault="3 lost")
+    table = tmp_path_factory.mktemp("out") / "results.json"
+    table.write_bytes(msgspec.json.encode(msgspec.structs.replace(results, rows=[row])))
+    assert main(["--table", str(table)]) == 1
+    assert "resume, 2,000 events: 3 lost" in capsys.readouterr().out
+
+
+def test_a_server_that_could_not_be_run_is_named_with_its_reason(results: Results) -> None:
+    assert "| portkey | no node |" in render(msgspec.structs.replace(results, absent={"portkey": "no node"}))
 
 
 def test_a_sound_run_has_no_faults(results: Results) -> None:

@@ -1,0 +1,98 @@
+"""One run, very many readers, over every transport at once: what one delivered event costs."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from benchmarks import asking, harness
+from benchmarks.rows import Row
+from benchmarks.scenarios import Scenario
+from benchmarks.servers import TRANSPORTS, in_process
+from benchmarks.sitting import Sitting, trouble, until_quiet
+from benchmarks.source import order
+
+STREAM = 7
+"""What the tokens of the one run are marked with."""
+EVENTS = "http://127.0.0.1:{port}/v1/streams/{run}/events"
+# label: where to read, what to send, which header, what the end looks like
+WAYS = {
+    "SSE native": (EVENTS, "", "Accept: text/event-stream", '"type":"finished"'),
+    "SSE openai-chat": (EVENTS + "?dialect=openai-chat", "", "Accept: text/event-stream", '"finish_reason":"stop"'),
+    "NDJSON": (EVENTS, "", "Accept: application/x-ndjson", '"type":"finished"'),
+    "text": (EVENTS, "", "Accept: text/plain", ""),
+    "WebSocket": (
+        "ws://127.0.0.1:{port}/v1/chat/ws",
+        '{{"type":"attach","ref":"1","stream":"{run}"}}',
+        "X-Reader: socket",
+        "",
+    ),
+}
+
+
+def told(
+    running: harness.Running, *, readers: int, tokens: int, rate: float, silence: float
+) -> tuple[float, list[harness.LoadResult]]:
+    """Microseconds of the server's CPU for each delivered token, from the time when all readers were attached to the end of
+    the last one's connection; and what the readers had."""
+    began = time.monotonic()
+    run, _ = asking.begun(running.port, order(tokens=tokens, rate=rate, first_ms=int(silence * 1000), stream=STREAM))
+    each = Scenario(
+        title="readers",
+        streams=readers // len(WAYS),
+        tokens=tokens,
+        rate=rate,
+        ramp_ms=int(silence * 300),
+        limit_ms=120_000,
+    )
+
+    def read(way: tuple[str, str, str, str]) -> harness.LoadResult:
+        url, body, header, end = way
+        return harness.run_load(
+            running.programs,
+            url=url.format(port=running.port, run=run),
+            body=body.format(run=run),
+            end=end,
+            headers=[header],
+            stream=STREAM,
+            scenario=each,
+            cpu=running.placement.load,
+        )
+
+    with ThreadPoolExecutor(len(WAYS)) as pool:
+        reading = [pool.submit(read, way) for way in WAYS.values()]
+        time.sleep(silence * 0.4)
+        until_quiet(running.pids)
+        if time.monotonic() - began > silence * 0.9:
+            raise harness.Unavailable(
+                "the readers were not attached before the run began to speak: the machine is busy"
+            )
+        before = harness.cpu_seconds(running.pids)
+        results = [one.result() for one in reading]
+        spent = harness.cpu_seconds(running.pids) - before
+    return 1e6 * spent / max(sum(result.tokens for result in results), 1), results
+
+
+def fanout(
+    sitting: Sitting, *, readers: int = 1000, tokens: int = 200, rate: float = 20.0, silence: float = 5.0
+) -> list[Row]:
+    """One run to `readers` readers, a fifth of them in each way, at `rate` tokens per second and as fast as they take them."""
+    harness.raise_open_files()
+    rows = []
+    with sitting.running(in_process("penstock-fanout", TRANSPORTS[0])) as running:
+        for label, so_fast, so_many in ((f"{rate:g} tokens/s", rate, tokens), ("unpaced", 0.0, 5 * tokens)):
+            costs, faults = [], []
+            for _ in range(sitting.rounds):
+                cost, results = told(running, readers=readers, tokens=so_many, rate=so_fast, silence=silence)
+                costs.append(cost)
+                faults += [f"{way}: {words}" for way, r in zip(WAYS, results, strict=True) if (words := trouble(r))]
+            sitting.say(f"fanout {label}: {costs} µs {faults}")
+            rows.append(
+                Row(
+                    group="fanout",
+                    label=f"{readers:,} readers, {label}",
+                    columns={"CPU µs per delivered token": costs, "tokens delivered": [float(readers * so_many)]},
+                    fault="; ".join(faults),
+                )
+            )
+    return rows
