@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import sys
 from collections.abc import AsyncGenerator
 
 import aiohttp
@@ -9,6 +10,7 @@ import pytest
 
 from penstock.core.events import Closed, Delta, Event, Finished, Opened, Started, Usage
 from penstock.core.request import ChatRequest
+from penstock.sources import http_connection
 from penstock.sources.openai_http import OpenAIProvider, OpenAISource, build, chat_url, proxy_of
 from penstock.testing.sources import check_source
 from tests.fakes.provider import Provider, head_bytes
@@ -40,8 +42,16 @@ from tests.sources.asking import text as text_of
 from tests.waiting import until
 
 
+@pytest.fixture(params=["httptools", "aiohttp"])
+def client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The client that does the asking; both must do it alike."""
+    if request.param == "aiohttp":
+        monkeypatch.setitem(sys.modules, "penstock.sources.http_client", None)
+    return str(request.param)
+
+
 @pytest.fixture
-async def source(provider: Provider) -> AsyncGenerator[OpenAISource]:
+async def source(provider: Provider, client: str) -> AsyncGenerator[OpenAISource]:
     source = build(base_url=provider.base_url, model="upstream-model", api_key="sk-secret")
     yield source
     await source.close()
@@ -326,16 +336,20 @@ async def test_a_connection_lost_in_the_middle_is_truncated(
 
 
 async def test_what_arrived_before_the_cut_and_was_not_read_yet_is_said(
-    source: OpenAISource, provider: Provider, monkeypatch: pytest.MonkeyPatch
+    source: OpenAISource, provider: Provider, client: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     noticed = asyncio.Event()
-    remembering = aiohttp.StreamReader.set_exception
+    where, name = {
+        "aiohttp": (aiohttp.StreamReader, "set_exception"),
+        "httptools": (http_connection.HttpResponse, "fail"),
+    }[client]
+    remembering = getattr(where, name)
 
-    def set_exception(self: aiohttp.StreamReader, *problem: BaseException) -> None:
+    def noticing(self: object, *problem: BaseException) -> None:
         remembering(self, *problem)
         noticed.set()
 
-    monkeypatch.setattr(aiohttp.StreamReader, "set_exception", set_exception)
+    monkeypatch.setattr(where, name, noticing)
     provider.script(Head(), text("read "), text("by nobody"), Cut())
     stream = ask(source)
     assert isinstance(await anext(stream), Started)

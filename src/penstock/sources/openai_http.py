@@ -1,4 +1,4 @@
-"""Any OpenAI-compatible server, over aiohttp: one pool of warm connections per provider, one request per run.
+"""Any OpenAI-compatible server: one pool of warm connections per provider, one request per run.
 
 Waiting is the watchdog's: nothing here limits a time but the making of a connection. Closing the generator closes the
 connection, so that the provider stops at once.
@@ -8,16 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
-from functools import partial
-from types import SimpleNamespace
-from typing import cast
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-import aiohttp
 import msgspec
-from aiohttp import hdrs
-from aiohttp.client_proto import ResponseHandler
 
 from penstock import __version__
 from penstock.core.errors import Broken
@@ -25,14 +19,10 @@ from penstock.core.events import Event, Started
 from penstock.core.request import ChatRequest, Run
 from penstock.sources import openai_errors
 from penstock.sources.openai_answer import AnswerParser
+from penstock.sources.upstream import BodyBroken, Client, NotHTTP, Response, Unreachable, check_headers, client_for
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 EVENT_STREAM = "text/event-stream"
-CONNECT_SECONDS = 10.0
-KEEPALIVE_SECONDS = 90.0
-DNS_SECONDS = 300
-READ_BUFFER = 16 * 1024
-"""Bytes a connection may hold unread before the provider is told to wait; aiohttp allows twice as many."""
 ERROR_BODY = 64 * 1024
 """Bytes of an error body that are read."""
 ERROR_SECONDS = 5.0
@@ -41,34 +31,12 @@ DRAIN_SECONDS = 0.05
 """How long a finished answer may take to end its body, so that the connection can be used again."""
 
 
-class _Connection(ResponseHandler):
-    """aiohttp's, but whoever waits for a body learns that its framing broke: aiohttp hangs up and lets him wait for ever."""
-
-    def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
-        if exc_cause is None:
-            super().set_exception(exc)
-        else:
-            super().set_exception(exc, exc_cause)
-        body = self._payload
-        if body is not None and not body.is_eof() and body.exception() is None:
-            body.set_exception(aiohttp.ClientPayloadError(str(exc)))
-
-
-class _Attempt:
-    """Whether a request went out on a connection that had served one before."""
-
-    reused = False
-
-
-async def _reused(session: aiohttp.ClientSession, context: SimpleNamespace, _: object) -> None:
-    context.trace_request_ctx.reused = True
-
-
 class OpenAIProvider:
     """One server and one key. Its models share a pool of connections, made when the first run asks."""
 
     def __init__(self, base_url: str, *, api_key: str | None = None, headers: Mapping[str, str] | None = None):
-        """`base_url` ends where `/chat/completions` begins; without a path it gets `/v1`. Raises `ValueError`."""
+        """`base_url` ends where `/chat/completions` begins; without a path it gets `/v1`. Raises `ValueError` for a URL, a
+        key or a header that cannot be sent."""
         self._url = chat_url(base_url)
         parts = urlsplit(self._url)
         self.host = parts.netloc.rpartition("@")[2]
@@ -76,15 +44,18 @@ class OpenAIProvider:
         self._proxy = proxy_of(parts.scheme, parts.hostname or "")
         self._secret = api_key
         self._headers: dict[str, str] = {
-            hdrs.ACCEPT: EVENT_STREAM,
-            hdrs.ACCEPT_ENCODING: "identity",
-            hdrs.CONTENT_TYPE: "application/json",
-            hdrs.USER_AGENT: f"penstock/{__version__}",
+            "Accept": EVENT_STREAM,
+            "Accept-Encoding": "identity",
+            "Content-Type": "application/json",
+            "User-Agent": f"penstock/{__version__}",
         }
         if api_key:
-            self._headers[hdrs.AUTHORIZATION] = f"Bearer {api_key}"
-        self._headers.update(headers or {})
-        self._session: aiohttp.ClientSession | None = None
+            self._headers["Authorization"] = f"Bearer {api_key}"
+        for name, value in (headers or {}).items():
+            known = next((usual for usual in self._headers if usual.lower() == name.lower()), name)
+            self._headers[known] = value
+        check_headers(self._headers)
+        self._client: Client | None = None
 
     def source(self, model: str) -> OpenAISource:
         """The source that asks this provider for `model`."""
@@ -92,28 +63,9 @@ class OpenAIProvider:
 
     async def close(self) -> None:
         """Close every connection; runs that still read are cut. The next run makes a new pool."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
-
-    def _pool(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_SECONDS, ttl_dns_cache=DNS_SECONDS)
-            factory = partial(_Connection, loop=asyncio.get_running_loop())
-            connector._factory = cast("partial[ResponseHandler]", factory)
-            trace = aiohttp.TraceConfig()
-            trace.on_connection_reuseconn.append(_reused)
-            self._session = aiohttp.ClientSession(
-                connector=connector,
-                headers=self._headers,
-                auto_decompress=False,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                read_bufsize=READ_BUFFER,
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
-                proxy=self._proxy,
-                trace_configs=[trace],
-            )
-        return self._session
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
 
     async def stream(self, model: str, request: ChatRequest, run: Run) -> AsyncGenerator[Event, None]:
         """Ask for `model` and give what it says. Raises `Broken` with a `provider_…` code, `context_too_long` or `content_refused`."""
@@ -121,15 +73,13 @@ class OpenAIProvider:
         del request  # a long conversation is not to be held for as long as the answer takes
         parser = AnswerParser(self.host, secret=self._secret)
         answer = parser.answer
-        read = response.content.readany
+        read = response.read
         try:
             yield Started(run.id, model, run.created)
             while not answer.ended:
                 try:
                     data = await read()
-                except (aiohttp.ClientError, OSError):
-                    for event in parser.feed(_unread(response)):
-                        yield event
+                except BodyBroken:
                     answer.truncate()
                     break
                 for event in parser.feed(data) if data else parser.end():
@@ -137,48 +87,39 @@ class OpenAIProvider:
             if answer.broken is not None:
                 raise answer.broken
         finally:
-            if answer.ended and answer.broken is None:
+            if answer.ended and answer.broken is None and not response.ended:
                 await _drain(response)
             response.close()
 
-    async def _ask(self, model: str, request: ChatRequest) -> aiohttp.ClientResponse:
+    async def _ask(self, model: str, request: ChatRequest) -> Response:
         """Post the request; return the response once it is a stream."""
+        if self._client is None:
+            self._client = client_for(self._url, self._headers, proxy=self._proxy)
         try:
-            response = await self._post(body_of(model, request))
-        except aiohttp.ClientResponseError:
+            response = await self._client.post(body_of(model, request))
+        except NotHTTP:
             raise Broken("provider_garbled", f"{self.host} answered with something that is not HTTP") from None
-        except (aiohttp.ClientError, OSError) as problem:
-            raise Broken("provider_unreachable", f"{self.host} could not be reached: {_reason(problem)}") from None
-        if response.status == 200 and response.content_type == EVENT_STREAM and not _encoded(response):
+        except Unreachable as problem:
+            raise Broken("provider_unreachable", f"{self.host} could not be reached: {problem}") from None
+        if response.status == 200 and _kind(response) == EVENT_STREAM and not _encoded(response):
             return response
         try:
             raise await self._refusal(response)
         finally:
             response.close()
 
-    async def _post(self, body: bytes) -> aiohttp.ClientResponse:
-        """The head of the answer. A server may hang up on a connection at rest just as it is used again (RFC 9112 §9.6; llama.cpp
-        does so after every streamed answer), so where that happens the request goes out once more, in the end on a new one."""
-        while True:
-            attempt = _Attempt()
-            try:
-                return await self._pool().post(self._url, data=body, allow_redirects=False, trace_request_ctx=attempt)
-            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-                if not attempt.reused:
-                    raise
-
-    async def _refusal(self, response: aiohttp.ClientResponse) -> Broken:
+    async def _refusal(self, response: Response) -> Broken:
         """Why an answer is no stream. A 200 may hold an error, too."""
         body = b""
         try:
             async with asyncio.timeout(ERROR_SECONDS):
-                while len(body) < ERROR_BODY and (more := await response.content.readany()):
+                while len(body) < ERROR_BODY and (more := await response.read()):
                     body += more
-        except (TimeoutError, aiohttp.ClientError, OSError):
+        except (TimeoutError, BodyBroken):
             pass  # the status says enough
         if response.status != 200 or openai_errors.confesses(body):
             return openai_errors.refused(self.host, response.status, body, response.headers, secret=self._secret)
-        what = f"{response.content_type} in {_encoded(response)}" if _encoded(response) else response.content_type
+        what = f"{_kind(response)} in {_encoded(response)}" if _encoded(response) else _kind(response)
         return Broken(
             "provider_garbled", f"{self.host} answered with {what}, not with {EVENT_STREAM}; is its base_url right?"
         )
@@ -211,7 +152,7 @@ def build(
 def chat_url(base_url: str) -> str:
     """Where to post: `https://host` gets `/v1`, any other path is used as it is. Raises `ValueError`."""
     parts = urlsplit(base_url.strip())
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
         raise ValueError(f"base_url must be like https://host/v1, not {base_url!r}")
     path = parts.path.rstrip("/") or "/v1"
     return parts._replace(path=f"{path}/chat/completions", fragment="").geturl()
@@ -242,39 +183,22 @@ def body_of(model: str, request: ChatRequest) -> bytes:
     )
 
 
-def _encoded(response: aiohttp.ClientResponse) -> str:
+def _kind(response: Response) -> str:
+    """The media type of a body, without its parameters."""
+    return response.headers.get("content-type", "").partition(";")[0].strip().lower() or "a body of no type"
+
+
+def _encoded(response: Response) -> str:
     """The compression of a body that was to have none; empty where it has none."""
-    encoding = response.headers.get(hdrs.CONTENT_ENCODING, "")
+    encoding = response.headers.get("content-encoding", "")
     return "" if encoding.lower() == "identity" else encoding
 
 
-def _unread(response: aiohttp.ClientResponse) -> bytes:
-    """What came before the connection broke. aiohttp's public readers raise first and would lose it."""
-    return response.content._read_nowait(-1)
-
-
-async def _drain(response: aiohttp.ClientResponse) -> None:
+async def _drain(response: Response) -> None:
     """Read the end of a finished body, or give up soon."""
     try:
         async with asyncio.timeout(DRAIN_SECONDS):
-            while not response.content.at_eof():
-                await response.content.readany()
-    except (TimeoutError, aiohttp.ClientError, OSError):
+            while await response.read():
+                pass
+    except (TimeoutError, BodyBroken):
         pass  # then the connection is closed instead
-
-
-def _reason(problem: BaseException) -> str:
-    """Why a connection could not be made or died at once, without the URL some messages of aiohttp hold."""
-    match problem:
-        case aiohttp.ClientConnectorDNSError():
-            return "its name does not resolve"
-        case aiohttp.ConnectionTimeoutError() | TimeoutError():
-            return f"no connection within {CONNECT_SECONDS:g} s"
-        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
-            return "its certificate is not trusted"
-        case aiohttp.ServerDisconnectedError():
-            return "it closed the connection without an answer"
-        case OSError():
-            return problem.strerror or type(problem).__name__
-        case _:
-            return type(problem).__name__
