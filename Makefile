@@ -14,7 +14,7 @@ PYTEST_ARGS ?= -n auto
 PYTHONS ?= 3.11 3.12 3.13
 export PYTHON
 
-.PHONY: help install serve dev test test-matrix test-tools check format bench docs lock clean
+.PHONY: help install serve dev test test-matrix test-tools check format bench bench-peers docs lock clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -96,6 +96,11 @@ format: dev ## Format the code and mend what ruff can mend by itself
 
 bench: dev ## Measure throughput, latency and memory (ARGS passes flags)
 	@$(PY) -m benchmarks $(ARGS)
+
+# The other gateways keep the CPU busy for a minute per scenario where they cannot keep up, so one round is the default.
+bench-peers: dev ## Measure the other gateways beside penstock (ARGS passes flags)
+	@benchmarks/peers/install
+	@$(PY) -m benchmarks --peers benchmarks/peers/peers.toml --rounds 1 $(ARGS)
 
 docs: .venvs/docs/.ready ## Build the documentation into site/
 	@.venvs/docs/bin/zensical build --clean --strict

@@ -109,7 +109,8 @@ def machine(args: argparse.Namespace) -> str:
                 model = line.partition(":")[2].strip()
                 break
     return (
-        f"{time.strftime('%Y-%m-%d')}, {model}, {os.cpu_count()} CPUs, Linux {platform.release()}, "
+        f"{time.strftime('%Y-%m-%d')}, {model}, {os.cpu_count()} CPUs, "
+        f"Linux {'.'.join(platform.release().split('.')[:2])}, "
         f"Python {platform.python_version()}{', real-time priority' if args.realtime else ''}"
     )
 

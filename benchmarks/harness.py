@@ -205,6 +205,15 @@ def cpu_seconds(pids: Sequence[int]) -> float:
     return total / 1e9
 
 
+def kernel_seconds(pids: Sequence[int]) -> float:
+    """The part of the CPU time that was spent in the kernel, to a hundredth of a second: `stime` of `/proc/PID/stat`."""
+    ticks = 0
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            ticks += int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def threads(pids: Sequence[int]) -> dict[str, tuple[int, int]]:
     """Nanoseconds each thread has run, and has waited for a CPU ready to run: schedstat's first two fields."""
     found = {}
@@ -418,7 +427,7 @@ class Running:
             url=self.url,
             body=server.body,
             end=server.end,
-            headers=server.headers,
+            headers=[self._fill(header) for header in server.headers],
             scenario=scenario,
             cpu_of=self.pids,
             cpu=self.placement.load,
@@ -457,6 +466,8 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     memory_peak_kib: int
     upstream_late_us: float
     """How late the upstream sent its tokens on average: above some hundred, the machine was too slow for the rate."""
+    kernel_share: float = 0.0
+    """The part of the server's CPU time that it spent in the kernel."""
     waited_share: float
     """See `waited_share`: above some hundredths, something else ran on the server's CPU."""
     restarted: str = ""
@@ -473,10 +484,12 @@ def measure(running: Running, letter: str, scenario: Scenario, *, number: int) -
     forget_peak(pids)
     before = running.upstream.stats()
     threads_before = threads(pids)
+    kernel_before, cpu_before = kernel_seconds(pids), cpu_seconds(pids)
     if running.placement.realtime and scenario.paced:
         put_first(running.upstream.pid)
     result = running.load(scenario)
     put_back(running.upstream.pid)
+    kernel, spent = kernel_seconds(pids) - kernel_before, cpu_seconds(pids) - cpu_before
     threads_after = threads(pids)
     after = running.upstream.stats()
     peak_kib = memory_kib(running.pids, "VmHWM")
@@ -492,6 +505,7 @@ def measure(running: Running, letter: str, scenario: Scenario, *, number: int) -
         memory_before_kib=before_kib,
         memory_peak_kib=peak_kib,
         upstream_late_us=(after.late_us - before.late_us) / max(after.tokens - before.tokens, 1),
+        kernel_share=kernel / spent if spent > 0 else 0.0,
         waited_share=waited_share(threads_before, threads_after),
         restarted=restarted,
     )

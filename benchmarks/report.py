@@ -245,6 +245,7 @@ def scenario_table(results: Results, scenario: str) -> str:
                 spread(map(microseconds_per_token, mine)) if served else "–",
                 spread(ratios(results, scenario, server), ".2f") if served else "–",
                 spread(map(cpu_share, mine), ".0f") if served else "–",
+                spread((100 * run.kernel_share for run in mine), ".0f") if served else "–",
                 spread(map(tokens_per_second, mine), ".0f"),
                 spread(map(streams_per_second, mine), ".0f") if scenario == "g" else "–",
                 milliseconds(age_p50),
@@ -258,8 +259,8 @@ def scenario_table(results: Results, scenario: str) -> str:
             ]
         )
     head = [
-        "server", "CPU µs/token", "× nginx", "CPU %", "tokens/s", "streams/s", "age p50 ms", "age p99 ms", "first p50 ms",
-        "first p99 ms", "peak MiB", "KiB/stream", "wrong", "failed",
+        "server", "CPU µs/token", "× nginx", "CPU %", "of it kernel %", "tokens/s", "streams/s", "age p50 ms", "age p99 ms",
+        "first p50 ms", "first p99 ms", "peak MiB", "KiB/stream", "wrong", "failed",
     ]  # fmt: skip
     used = [0, *(i for i in range(1, len(head)) if any(row[i] != "–" for row in rows))]
     return table([head[i] for i in used], ([row[i] for i in used] for row in rows))

@@ -18,7 +18,7 @@ SOCKET_BODY = '{"type":"start","ref":"{ref}","request":' + NATIVE_BODY + "}"
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
     """`{port}`, `{upstream}` (address:port) and `{dir}` (an empty folder of its own) are filled in where they stand
-    in `command`, `env`, `url` and `files`. Without a `command` the load goes straight to the upstream."""
+    in `command`, `env`, `url`, `headers` and `files`. Without a `command` the load goes straight to the upstream."""
 
     name: str
     url: str
