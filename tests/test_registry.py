@@ -49,7 +49,7 @@ def another_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def chunked_with_stages(another_package: None, tmp_path: Path) -> Config:
     """The configuration of a file that puts the stage of the other package before one route."""
     file = tmp_path / "penstock.toml"
-    file.write_text("[[route]]\npath = '/v1/chat/chunked'\nstages = ['announcing']\n")
+    file.write_text("[[route]]\npath = '/v1/chat/chunked'\ntransport = ['ndjson']\nstages = ['announcing']\n")
     return load({}, file=file, names=names)
 
 
