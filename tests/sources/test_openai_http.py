@@ -10,7 +10,7 @@ import pytest
 
 from penstock.core.events import Closed, Delta, Event, Finished, Opened, Started, Usage
 from penstock.core.request import ChatRequest
-from penstock.sources import http_connection
+from penstock.sources import http_response
 from penstock.sources.openai_http import OpenAIProvider, OpenAISource, build, chat_url, proxy_of
 from penstock.testing.sources import check_source
 from tests.fakes.provider import Provider, head_bytes
@@ -341,7 +341,7 @@ async def test_what_arrived_before_the_cut_and_was_not_read_yet_is_said(
     noticed = asyncio.Event()
     where, name = {
         "aiohttp": (aiohttp.StreamReader, "set_exception"),
-        "httptools": (http_connection.HttpResponse, "fail"),
+        "httptools": (http_response.HttpResponse, "fail"),
     }[client]
     remembering = getattr(where, name)
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from ssl import SSLContext
 from urllib.parse import quote, unquote, urlsplit
 
-from penstock.sources.http_connection import HttpResponse
 from penstock.sources.http_pool import Pool, Resolve, trusting_the_system
+from penstock.sources.http_response import HttpResponse
 from penstock.sources.upstream import CONNECT_SECONDS, IDLE_SECONDS
 
 PORTS = {"http": 80, "https": 443}

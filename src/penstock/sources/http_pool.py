@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable
 from functools import cache
 from ssl import SSLCertVerificationError, SSLContext, SSLError, create_default_context
 
-from penstock.sources.http_connection import Connection, HttpResponse
+from penstock.sources.http_connection import Connection
+from penstock.sources.http_response import HttpResponse
 from penstock.sources.upstream import CONNECT_SECONDS, IDLE_SECONDS, Disconnected, Unreachable
 
 DNS_SECONDS = 300.0
