@@ -25,6 +25,7 @@ from benchmarks.sitting import Sitting
 
 OUT = Path(__file__).parent / "build"
 USUAL = "fbceg"
+COMPARED = ("direct", "nginx", "penstock")
 GROUPS: dict[str, tuple[str, Callable[[Sitting], list[Row]]]] = {
     "transports": ("scenario c over SSE, WebSocket, NDJSON and as text", scaling.transports),
     "idle": ("10,000 idle SSE streams, 10,000 idle WebSockets, 6,000 with an HTTP upstream", idle.idle),
@@ -52,7 +53,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--all", action="store_true", help="every scenario and every name")
     parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
-    parser.add_argument("--servers", default="direct,nginx,penstock", help="in order (default: %(default)s)")
+    parser.add_argument("--servers", help=f"in order (default: {','.join(COMPARED)}, and those of --peers)")
     parser.add_argument("--peers", type=Path, metavar="FILE", help="a TOML file of further servers to run beside")
     parser.add_argument(
         "--realtime",
@@ -79,9 +80,8 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def chosen(args: argparse.Namespace, absent: dict[str, str]) -> list[Server]:
     """The servers to run. One that is missing is left out with its reason in `absent`, penstock itself is not."""
     servers = known(args.peers)
-    names = args.servers.split(",")
-    if args.peers:
-        names += [name for name in servers if name not in known(None)]
+    usual = [*COMPARED, *(name for name in servers if name not in known(None))]
+    names = args.servers.split(",") if args.servers else usual
     present = []
     for name in names:
         if name not in servers:

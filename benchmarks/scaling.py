@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 
 import msgspec
 
@@ -10,7 +11,7 @@ from benchmarks import harness
 from benchmarks.report import microseconds_per_token
 from benchmarks.rows import Row
 from benchmarks.scenarios import SCENARIOS, Scenario
-from benchmarks.servers import PENSTOCK, TRANSPORTS
+from benchmarks.servers import NGINX, PENSTOCK, TRANSPORTS, Server
 from benchmarks.sitting import Sitting, trouble
 
 ALL_PER_SECOND = 10_000
@@ -29,19 +30,32 @@ def _row(group: str, label: str, runs: list[harness.Measured]) -> Row:
     )
 
 
-def _each(sitting: Sitting, group: str, asked: dict[str, Scenario]) -> list[Row]:
-    """Every scenario in every round on one server, the scenarios right after one another."""
-    runs: dict[str, list[harness.Measured]] = {label: [] for label in asked}
+def _ratios(row: Row, base: Row) -> list[float]:
+    """What a token of `row` costs over one of `base`, round by round."""
+    return [mine / theirs for mine, theirs in zip(row.columns[COST], base.columns[COST], strict=False) if theirs]
+
+
+def _each(
+    sitting: Sitting, group: str, asked: dict[str, Scenario], servers: Sequence[Server]
+) -> dict[str, dict[str, list[harness.Measured]]]:
+    """Every scenario in every round on each server: its runs by the scenario's label and the server's name. The servers run
+    right after one another."""
+    runs: dict[str, dict[str, list[harness.Measured]]] = {
+        label: {server.name: [] for server in servers} for label in asked
+    }
     harness.raise_open_files(2 * max(scenario.streams for scenario in asked.values()) + 1000)
-    with sitting.running(PENSTOCK) as running:
+    with contextlib.ExitStack() as stack:
+        ready = [stack.enter_context(sitting.running(server)) for server in servers]
         for number in range(sitting.rounds):
             for label, scenario in asked.items():
-                run = harness.measure(running, group, scenario, number=number)
-                # Streams that follow one another have no time in which all are under way.
-                run = run if scenario.each == 1 else _whole(run)
-                runs[label].append(run)
-                sitting.say(f"{group} {label}: {microseconds_per_token(run) or 0:.1f} µs {trouble(run.load)}")
-    return [_row(group, label, measured) for label, measured in runs.items()]
+                for running in ready:
+                    run = harness.measure(running, group, scenario, number=number)
+                    # Streams that follow one another have no time in which all are under way.
+                    run = run if scenario.each == 1 else _whole(run)
+                    runs[label][running.server.name].append(run)
+                    cost = microseconds_per_token(run) or 0
+                    sitting.say(f"{group} {label} {running.server.name}: {cost:.1f} µs {trouble(run.load)}")
+    return runs
 
 
 def _whole(run: harness.Measured) -> harness.Measured:
@@ -52,7 +66,7 @@ def _whole(run: harness.Measured) -> harness.Measured:
 def streams(
     sitting: Sitting, *, counts: tuple[int, ...] = (10, 100, 500, 1000, 5000), seconds: float = 6.0
 ) -> list[Row]:
-    """10,000 tokens per second in all, spread over more and more streams."""
+    """10,000 tokens per second in all, spread over more and more streams; through nginx too, where it is installed."""
     asked = {
         f"{count:,} streams × {ALL_PER_SECOND / count:g}/s": Scenario(
             title="streams",
@@ -64,7 +78,16 @@ def streams(
         )
         for count in counts
     }
-    return _each(sitting, "streams", asked)
+    servers = [server for server in (NGINX, PENSTOCK) if not server.missing]
+    rows = []
+    for label, measured in _each(sitting, "streams", asked, servers).items():
+        row = _row("streams", label, measured[PENSTOCK.name])
+        if NGINX in servers:
+            copied = _row("streams", label, measured[NGINX.name])
+            row.columns["nginx, the same"] = copied.columns[COST]
+            row.columns["× nginx"] = _ratios(row, copied)
+        rows.append(row)
+    return rows
 
 
 def lengths(
@@ -83,7 +106,8 @@ def lengths(
         )
         for count in counts
     }
-    return _each(sitting, "lengths", asked)
+    runs = _each(sitting, "lengths", asked, [PENSTOCK])
+    return [_row("lengths", label, measured[PENSTOCK.name]) for label, measured in runs.items()]
 
 
 def transports(sitting: Sitting, *, scenario: Scenario = SCENARIOS["c"]) -> list[Row]:
@@ -99,7 +123,6 @@ def transports(sitting: Sitting, *, scenario: Scenario = SCENARIOS["c"]) -> list
                     f"transports {running.server.name}: {microseconds_per_token(run) or 0:.1f} µs {trouble(run.load)}"
                 )
     rows = [_row("transports", name, measured) for name, measured in runs.items()]
-    base = rows[0].columns[COST]
     for row in rows:
-        row.columns["× SSE"] = [mine / sse for mine, sse in zip(row.columns[COST], base, strict=False) if sse]
+        row.columns["× SSE"] = _ratios(row, rows[0])
     return rows
