@@ -16,7 +16,7 @@ from benchmarks import report
 from benchmarks.harness import Measured
 from benchmarks.report import Results
 
-OURS, OTHERS, TEXT, RULE = "#2f81f7", "#8b949e", "#7d8590", "#8b949e"
+OURS, OTHERS, TEXT, RANGE = "#2f81f7", "#8b949e", "#7d8590", "#db6d28"
 WIDTH = 720
 LABEL, VALUE = 210, 150
 BAR, GAP, TOP = 20, 8, 44
@@ -34,6 +34,8 @@ def chart(title: str, unit: str, bars: Sequence[Bar]) -> str:
     """One chart. Bars that are far longer than the others are cut and say so, so that the others can still be compared."""
     medians = [statistics.median(bar.samples) for bar in bars]
     longest = _scale(medians)
+    shown = [max(bar.samples) for bar, middle in zip(bars, medians, strict=True) if middle <= longest]
+    full = max(shown, default=longest)
     room = WIDTH - LABEL - VALUE
     height = TOP + len(bars) * (BAR + GAP) + GAP
     said = "; ".join(f"{bar.label} {_number(middle)} {unit}" for bar, middle in zip(bars, medians, strict=True))
@@ -49,7 +51,7 @@ def chart(title: str, unit: str, bars: Sequence[Bar]) -> str:
     ]
     for place, (bar, middle) in enumerate(zip(bars, medians, strict=True)):
         y = TOP + place * (BAR + GAP)
-        length = room * min(middle / longest, 1.0)
+        length = room * min(middle / full, 1.0)
         colour = OURS if bar.ours else OTHERS
         parts.append(f'<text x="{LABEL - 10}" y="{y + 15}" text-anchor="end">{escape(bar.label)}</text>')
         parts.append(f'<rect x="{LABEL}" y="{y}" width="{length:.1f}" height="{BAR}" rx="3" fill="{colour}"/>')
@@ -59,15 +61,15 @@ def chart(title: str, unit: str, bars: Sequence[Bar]) -> str:
                 f'<path d="M{cut} {y + BAR + 3}l8 -{BAR + 6}m6 0l-8 {BAR + 6}" stroke="{TEXT}" stroke-width="2" fill="none"/>'
             )
         elif len(bar.samples) > 1:
-            least, most = (LABEL + room * min(edge(bar.samples) / longest, 1.0) for edge in (min, max))
-            parts.append(f'<path d="M{least:.1f} {y + BAR / 2}H{most:.1f}" stroke="{RULE}" stroke-width="3"/>')
-            parts.append(f'<path d="M{least:.1f} {y + 5}v10M{most:.1f} {y + 5}v10" stroke="{RULE}" stroke-width="2"/>')
+            least, most = (LABEL + room * edge(bar.samples) / full for edge in (min, max))
+            parts.append(f'<path d="M{least:.1f} {y + BAR / 2}H{most:.1f}" stroke="{RANGE}" stroke-width="3"/>')
+            parts.append(f'<path d="M{least:.1f} {y + 5}v10M{most:.1f} {y + 5}v10" stroke="{RANGE}" stroke-width="2"/>')
         parts.append(f'<text x="{LABEL + room + 10}" y="{y + 15}">{_number(middle)}</text>')
     return "\n".join([*parts, "</svg>\n"])
 
 
 def _scale(medians: Sequence[float]) -> float:
-    """The length of a full bar: the longest, unless it is more than four times the next shorter one."""
+    """The longest bar to be shown whole: the longest of all, unless it is more than four times the next shorter one."""
     ordered = sorted(medians)
     for longer, shorter in pairwise(reversed(ordered)):
         if longer <= 4 * shorter:
