@@ -162,6 +162,26 @@ def test_a_proxy_that_speaks_no_http_is_refused_with_the_way_out() -> None:
         build(base_url="http://api.test", model="m")
 
 
+async def test_a_proxy_is_asked_in_the_providers_place(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", provider.base_url.removesuffix("/v1"))
+    monkeypatch.delenv("no_proxy", raising=False)
+    source = build(base_url="http://api.test:81/v1", model="m")
+    assert await failure(source) == ("", "provider_model_unknown")  # the fake knows no such route
+    await source.close()
+    assert [request.path for request in provider.requests] == ["http://api.test:81/v1/chat/completions"]
+
+
+@pytest.mark.parametrize(
+    ("key", "headers"), [("sk-secret\n", {}), ("sk", {"X-Team": "a\r\nb"}), ("sk", {"X Team": "a"})]
+)
+def test_a_key_or_a_header_that_cannot_be_sent_is_refused_when_the_source_is_made(
+    key: str, headers: dict[str, str]
+) -> None:
+    with pytest.raises(ValueError, match="header") as refused:
+        build(base_url="https://api.test", model="m", api_key=key, headers=headers)
+    assert key.strip() not in str(refused.value)
+
+
 async def test_models_of_one_provider_share_a_warm_connection(provider: Provider) -> None:
     shared = OpenAIProvider(provider.base_url)
     for model in ("a", "b", "a"):
