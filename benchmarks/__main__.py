@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks import encode, fanout, figures, harness, idle, report, resume, scaling, slow
+from benchmarks import encode, fanout, figures, harness, idle, report, resume, scaling, slow, where
 from benchmarks.rows import Row
 from benchmarks.scenarios import SCENARIOS
 from benchmarks.servers import PENSTOCK, TRANSPORTS, Server, known
@@ -34,6 +34,7 @@ GROUPS: dict[str, tuple[str, Callable[[Sitting], list[Row]]]] = {
     "resume": ("an answer of 2,000 events, read again", resume.resume),
     "streams": ("the same tokens over 10 to 5,000 streams", scaling.streams),
     "lengths": ("answers of 100 to 100,000 tokens", scaling.lengths),
+    "where": ("where the CPU time of scenario c goes, by perf", where.where),
     "encode": ("each dialect on each transport, and the log, in-process", encode.encode),
 }
 
@@ -176,7 +177,11 @@ def run_all(args: argparse.Namespace) -> report.Results:
     for name in args.groups:
         # Each on an upstream of its own, whose limit of open files is what this process has by then.
         with harness.upstream(programs, cpu=place.load) as upstream:
-            rows += GROUPS[name][1](dataclasses.replace(sitting, upstream=upstream))
+            try:
+                rows += GROUPS[name][1](dataclasses.replace(sitting, upstream=upstream))
+            except harness.Unavailable as problem:
+                absent[name] = " ".join(str(problem).split())[:300]
+                say(f"without {name}: {absent[name]}")
     return report.Results(machine=machine(args), measured=measured, figures=found, rows=rows, absent=absent)
 
 

@@ -61,7 +61,7 @@ def figures(results: Results) -> str:
 
 def absent(results: Results) -> str:
     rows = [[name, why] for name, why in results.absent.items()]
-    return report.table(["left out", "why"], rows) if rows else "Every server could be run.\n"
+    return report.table(["left out", "why"], rows) if rows else "Nothing was left out.\n"
 
 
 TABLES: dict[str, Callable[[Results], str]] = {

@@ -28,7 +28,7 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     figures: list[Figure] = []
     rows: list[Row] = []
     absent: dict[str, str] = {}
-    """Servers that were asked for and could not be run, and why."""
+    """Servers and tables that were asked for and could not be had, and why."""
 
 
 def together(several: Sequence[Results]) -> Results:
@@ -319,9 +319,7 @@ def render(results: Results) -> str:
     if any(run.server == "penstock" for run in results.measured) or results.figures:
         parts.append("## Goals\n\n" + goals(results))
     if results.absent:
-        parts.append(
-            "## Left out\n\n" + table(["server", "why"], ([name, why] for name, why in results.absent.items()))
-        )
+        parts.append("## Left out\n\n" + table(["what", "why"], ([name, why] for name, why in results.absent.items())))
     for letter, scenario in SCENARIOS.items():
         if any(run.scenario == letter for run in results.measured):
             parts.append(f"## {letter}: {scenario.title}\n\n" + scenario_table(results, letter))

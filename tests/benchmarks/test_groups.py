@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from benchmarks import encode, fanout, harness, idle, marks, resume, scaling, slow
+from benchmarks import encode, fanout, harness, idle, marks, resume, scaling, slow, where
 from benchmarks.rows import Row
 from benchmarks.scenarios import Scenario
 from benchmarks.sitting import Sitting
@@ -60,3 +60,21 @@ def test_a_table_is_made_of_tokens_that_all_came(sitting: Sitting, name: str) ->
 )
 def test_a_token_gone_wrong_is_noticed_in_what_python_reads(body: bytes, words: str) -> None:
     assert marks.wrong(body, stream=7, tokens=3) == words
+
+
+def test_samples_are_added_up_by_what_a_reader_knows_the_library_as() -> None:
+    printed = """
+# Overhead  Shared Object
+    50.25%  [kernel.kallsyms]
+    30.00%  libpython3.11.so.1.0
+    10.50%  loop.cpython-311-x86_64-linux-gnu.so
+     8.75%  libc.so.6
+     0.50%  libssl.so.3
+"""
+    assert where.libraries(printed) == {
+        "the kernel": 50.25,
+        "Python": 30.0,
+        "uvloop": 10.5,
+        "libc": 8.75,
+        "the rest": 0.5,
+    }
