@@ -76,7 +76,12 @@ class Server:
         except (ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
             pass  # the client left
         finally:
-            writer.transport.abort()
+            if not writer.is_closing():
+                writer.transport.abort()
+            try:
+                await writer.wait_closed()
+            except (ConnectionError, ssl.SSLError):
+                pass  # it left without a word
             visit.left.set()
 
 
@@ -330,6 +335,23 @@ async def test_a_server_that_is_not_read_has_to_wait_and_then_goes_on() -> None:
         assert await body_of(response) == LARGE
 
 
+async def test_a_flood_that_is_cut_is_read_to_where_it_was_cut() -> None:
+    async def cut(visit: Visit) -> None:
+        await visit.request()
+        await visit.say(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (len(LARGE) + 1))
+        visit.writer.write(LARGE)
+        visit.leave()
+
+    async with serving(cut) as (_, client):
+        response = await client.post(b"{}")
+        whole = b""
+        while len(whole) < len(LARGE):
+            whole += await response.read()
+        assert whole == LARGE
+        with pytest.raises(BodyBroken):
+            await response.read()
+
+
 # -- connections that are kept -------------------------------------------------------------------------------------------
 
 
@@ -393,6 +415,48 @@ async def test_a_connection_lost_as_it_is_used_again_is_replaced_by_a_new_one_on
             await client.post(b"2")
         assert [visit.bodies for visit in server.visits] == [[b"1", b"2"], [b"2"]]
         assert await asked(client, b"3") == b"ok"
+
+
+async def test_a_large_request_on_a_connection_lost_meanwhile_is_sent_again_without_a_word(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def stale(visit: Visit) -> None:
+        if len(server.visits) == 2:
+            await politely(visit)
+        await visit.request()
+        await visit.say(OK)
+        await visit.head()  # and not the body
+
+    async def dropping(visit: Visit) -> None:
+        try:
+            await stale(visit)
+        finally:
+            visit.writer.transport.abort()
+
+    async with serving(dropping) as (server, client):
+        assert [await asked(client), await asked(client, LARGE)] == [b"ok", b"ok"]
+        assert [visit.bodies for visit in server.visits] == [[b"{}"], [LARGE]]
+    assert caplog.records == []
+
+
+async def test_a_server_that_answers_half_and_reads_no_more_is_left() -> None:
+    async def half(visit: Visit) -> None:
+        await visit.head()
+        visit.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await visit.say(CHUNKED + b"1\r\na\r\n")
+        visit.writer.write_eof()
+        await read.wait()
+        visit.writer.transport.resume_reading()  # type: ignore[attr-defined]
+
+    read = asyncio.Event()
+    async with serving(half) as (server, client):
+        response = await client.post(LARGE)
+        assert await response.read() == b"a"
+        with pytest.raises(BodyBroken):
+            await response.read()
+        await until("its connection is closed", lambda: not client._pool._open)
+        read.set()
+        await server.visits[0].left.wait()
 
 
 async def test_an_answer_that_had_begun_is_not_asked_for_again() -> None:

@@ -74,7 +74,7 @@ class Connection(asyncio.Protocol):
         self._sending = True
         transport.write(head)
         rest = memoryview(body)
-        while rest and response.problem is None:
+        while rest and self.usable:
             if response.headed and response.status >= 300:
                 return  # still `_sending`: this connection carries nothing else
             if self._full:
@@ -125,6 +125,7 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> None:
         if self._response is not None:
             self._response.eof()
+        self.abort()  # closing would first send the rest of a request, to a server that may never read it
 
     def connection_lost(self, exc: Exception | None) -> None:
         response, self._response = self._response, None
