@@ -78,7 +78,9 @@ class Pump:
     async def _drive(self, source: Source, request: ChatRequest) -> None:
         end = Failed(fault("provider_truncated", "the source ended without saying how"))
         try:
-            async with aclosing(source(request, self.run)) as events:
+            asked = source(request, self.run)
+            del source, request  # a conversation may be long, and a source need not keep it as long as it speaks
+            async with aclosing(asked) as events:
                 await self._follow(events)
         except asyncio.CancelledError:
             if self.phase is Phase.ENDED:

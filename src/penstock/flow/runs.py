@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from hashlib import sha256
 
 import msgspec
@@ -58,7 +59,8 @@ class RunHandle:
         self, run_id: str, request: ChatRequest, principal: Principal, policy: Policy, *, epoch: str, hold: bool
     ):
         self.id = run_id
-        self.request = request
+        self.request = msgspec.structs.replace(request, messages=(), params={})
+        """What was asked, without the words: those are the source's alone, and not kept as long as the answer."""
         self.principal = principal
         self.policy = policy
         self.created = int(time.time())
@@ -156,7 +158,7 @@ class Runs:
         claim = await self.store.claim(run_id, self._owner, LEASE)
         handle = RunHandle(run_id, request, principal, policy, epoch=claim.epoch, hold=self.store.shared)
         handle.pump = Pump(
-            handle.log, handle, clock=self._clock, observer=self.observer, on_end=lambda: self._ended(handle, claim)
+            handle.log, handle, clock=self._clock, observer=self.observer, on_end=partial(self._ended, handle, claim)
         )
         if request.background:
             handle.policy = msgspec.structs.replace(policy, on_disconnect=FINISH)
@@ -274,7 +276,7 @@ class Runs:
     def attach(self, handle: RunHandle, after: int) -> Reader:
         """A reader of everything after offset `after`."""
         reader = handle.log.attach(after)
-        reader.on_gone = lambda reader, reason: self._left(handle, reader, reason)
+        reader.on_gone = partial(self._left, handle)
         reader.quiet_since = reader.owing_since = self.now()
         if self._resting.pop(handle.id, None) is not None:
             self._resting_bytes -= handle.log.kept

@@ -20,7 +20,14 @@ class _Held:
         self.fence = 0
         self.expires = 0.0
         self.cancelled_by: str | None = None
-        self.pushed = asyncio.Event()
+        self.pushed: asyncio.Event | None = None
+        """Made by the first that waits for more: most runs are never tailed, and an event is 760 bytes."""
+
+    def wake(self) -> None:
+        """Let whoever tails look again."""
+        if self.pushed is not None:
+            self.pushed.set()
+            self.pushed = None
 
 
 class MemoryStore:
@@ -50,8 +57,7 @@ class MemoryStore:
                 raise ValueError(f"a hole before offset {entry.first} of {claim.run}: {last} is the last one held")
             last = entry.last
         held.entries.extend(fresh)
-        held.pushed.set()
-        held.pushed = asyncio.Event()
+        held.wake()
 
     async def tail(self, run: str, after: int) -> AsyncGenerator[Entry, None]:
         held = self._runs.get(run)
@@ -64,6 +70,8 @@ class MemoryStore:
                     yield entry
                 if isinstance(entry.event, TERMINAL):
                     return
+            if held.pushed is None:
+                held.pushed = asyncio.Event()
             await held.pushed.wait()
             if self._runs.get(run) is not held:
                 return
@@ -95,7 +103,7 @@ class MemoryStore:
 
     async def forget(self, run: str) -> None:
         if (held := self._runs.pop(run, None)) is not None:
-            held.pushed.set()
+            held.wake()
 
     def _owned(self, claim: Claim) -> _Held:
         held = self._runs.get(claim.run)
