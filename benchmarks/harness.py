@@ -271,13 +271,19 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 class Upstream:
     """The mock provider while it runs."""
 
-    def __init__(self, pid: int, address: str) -> None:
-        self.pid = pid
+    def __init__(self, process: subprocess.Popen[bytes], address: str) -> None:
+        self.process = process
+        self.pid = process.pid
         self.address = address
 
     def stats(self) -> UpstreamStats:
-        with urllib.request.urlopen(f"http://{self.address}/stats", timeout=10) as answer:
-            return msgspec.json.decode(answer.read(), type=UpstreamStats)
+        """Raises `Unavailable` when it has ended."""
+        try:
+            with urllib.request.urlopen(f"http://{self.address}/stats", timeout=10) as answer:
+                return msgspec.json.decode(answer.read(), type=UpstreamStats)
+        except OSError as problem:
+            code = self.process.poll()
+            raise Unavailable(f"the mock upstream does not answer ({problem}; exit code {code})") from None
 
 
 @contextlib.contextmanager
@@ -288,7 +294,7 @@ def upstream(programs: Programs, *, cpu: int | None = None, fault: str = "none")
         process = subprocess.Popen([programs.upstream, "--fault", fault], stdout=subprocess.PIPE)
     try:
         assert process.stdout is not None
-        yield Upstream(process.pid, process.stdout.readline().decode().split()[-1])
+        yield Upstream(process, process.stdout.readline().decode().split()[-1])
     finally:
         stop(process)
         assert process.stdout is not None

@@ -67,9 +67,9 @@ def where(sitting: Sitting, *, scenario: Scenario = LONG_C, seconds: float = 3.0
             "record", "-q", "-e", "cpu-clock", "-F", "997", "-o", str(recorded), "-p", pids, "--", "sleep", f"{seconds}"
         )
         calls = [word for name in CALLS for word in ("-e", f"syscalls:sys_enter_{name}")]
-        before = running.upstream.stats().tokens
+        before, began = running.upstream.stats().tokens, time.monotonic()
         counted = perf("stat", *calls, "-p", pids, "--", "sleep", f"{seconds / 2}")
-        tokens = running.upstream.stats().tokens - before
+        per_second = (running.upstream.stats().tokens - before) / (time.monotonic() - began)
         result = loading.result()
     fault = trouble(result)
     sampled = libraries(perf("report", "-i", str(recorded), "--sort", "dso", "--stdio"))
@@ -77,7 +77,10 @@ def where(sitting: Sitting, *, scenario: Scenario = LONG_C, seconds: float = 3.0
         Row(group="where", label=name, columns={"% of the server's CPU": [share]}, fault=fault)
         for name, share in sampled.items()
     ]
-    made = {name: int(count.replace(",", "")) / max(tokens, 1) for count, name in COUNT.findall(counted)}
+    # perf takes its time to begin and to end, so it counts for less time than it runs.
+    elapsed = re.search(r"([\d.]+) seconds time elapsed", counted)
+    tokens = max(per_second * float(elapsed[1]), 1.0) if elapsed else 1.0
+    made = {name: int(count.replace(",", "")) / tokens for count, name in COUNT.findall(counted)}
     for name, each in sorted(made.items(), key=lambda item: -item[1]):
         if each >= 0.005:
             rows.append(Row(group="calls", label=name, columns={"calls per token": [each]}, fault=fault))
