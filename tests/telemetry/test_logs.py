@@ -233,3 +233,21 @@ def test_a_terminal_gets_colour_unless_it_or_its_user_wants_none() -> None:
 def test_without_a_terminal_auto_is_json() -> None:
     done = subprocess.run([sys.executable, "-c", SAY], check=True, capture_output=True, text=True)
     assert json.loads(done.stderr)["event"] == "listening"
+
+
+@pytest.mark.parametrize("redirection", ["2>/dev/full", "2>&-", ""], ids=["full", "closed", "a pipe nobody reads"])
+def test_a_log_that_cannot_be_written_costs_the_log_and_nothing_else(redirection: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    say = f"import logging; {SAY}; logs.listening('y', model='demo'); logging.getLogger('uvicorn').error('z'); print('alive')"
+    try:
+        done = subprocess.run(
+            ["sh", "-c", f'exec "$1" -c "$2" {redirection}', "sh", sys.executable, say],
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=writing,
+            text=True,
+        )
+    finally:
+        os.close(writing)
+    assert done.stdout == "alive\n"

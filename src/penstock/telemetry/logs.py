@@ -6,13 +6,15 @@ code: its message may hold anything.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import os
 import sys
 import traceback
 from collections.abc import Mapping
 from types import TracebackType
-from typing import TextIO
+from typing import TextIO, cast
 
 import orjson
 import structlog
@@ -32,7 +34,7 @@ FRAMES = 24
 
 def configure(form: str, level: str, *, stream: TextIO | None = None) -> bool:
     """Set up this process's log: `form` is `auto`, `console` or `json`. Returns whether it is for people."""
-    stream = stream or sys.stderr
+    stream = cast("TextIO", _Spout(stream or sys.stderr))
     console = form == "console" or (form == "auto" and stream.isatty())
     threshold = LEVELS[level]
     shared: list[Processor] = [
@@ -69,6 +71,28 @@ def configure(form: str, level: str, *, stream: TextIO | None = None) -> bool:
         cache_logger_on_first_use=False,
     )
     return console
+
+
+class _Spout(io.TextIOBase):
+    """Where the lines go. A stream that takes no more of them (a closed pipe, a full disk) costs the log, never a request."""
+
+    def __init__(self, stream: TextIO | None):
+        self._stream = stream
+        """None where the process was started without one."""
+
+    def isatty(self) -> bool:
+        return self._stream is not None and self._stream.isatty()
+
+    def write(self, text: str) -> int:
+        if self._stream is not None:
+            with contextlib.suppress(OSError, ValueError):  # ValueError: somebody closed it
+                self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        if self._stream is not None:
+            with contextlib.suppress(OSError, ValueError):
+                self._stream.flush()
 
 
 def listening(url: str, *, model: str) -> None:
