@@ -89,10 +89,12 @@ class _AnswerWatch:
             self._check_stream(template, kind, body, options)
         elif asked in set(CURSOR_KEYS) - {"native"} and self._status == 200 and self._media == "application/json":
             check_value(asked, json.loads(body), "whole")
-        elif asked in set(CURSOR_KEYS) - {"native"} and self._status >= 400:
-            # Refused before its dialect was read, or after: in the words of the route, or in those asked for.
-            if _tells(check_value, asked, json.loads(body), "refusal") is not None:
-                check_answer(method, template, self._status, self._media, body)
+        elif "dialect" in options and asked in CURSOR_KEYS and self._status >= 400:
+            # Whatever route refuses, and why: in the words that were asked for.
+            if asked == "native":
+                check_answer("POST", "/v1/streams", self._status, self._media, body)
+            else:
+                check_value(asked, json.loads(body), "refusal")
         else:
             check_answer(method, template, self._status, self._media, body)
 

@@ -46,7 +46,8 @@ async def ask(client: httpx2.AsyncClient, run: str, transport: str, cursor: str,
 
 
 def code_of(answer: httpx2.Response) -> tuple[int, str]:
-    return answer.status_code, answer.json()["error"]["code"]
+    body = answer.json()
+    return answer.status_code, body.get("error_code", "").lower() or body["error"]["code"]
 
 
 @pytest.mark.parametrize("transport", HTTP)

@@ -165,14 +165,46 @@ async def test_an_unknown_path_is_404_with_the_nearest_there_is(
         b"GET /healthz HTTP/9.9\r\n\r\n",
         b"POST /v1/streams HTTP/1.1\r\nHost: x\r\nContent-Length: many\r\n\r\n",
         b"GET /healthz HTTP/1.1\r\nHost: x\r\nBad\x00Header: y\r\n\r\n",
+        "GET /v1/chat/stream?prompt=Grüße HTTP/1.1\r\nHost: x\r\n\r\n".encode(),
     ],
 )
 async def test_what_is_no_http_is_answered_with_400_and_shown_the_door(served: Served, garbage: bytes) -> None:
     async with raw_client(served.url) as raw:
         await raw.send(garbage)
-        assert (await raw.head()).status == 400
-        await raw.rest()
+        head = await raw.head()
+        assert (head.status, head.header("content-type")) == (400, "application/problem+json")
+        told = json.loads(await raw.rest())
+        assert (told["status"], told["code"]) == (400, "invalid_request")
+        assert "%C3%A9" in told["detail"]
         assert await raw.until_line_ends() == "fin"
+
+
+async def test_garbage_behind_a_request_ends_its_answer_without_words_in_the_middle(served: Served) -> None:
+    async with raw_client(served.url) as raw:
+        await raw.request("POST", "/v1/chat/chunked", body=PROMPT)
+        telling = await served.telling()
+        telling.speak("Hello")
+        assert (await raw.head()).status == 200
+        assert await raw.body_until(b"Hello") == b"Hello"
+        await raw.send(b"garbage\r\n\r\n")
+        assert await raw.rest() == b""
+        assert raw.ended == "cut"
+    await telling.closed.wait()
+
+
+@pytest.mark.parametrize("dialect", ["native", "openai-chat", "token-done"])
+async def test_whoever_asks_for_a_dialect_is_refused_in_it(
+    served: Served, client: httpx2.AsyncClient, dialect: str
+) -> None:
+    answer = await client.get(f"/v1/streams/st_x/events?dialect={dialect}")
+    assert answer.status_code == 404
+    assert error_of(dialect, answer)[0].lower() == "stream_not_found"
+    for path in POSTS:
+        answer = await client.post(f"{path}?dialect={dialect}", content=b"", headers={"accept": "application/json"})
+        assert (path, answer.status_code) == (path, 400)
+        assert error_of(dialect, answer)[0].lower() == "invalid_json"
+    answer = await client.post("/v1/chat/completions?dialect=nobody", json=PROMPT)
+    assert error_of("openai-chat", answer)[0] == "unknown_dialect"
 
 
 async def test_a_client_that_leaves_in_the_middle_of_its_body_starts_nothing(served: Served) -> None:

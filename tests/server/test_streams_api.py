@@ -111,6 +111,8 @@ async def test_a_poll_answers_as_soon_as_something_is_said(served: Served, clien
     telling.begin()
     answer = await asking
     assert answer.headers["content-length"] == str(len(answer.content))
+    assert (answer.headers["penstock-stream-id"], answer.headers["penstock-model"]) == (run, "scripted")
+    assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
     first = received_sse(answer.content)
     asking = asyncio.ensure_future(client.get(path, headers={"last-event-id": first[-1].cursor}))
     telling.speak("a")

@@ -51,7 +51,9 @@ def read_chat(fields: dict[str, Json]) -> ChatRequest:
     prompt = fields.pop("prompt", None)
     messages = fields.pop("messages", None)
     if messages is None:
-        if not isinstance(prompt, str):
+        if prompt is not None and not isinstance(prompt, str):
+            raise Refused("invalid_request", f"'prompt' must be a text, not {_kind(prompt)}", param="prompt")
+        if prompt is None:
             raise Refused(
                 "invalid_request",
                 "'messages' is required: a list of {role, content} (or 'prompt', a text)",
@@ -86,11 +88,8 @@ def read_chat(fields: dict[str, Json]) -> ChatRequest:
 def read_messages(value: Json, field: str = "messages") -> tuple[Message, ...]:
     """The conversation: objects with a `role`, and `content` that is text, a list of objects, or null. Raises `Refused`, naming `field`."""
     if not isinstance(value, list) or not value:
-        raise Refused(
-            "invalid_request",
-            f"'{field}' must be a list with at least one message, not {_kind(value)}",
-            param=field,
-        )
+        found = "the list is empty" if value == [] else f"not {_kind(value)}"
+        raise Refused("invalid_request", f"'{field}' must be a list with at least one message; {found}", param=field)
     for index, message in enumerate(value):
         where = f"{field}[{index}]"
         if not _is_object(message):

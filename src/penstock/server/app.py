@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from urllib.parse import parse_qs
 
 import msgspec
 from starlette._utils import get_route_path
@@ -30,11 +31,18 @@ Answer = Callable[[Exchange], Awaitable[None]]
 
 
 class Endpoint:
-    """One path over HTTP: answers by method, and turns refusals into errors in the dialect of the route."""
+    """One path over HTTP: answers by method, and turns refusals into errors in the dialect asked for, or the route's."""
 
-    def __init__(self, answers: dict[str, Answer], dialect: Dialect | None, observer: Observer):
+    def __init__(
+        self,
+        answers: dict[str, Answer],
+        dialect: Dialect | None,
+        dialects: Mapping[str, Dialect],
+        observer: Observer,
+    ):
         self._answers = answers
         self._dialect = dialect
+        self._dialects = dialects
         self._observer = observer
         self.methods: Collection[str] = answers
 
@@ -67,9 +75,13 @@ class Endpoint:
             exchange.cut()
             return
         try:
-            await refuse(exchange, problem, self._dialect, headers)
+            await refuse(exchange, problem, self._words(exchange), headers)
         except ClientGone:
             pass
+
+    def _words(self, exchange: Exchange) -> Dialect | None:
+        asked = parse_qs(exchange.scope["query_string"].decode("latin-1")).get("dialect", [""])[0]
+        return self._dialect and self._dialects.get(asked, self._dialect)
 
     @property
     def _allowed(self) -> str:
@@ -115,7 +127,7 @@ class App:
                 endpoints.append((route.path, dict.fromkeys(route.methods, starter), route.dialect))
         return [
             *(
-                HttpRoute(path, Endpoint(answers, dialect, service.runs.observer))
+                HttpRoute(path, Endpoint(answers, dialect, service.dialects, service.runs.observer))
                 for path, answers, dialect in endpoints
             ),
             *sockets,

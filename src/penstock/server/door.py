@@ -74,7 +74,7 @@ class Arrival:
         self.dialect: Dialect = choose_dialect(service.dialects, options.get("dialect"), route.dialect, self.transport)
         """Of the stream."""
         self.whole: Dialect = self.dialect if options.get("dialect") else route.dialect
-        """Of one object."""
+        """Of one object, be it an answer or an error: bare text has no words for either."""
         self.reasoning = flag(options, "reasoning")
         self.event_names = flag(options, "event_names")
         self.cursor: Cursor | None = None
@@ -93,11 +93,6 @@ class Arrival:
         """Raise `Refused` where one object is wanted, and there is none."""
         if self.json:
             raise not_acceptable(self.route.transports)
-
-    @property
-    def refusals(self) -> Dialect:
-        """Whose words an error response has: bare text has none, so there they are the route's."""
-        return self.route.dialect if self.transport == "text" else self.dialect
 
     @property
     def eventsource(self) -> bool:
@@ -289,13 +284,13 @@ async def read(arrival: Arrival, handle: RunHandle, *, held: float) -> None:
         return
     reader = service.runs.attach(handle, place.after)
     try:
-        exchange.watch(lambda: reader.detach("left"))
+        exchange.watch(reader.detach)
         reader.on_drop = exchange.abort
         failure = await hold(handle, reader, now, now() + held) if held else None
         if not reader.attached and reader.dropped is None:
             return  # the client left meanwhile
         if failure is not None:
-            await refuse(exchange, failure, arrival.refusals, [(b"penstock-stream-id", handle.id.encode())])
+            await refuse(exchange, failure, arrival.whole, [(b"penstock-stream-id", handle.id.encode())])
             return
         stream, opening = arrival.stream(handle, place, skip_bytes)
         await exchange.begin(200, streaming_headers(handle, CONTENT_TYPES[arrival.transport]))
@@ -310,7 +305,7 @@ async def whole(arrival: Arrival, handle: RunHandle) -> None:
     exchange, service = arrival.exchange, arrival.service
     reader = service.runs.attach(handle, 0 if handle.log.first == 1 else handle.log.first - 1)
     try:
-        exchange.watch(lambda: reader.detach("left"))
+        exchange.watch(reader.detach)
         while await reader.take(handle.policy.bounds.turn_bytes):
             pass
         if not reader.finished:

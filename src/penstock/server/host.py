@@ -24,9 +24,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from penstock.core.errors import fault
 from penstock.server.app import App
 from penstock.server.exchange import EXTENSION
 from penstock.server.lean import Flow, Queue, Signal
+from penstock.server.problems import problem
 
 KiB = 1024
 WRITE_BUFFER = 16 * KiB
@@ -61,6 +63,12 @@ def listen(host: str, port: int, *, send_buffer: int = 64 * KiB) -> socket.socke
         listener.close()
         raise
     return listener
+
+
+UNREADABLE = (
+    "this cannot be read as HTTP/1.1; a URL is at most 64 KiB of ASCII (other characters are written as %C3%A9),"
+    " and headers hold no control characters"
+)
 
 
 class OldCycle(RequestResponseCycle):
@@ -154,6 +162,14 @@ class Protocol(HttpToolsProtocol):
             line = Line(self.cycle, self.transport)
             self._lines.append(line)
             self.scope["extensions"] = {EXTENSION: line}  # type: ignore[dict-item]
+
+    def send_400_response(self, msg: str) -> None:
+        """Say in our words that this is no HTTP. Behind a request whose answer is not complete there is no place for words."""
+        if not self._lines:
+            body = problem(fault("invalid_request", UNREADABLE), "")
+            head = b"content-type: application/problem+json\r\ncontent-length: %d\r\nconnection: close" % len(body)
+            self.transport.write(b"HTTP/1.1 400 Bad Request\r\n%b\r\n\r\n%b" % (head, body))
+        self.transport.close()
 
     def on_message_complete(self) -> None:
         super().on_message_complete()

@@ -26,7 +26,7 @@ async def refuse(
     if dialect is not None:
         await exchange.reply(row.status, dialect.refuse(fault, exchange.request_id), "application/json", extra)
         return
-    await exchange.reply(row.status, _problem(fault, exchange.request_id), "application/problem+json", extra)
+    await exchange.reply(row.status, problem(fault, exchange.request_id), "application/problem+json", extra)
 
 
 async def refuse_upgrade(scope: Scope, send: Send, fault: Fault) -> None:
@@ -37,11 +37,12 @@ async def refuse_upgrade(scope: Scope, send: Send, fault: Fault) -> None:
         return
     headers = [(b"content-type", b"application/problem+json"), (b"cache-control", b"no-store")]
     await send({"type": "websocket.http.response.start", "status": row.status, "headers": headers})
-    await send({"type": "websocket.http.response.body", "body": _problem(fault, "")})
+    await send({"type": "websocket.http.response.body", "body": problem(fault, "")})
 
 
-def _problem(fault: Fault, request_id: str) -> bytes:
-    problem: dict[str, object] = {
+def problem(fault: Fault, request_id: str) -> bytes:
+    """An error as RFC 9457 has it, for paths and clients without a dialect."""
+    told: dict[str, object] = {
         "type": f"urn:penstock:error:{fault.code}",
         "title": TABLE[fault.code].meaning,
         "status": TABLE[fault.code].status,
@@ -49,4 +50,4 @@ def _problem(fault: Fault, request_id: str) -> bytes:
         "code": fault.code,
         "retryable": fault.retryable,
     }
-    return _encode({**problem, "request_id": request_id} if request_id else problem)
+    return _encode({**told, "request_id": request_id} if request_id else told)

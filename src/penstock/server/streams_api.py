@@ -18,7 +18,7 @@ from penstock.server.exchange import Exchange
 from penstock.server.joining import pipeline, retold
 from penstock.server.negotiation import CONTENT_TYPES
 from penstock.server.service import Service
-from penstock.server.transports.http import STREAMING, ready
+from penstock.server.transports.http import STREAMING, ready, streaming_headers
 from penstock.server.transports.turns import Lane, Turns
 
 MOST_STREAMS = 16
@@ -119,13 +119,13 @@ class StreamsApi:
                 return
             if place.gap is None:
                 body = opening + body
+            kind, *headers = streaming_headers(handle, CONTENT_TYPES[arrival.transport])
             if stream.terminal is not None and stream.encoder.ending(stream.terminal) is None:
-                await exchange.begin(200, [(b"content-type", CONTENT_TYPES[arrival.transport]), *STREAMING])
+                await exchange.begin(200, [kind, *headers])
                 await exchange.write(body)
                 exchange.cut()
                 return
-            headers = [*STREAMING, (b"penstock-stream-id", handle.id.encode())]
-            await exchange.reply(200, body, CONTENT_TYPES[arrival.transport].decode(), headers)
+            await exchange.reply(200, body, kind[1].decode(), headers)
         finally:
             exchange.unwatch()
             reader.detach("done" if reader.finished else "left")
