@@ -99,3 +99,8 @@ def test_every_key_of_any_document_stands_where_it_was_written(tables: dict[str,
     assert list(tomllib.loads(text)) == list(tables)
     places = Places(text)
     assert {key: places.line(key) for key in wanted} == wanted
+
+
+def test_a_table_that_stands_only_in_a_longer_header_is_found_there() -> None:
+    places = Places('[server]\nport = 1\n\n[modles.x]\ntargets = ["demo"]\n')
+    assert places.line(("modles",)) == 4

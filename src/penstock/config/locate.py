@@ -32,7 +32,9 @@ class Places:
                 for key in _keys(document):
                     self._lines.setdefault((*table, *key), line)
                 continue
-            self._lines.setdefault(table, line)
+            for length in range(1, len(table) + 1):
+                # A header is the first word of every table around it that was not named before.
+                self._lines.setdefault(table[:length], line)
 
     def line(self, key: Key) -> int | None:
         """The line, from 1, of the key or of the nearest thing around it; None where the file does not speak of it."""
