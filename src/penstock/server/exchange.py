@@ -131,6 +131,7 @@ class Exchange:
     async def begin(self, status: int, headers: list[Header]) -> None:
         """Send the status line and headers; the request id is added."""
         self.started = True
+        self.headers = {}  # nobody asks any more, and a stream lives long
         given = [*headers, (b"x-request-id", self.request_id.encode())]
         await self._send({"type": "http.response.start", "status": status, "headers": given})
 
