@@ -27,7 +27,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from penstock.core.errors import fault
 from penstock.server.app import App
 from penstock.server.exchange import EXTENSION
-from penstock.server.lean import Flow, Queue, Signal
+from penstock.server.lean import Flow, Messages, Queue, Signal
 from penstock.server.problems import problem
 
 KiB = 1024
@@ -191,6 +191,12 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     """uvicorn's WebSocket connection, patient with slow clients, and without an error in our log for what a client did wrong."""
 
     _unsent = 0
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.queue = Messages()  # type: ignore[assignment]
+        self.writable = Signal()
+        self.writable.set()
 
     @property
     def handshake_complete(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from functools import partial
 from typing import Generic, TypeVar
 
 from penstock.encoders.stream import Stream
@@ -32,14 +32,14 @@ class Turns(Generic[W]):
 
     def __init__(self) -> None:
         self.lanes: dict[str, Lane[W]] = {}
-        self._due: deque[Lane[W]] = deque()
+        self._due: list[Lane[W]] = []
         self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[None] | None = None
 
     def add(self, lane: Lane[W]) -> None:
         """Serve a lane from now on. A run has at most one lane."""
         self.lanes[lane.handle.id] = lane
-        lane.reader.on_ready = lambda: self.mark(lane)
+        lane.reader.on_ready = partial(self.mark, lane)
         self.mark(lane)
 
     def remove(self, lane: Lane[W], reason: str) -> None:
@@ -60,7 +60,7 @@ class Turns(Generic[W]):
         """Wait for the lane whose turn it is."""
         while True:
             while self._due:
-                lane = self._due.popleft()
+                lane = self._due.pop(0)
                 lane.due = False
                 if lane.reader.on_ready is not None:
                     return lane
