@@ -268,7 +268,7 @@ def scenario_table(results: Results, scenario: str) -> str:
 
 def figures_of(values: Sequence[float]) -> str:
     """Like `spread`, with three digits that matter."""
-    return spread(values, ",.0f" if values and statistics.median(values) >= 1000 else ".3g")
+    return spread(values, ",.0f" if values and max(values) >= 1000 else ".3g")
 
 
 def row_table(rows: Sequence[Row]) -> str:

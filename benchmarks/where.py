@@ -13,7 +13,7 @@ import msgspec
 from benchmarks import harness
 from benchmarks.rows import Row
 from benchmarks.scenarios import SCENARIOS, Scenario
-from benchmarks.servers import PENSTOCK
+from benchmarks.servers import NGINX, PENSTOCK, Server
 from benchmarks.sitting import Sitting, trouble
 
 LONG_C = msgspec.structs.replace(SCENARIOS["c"], tokens=500)
@@ -21,7 +21,7 @@ SHARE = re.compile(r"^\s*([\d.]+)%\s+(\S+)", re.MULTILINE)
 COUNT = re.compile(r"^\s*([\d,]+)\s+syscalls:sys_enter_(\w+)", re.MULTILINE)
 CALLS = (
     *("epoll_wait", "epoll_pwait", "epoll_ctl", "recvfrom", "recvmsg", "read", "sendto", "sendmsg", "write", "writev"),
-    *("getpid", "clock_gettime", "futex", "setsockopt", "accept4", "close", "madvise", "mmap"),
+    *("readv", "getpid", "clock_gettime", "futex", "setsockopt", "accept4", "close", "madvise", "mmap"),
 )
 WHOSE = {"python3": "Python", "c": "libc", "loop": "uvloop", "parser": "httptools", "_core": "msgspec"}
 LEAST = 1.0
@@ -50,16 +50,18 @@ def libraries(report: str) -> dict[str, float]:
     for share, library in SHARE.findall(report):
         shares[named(library)] = shares.get(named(library), 0.0) + float(share)
     kept = {name: share for name, share in shares.items() if share >= LEAST}
-    kept["the rest"] = sum(shares.values()) - sum(kept.values())
-    return dict(sorted(kept.items(), key=lambda item: -item[1]))
+    return dict(sorted(kept.items(), key=lambda item: -item[1])) | {
+        "the rest": sum(shares.values()) - sum(kept.values())
+    }
 
 
-def where(sitting: Sitting, *, scenario: Scenario = LONG_C, seconds: float = 3.0) -> list[Row]:
-    """One run of scenario c, somewhat longer: first sampled, then its system calls counted. Needs perf, and root."""
-    if shutil.which("perf") is None:
-        raise harness.Unavailable("no perf; install it with: apt-get install linux-perf")
-    recorded = sitting.out / "perf.data"
-    with sitting.running(PENSTOCK) as running, ThreadPoolExecutor(1) as pool:
+def observed(
+    sitting: Sitting, server: Server, scenario: Scenario, *, seconds: float
+) -> tuple[dict[str, float], dict[str, float], str]:
+    """One run of the scenario, first sampled, then its system calls counted: percent by library, calls per token by name, and
+    what went wrong."""
+    recorded = sitting.out / f"{server.name}.perf"
+    with sitting.running(server) as running, ThreadPoolExecutor(1) as pool:
         loading = pool.submit(running.load, scenario)
         time.sleep(scenario.settle_ms / 1000 + 0.2)
         pids = ",".join(map(str, running.pids))
@@ -71,17 +73,34 @@ def where(sitting: Sitting, *, scenario: Scenario = LONG_C, seconds: float = 3.0
         counted = perf("stat", *calls, "-p", pids, "--", "sleep", f"{seconds / 2}")
         per_second = (running.upstream.stats().tokens - before) / (time.monotonic() - began)
         result = loading.result()
-    fault = trouble(result)
-    sampled = libraries(perf("report", "-i", str(recorded), "--sort", "dso", "--stdio"))
-    rows = [
-        Row(group="where", label=name, columns={"% of the server's CPU": [share]}, fault=fault)
-        for name, share in sampled.items()
-    ]
     # perf takes its time to begin and to end, so it counts for less time than it runs.
     elapsed = re.search(r"([\d.]+) seconds time elapsed", counted)
     tokens = max(per_second * float(elapsed[1]), 1.0) if elapsed else 1.0
     made = {name: int(count.replace(",", "")) / tokens for count, name in COUNT.findall(counted)}
-    for name, each in sorted(made.items(), key=lambda item: -item[1]):
-        if each >= 0.005:
-            rows.append(Row(group="calls", label=name, columns={"calls per token": [each]}, fault=fault))
+    shares = libraries(perf("report", "-i", str(recorded), "--sort", "dso", "--stdio"))
+    return shares, made, trouble(result)
+
+
+def where(sitting: Sitting, *, scenario: Scenario = LONG_C, seconds: float = 3.0) -> list[Row]:
+    """Scenario c, somewhat longer, on penstock and, where it is installed, on nginx. Needs perf, and root."""
+    if shutil.which("perf") is None:
+        raise harness.Unavailable("no perf; install it with: apt-get install linux-perf")
+    servers = [server for server in (PENSTOCK, NGINX) if not server.missing]
+    shares, calls, faults = {}, {}, []
+    for server in servers:
+        shares[server.name], calls[server.name], fault = observed(sitting, server, scenario, seconds=seconds)
+        faults += [f"{server.name}: {fault}"] if fault else []
+    return [
+        *_rows("where", shares, "% of the CPU time", fault="; ".join(faults)),
+        *_rows("calls", calls, "calls per token", fault="; ".join(faults)),
+    ]
+
+
+def _rows(group: str, tables: dict[str, dict[str, float]], unit: str, *, fault: str) -> list[Row]:
+    """One row for each label of any server's table; what is too rare to be shown is left out."""
+    rows = []
+    for label in dict.fromkeys(label for table in tables.values() for label in table):
+        columns = {f"{name}, {unit}": [table[label]] for name, table in tables.items() if table.get(label, 0) >= 0.005}
+        if columns:
+            rows.append(Row(group=group, label=label, columns=columns, fault=fault))
     return rows
