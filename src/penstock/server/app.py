@@ -159,7 +159,10 @@ class App:
         await receive()
         self.start()
         await send({"type": "lifespan.startup.complete"})
-        await receive()
+        try:
+            await receive()
+        except asyncio.CancelledError:
+            return  # told to end at once: nobody waits, and uvicorn would log it as an error
         await self.close()
         await send({"type": "lifespan.shutdown.complete"})
 
