@@ -144,7 +144,7 @@ def test_the_version_is_said_in_the_first_line(runner: CliRunner, arguments: lis
 @pytest.mark.parametrize(("command", "near"), [("serv", "serve"), ("steams", "streams")])
 def test_an_unknown_command_is_an_error_of_use(runner: CliRunner, command: str, near: str) -> None:
     done = runner.invoke(main, [command])
-    assert (done.exit_code, f"No such command '{command}'" in done.stderr) == (2, True)
+    assert (done.exit_code, f"No such command '{command}'; did you mean '{near}'?" in done.stderr) == (2, True)
 
 
 def test_every_command_is_there_and_says_what_it_does(runner: CliRunner) -> None:

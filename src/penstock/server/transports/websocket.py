@@ -162,11 +162,11 @@ class Socket:
     async def _attach(self, command: dict[str, Json], ref: str | None) -> None:
         dialect = self._dialect(command)
         after = take(command, "after", str, "")
+        cursor = parse_cursor(after) if after else None
         handle = self._handle(command)
         _nothing_else(command, "attach")
         if handle.id in self._turns.lanes:
             raise Refused("invalid_request", "this socket reads the stream already; detach first", param="stream")
-        cursor = parse_cursor(after) if after else None
         if cursor is not None and cursor.run != handle.id:
             raise Refused("bad_cursor", "the cursor belongs to another stream", param="after")
         place = self._service.runs.place(handle, cursor)
