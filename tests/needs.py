@@ -1,6 +1,6 @@
 """The pytest plug-in that keeps the book of skips: `@pytest.mark.needs("nginx")` and the list of inherent skips.
 
-A missing tool skips the test and names the command that brings it. Under `CI=true` or `PENSTOCK_TEST_STRICT=1` it fails
+A missing tool skips the test and names the command that brings it. Under `CI=true` or `TEST_STRICT=1` it fails
 the session, as does any skip that `tests/inherent_skips.txt` does not expect. An entry of that list which no longer
 happens fails every session that could have seen it.
 """
@@ -87,7 +87,7 @@ class Skips:
     """Watches one session from its controlling process and gives the verdict at its end."""
 
     def __init__(self, config: pytest.Config) -> None:
-        self.strict = os.environ.get("CI") == "true" or os.environ.get("PENSTOCK_TEST_STRICT") == "1"
+        self.strict = os.environ.get("CI") == "true" or os.environ.get("TEST_STRICT") == "1"
         self.expected = read_inherent_skips(config.rootpath / INHERENT_SKIPS)
         options = config.option
         narrowed = options.keyword or options.markexpr or options.deselect or options.ignore or options.ignore_glob

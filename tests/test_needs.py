@@ -37,7 +37,7 @@ class Sessions:
         monkeypatch.setenv("PATH", str(pytester.mkdir("empty")))
         monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
         monkeypatch.delenv("CI", raising=False)
-        monkeypatch.delenv("PENSTOCK_TEST_STRICT", raising=False)
+        monkeypatch.delenv("TEST_STRICT", raising=False)
 
     def expect(self, *lines: str) -> None:
         Path("tests/inherent_skips.txt").write_text("".join(f"{line}\n" for line in lines))
@@ -45,7 +45,7 @@ class Sessions:
     def run(self, source: str, *arguments: str, strict: bool = False) -> pytest.RunResult:
         self.pytester.makepyfile(**{"tests/test_it": source})
         if strict:
-            self.monkeypatch.setenv("PENSTOCK_TEST_STRICT", "1")
+            self.monkeypatch.setenv("TEST_STRICT", "1")
         plugins = ("tests.needs", "xdist", "no:cacheprovider")
         return self.pytester.runpytest(*(word for plugin in plugins for word in ("-p", plugin)), *arguments)
 
