@@ -81,5 +81,8 @@ async def test_its_buttons_steer_drop_resume_and_cancel(
     await status(page, "ws", "cancelled by client")
     await status(page, "http", "cut: the answer is not complete")
     sse, ws, http = await columns(page)
-    assert (sse, http) == (ws, ws)
+    assert sse == ws
+    # A browser may drop what arrived just before a cut, so of the bare text only the beginning is certain.
+    assert ws.startswith(http)
+    assert "> steered: in French" in http
     await complained(console_errors, "Failed to load resource: net::ERR_INCOMPLETE_CHUNKED_ENCODING")
