@@ -14,7 +14,7 @@ PYTEST_ARGS ?= -n auto
 PYTHONS ?= 3.11 3.12 3.13
 export PYTHON
 
-.PHONY: help install serve dev test test-matrix test-tools check format bench bench-peers docs lock clean
+.PHONY: help install serve dev test test-matrix test-tools check format chaos bench bench-peers docs lock clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -83,6 +83,9 @@ test-matrix: $(PYTHONS:%=.venvs/py%/.ready) ## Run units and laws on each of PYT
 	    .venvs/py$$version/bin/python -m pytest -q --ignore=tests/live --ignore=tests/browser --ignore=tests/clients \
 	        $(PYTEST_ARGS) || exit 1; \
 	done
+
+chaos: dev ## Run the laws with many more examples, for as long as it takes
+	@HYPOTHESIS_PROFILE=chaos $(PY) -m pytest tests/laws --timeout=0 -n auto
 
 check: dev ## Lint, check formatting and types, keep the rooms apart
 	@$(PY) -m ruff check .
