@@ -25,7 +25,8 @@ from penstock.core.source import Source
 from penstock.flow.runs import RunHandle, Runs
 from penstock.flow.watchdog import Watchdog
 from penstock.server.app import App
-from penstock.server.host import Host, listen
+from penstock.server.host import Host
+from penstock.server.listener import listen
 from tests.contract.watching import Watched
 from tests.waiting import until
 

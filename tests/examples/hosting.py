@@ -1,5 +1,6 @@
 """An ASGI application on a port of its own, in the test's loop: as `uvicorn module:app` would serve it, or as `penstock serve`."""
 
+import asyncio
 import importlib
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -12,12 +13,28 @@ import uvicorn
 from penstock.assembly import build
 from penstock.config.model import Config
 from penstock.server.app import App
-from penstock.server.host import Host, listen
+from penstock.server.host import Host
+from penstock.server.listener import listen
 
 
 def example(name: str) -> ModuleType:
     """The example as its own process would import it: with an app of its own, that nobody has closed."""
     return importlib.reload(importlib.import_module(f"examples.{name}"))
+
+
+class Beats:
+    """Stands where an example looks for `asyncio`: its pauses end when the test gives a beat, and at no time of their own."""
+
+    def __init__(self) -> None:
+        self._given = asyncio.Semaphore(0)
+
+    def give(self, count: int) -> None:
+        """End the next so many pauses, as soon as they begin."""
+        for _ in range(count):
+            self._given.release()
+
+    async def sleep(self, seconds: float) -> None:
+        await self._given.acquire()
 
 
 @asynccontextmanager

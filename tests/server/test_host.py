@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from penstock.server.host import listen
+from penstock.server.listener import listen
 from tests.cli import serving as process
 from tests.clients.raw_client import raw_client
 from tests.server.reading import Messages, websocket

@@ -16,7 +16,7 @@ from starlette.routing import Mount
 from penstock import Penstock
 from penstock.core.events import Cancelled
 from penstock.server.app import App
-from penstock.server.host import listen
+from penstock.server.listener import listen
 from tests.clients.raw_client import raw_client
 from tests.server.reading import PROMPT, added_up, event_stream, received_sse, websocket
 from tests.serving import Served, serving, settled, shut_down

@@ -57,7 +57,7 @@ def _begun(config: Config, host: str, port: int, *, console: bool) -> None:
 
 
 def _listen(config: Config) -> socket.socket:
-    from penstock.server.host import listen
+    from penstock.server.listener import listen
 
     host, port = config.server.host, config.server.port
     try:
