@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.browser.chromium import chromium_page
-from tests.examples.hosting import asking, example, hosted
+from tests.examples.hosting import Beats, asking, example, hosted
 from tests.fakes.cutting_proxy import CuttingProxy
 
 if TYPE_CHECKING:
@@ -14,48 +14,50 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.needs("chromium")
 
 QUESTION = "a b c"
-PARROTED = "".join(f"{time}. a b c\n " for time in range(1, 11))
+WORDS = [word for time in range(1, 11) for word in (f"{time}. ", "a ", "b ", "c\n ")]
 
 
 @pytest.mark.parametrize("over", ["EventSource", "WebSocket"])
 async def test_the_page_shows_the_whole_answer_although_the_line_is_cut_twice(
     over: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = example("browser")
-    monkeypatch.setattr(module, "BEAT", 0.005)
-    complaints: list[str] = []
+    module, beats, complaints = example("browser"), Beats(), list[str]()
+    monkeypatch.setattr(module, "asyncio", beats)
     async with (
         hosted(module.app) as url,
         CuttingProxy(int(url.rpartition(":")[2])).listening() as proxy,
         chromium_page(complaints) as page,
     ):
         await page.goto(proxy.url)
-        await asked(page, over)
-        for _ in range(2):
-            said = len(await answer(page))
-            await page.wait_for_function(
-                "said => document.getElementById('answer').textContent.length > said", arg=said
-            )
+        await ask(page, over)
+        await shows(page, WORDS[:1])
+        for said in (11, 21):
+            beats.give(10)
+            await shows(page, WORDS[:said])
             await cut_all(proxy)
+        beats.give(len(WORDS) - 20)
         await status(page, "complete")
-        assert await answer(page) == PARROTED
+        await shows(page, WORDS)
         # What a cut line makes a browser say of it is no fault of the page.
         assert [text for text in complaints if "net::ERR" not in text and "WebSocket connection" not in text] == []
         complaints.clear()
 
 
 @pytest.mark.parametrize("over", ["EventSource", "WebSocket"])
-async def test_the_page_drops_reloads_and_stops(over: str) -> None:
-    module = example("browser")
+async def test_the_page_drops_reloads_and_stops(over: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, beats = example("browser"), Beats()
+    monkeypatch.setattr(module, "asyncio", beats)
     async with hosted(module.app) as url, chromium_page([]) as page:
         await page.goto(url)
-        await asked(page, over)
-        await page.wait_for_function("document.getElementById('answer').textContent.includes('1. a')")
+        await ask(page, over)
+        await shows(page, WORDS[:1])
         await page.click("#drop")
-        await page.wait_for_function("document.getElementById('answer').textContent.includes('1. a b c')")
+        beats.give(3)
+        await shows(page, WORDS[:4])
         await page.reload()
-        await page.wait_for_function("document.getElementById('answer').textContent.includes('2. a')")
-        assert (await answer(page)).startswith("1. a b c\n 2. a")
+        await shows(page, WORDS[:4])
+        beats.give(2)
+        await shows(page, WORDS[:6])
         await page.click("#stop")
         await status(page, "stopped")
         async with asking(url) as client:
@@ -63,15 +65,15 @@ async def test_the_page_drops_reloads_and_stops(over: str) -> None:
     assert run["end"] == {"type": "cancelled", "by": "client"}
 
 
-async def asked(page: "Page", over: str) -> None:
+async def ask(page: "Page", over: str) -> None:
     await page.fill("#question", QUESTION)
     await page.select_option("#over", over)
     await page.click("text=Ask")
-    await page.wait_for_function("document.getElementById('answer').textContent.length > 0")
 
 
-async def answer(page: "Page") -> str:
-    return await page.text_content("#answer") or ""
+async def shows(page: "Page", words: list[str]) -> None:
+    """Wait until these and no other words are the answer on the page."""
+    await page.wait_for_function("text => document.getElementById('answer').textContent === text", arg="".join(words))
 
 
 async def status(page: "Page", text: str) -> None:
