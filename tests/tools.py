@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -61,9 +62,9 @@ def chromium() -> Path | None:
     return next((path for path in candidates if os.access(path, os.X_OK)), None)
 
 
-def nginx() -> Path | None:
-    """The nginx binary; Debian keeps it where only root's PATH looks."""
-    path = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+def proxy(name: str) -> Path | None:
+    """The binary of nginx, caddy or haproxy; Debian keeps some of them where only root's PATH looks."""
+    path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
     return Path(path) if path else None
 
 
@@ -87,6 +88,14 @@ def _program_packages(program: str, package: str) -> Callable[[], tuple[str, ...
     return lambda: () if shutil.which(program) else (package,)
 
 
+def _proxy_found(name: str) -> bool:
+    return proxy(name) is not None
+
+
+def _proxy_packages(name: str, package: str) -> tuple[str, ...]:
+    return () if proxy(name) else (package,)
+
+
 def _distribution() -> str:
     try:
         lines = Path("/etc/os-release").read_text().splitlines()
@@ -104,11 +113,14 @@ TOOLS = {
             packages=_chromium_packages,
             remedy=".venv/bin/python -m playwright install --with-deps chromium",
         ),
-        Tool(
-            name="nginx",
-            found=lambda: nginx() is not None,
-            packages=lambda: () if nginx() else ("nginx-light",),
-            remedy="brew install nginx",
+        *(
+            Tool(
+                name=name,
+                found=partial(_proxy_found, name),
+                packages=partial(_proxy_packages, name, package),
+                remedy=f"brew install {name}",
+            )
+            for name, package in (("nginx", "nginx-light"), ("caddy", "caddy"), ("haproxy", "haproxy"))
         ),
         Tool(
             name="curl",
@@ -143,7 +155,7 @@ TOOLS = {
 
 @contextmanager
 def _nothing_starts() -> Iterator[None]:
-    """Debian starts a service when it installs one; the tests start their own nginx on a port of their own."""
+    """Debian starts a service when it installs one; the tests start their own proxies on ports of their own."""
     if POLICY.exists():
         yield
         return
