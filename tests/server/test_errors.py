@@ -272,6 +272,26 @@ async def test_a_request_id_comes_back_where_it_is_one(client: httpx2.AsyncClien
         assert (answer.headers["x-request-id"] == given) == kept
 
 
+@pytest.mark.parametrize(
+    ("headers", "said"),
+    [
+        ({}, "/v1/chat/ws is a WebSocket: connect to it with one"),
+        ({"sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ=="}, "proxy_set_header Upgrade $http_upgrade"),
+    ],
+    ids=["no handshake", "a handshake whose Upgrade was dropped"],
+)
+async def test_a_request_that_should_have_become_a_websocket_is_told_what_is_missing(
+    client: httpx2.AsyncClient, headers: dict[str, str], said: str
+) -> None:
+    answer = await client.get("/v1/chat/ws", headers=headers)
+    assert (answer.status_code, answer.headers["upgrade"], answer.json()["code"]) == (
+        426,
+        "websocket",
+        "upgrade_required",
+    )
+    assert said in answer.json()["detail"]
+
+
 async def test_models_lists_what_can_be_asked_for(served: Served, client: httpx2.AsyncClient) -> None:
     listed = (await client.get("/v1/models")).json()
     assert listed == {

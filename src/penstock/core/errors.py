@@ -51,6 +51,9 @@ TABLE: dict[str, Row] = {
     "run_gone": Row("client", 410, 4510, False, "The run that answered this idempotency key is no longer held."),
     "body_too_large": Row("client", 413, 1009, False, "The body is larger than the route takes."),
     "idempotency_mismatch": Row("client", 422, 4522, False, "The idempotency key was used before with another body."),
+    "upgrade_required": Row(
+        "client", 426, 4526, False, "This path is a WebSocket, and the request did not ask to become one."
+    ),
     "too_many_runs": Row("client", 429, 4029, True, "Too many runs at once; wait for one to end."),
     "input_full": Row("client", 429, 4029, True, "The run has not read its earlier input yet."),
     "slow_reader": Row(

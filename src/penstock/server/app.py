@@ -29,6 +29,13 @@ from penstock.server.transports.websocket import Socket
 
 Answer = Callable[[Exchange], Awaitable[None]]
 
+NO_UPGRADE = "connect to it with one"
+LOST_UPGRADE = (
+    "the request has a Sec-WebSocket-Key but no Upgrade header, so a proxy in front dropped it; in nginx add"
+    " 'proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection \"upgrade\";'"
+)
+"""What a handshake lacks that came through a proxy which does not pass it on (RFC 9110 §7.8: the header is hop by hop)."""
+
 
 class Endpoint:
     """One path over HTTP: answers by method, and turns refusals into errors in the dialect asked for, or the route's."""
@@ -181,15 +188,18 @@ class App:
             problem = fault("route_not_found", f"no WebSocket is served at {mounted}{path[:128]}{where}")
             await refuse_upgrade(scope, send, problem)
             return
+        exchange = Exchange(scope, receive, send)
         if path in sockets:
-            problem = fault("route_not_found", f"{mounted}{path} is a WebSocket: connect to it with one")
-        else:
-            known = [route.path for route in self._router.routes if isinstance(route, HttpRoute)]
-            near = difflib.get_close_matches(path, known, 1)
-            places = f"GET {mounted}/v1/models and POST {mounted}/v1/streams are good places to begin"
-            hint = f"did you mean {mounted}{near[0]}?" if near else places
-            problem = fault("route_not_found", f"nothing is served at {mounted}{path[:128]}; {hint}")
-        await refuse(Exchange(scope, receive, send), problem, None)
+            lost = exchange.header("sec-websocket-key")
+            problem = fault("upgrade_required", f"{mounted}{path} is a WebSocket: {LOST_UPGRADE if lost else NO_UPGRADE}")
+            await refuse(exchange, problem, None, [(b"upgrade", b"websocket"), (b"connection", b"upgrade")])
+            return
+        known = [route.path for route in self._router.routes if isinstance(route, HttpRoute)]
+        near = difflib.get_close_matches(path, known, 1)
+        places = f"GET {mounted}/v1/models and POST {mounted}/v1/streams are good places to begin"
+        hint = f"did you mean {mounted}{near[0]}?" if near else places
+        problem = fault("route_not_found", f"nothing is served at {mounted}{path[:128]}; {hint}")
+        await refuse(exchange, problem, None)
 
 
 class SocketEndpoint:
