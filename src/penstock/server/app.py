@@ -191,7 +191,8 @@ class App:
         exchange = Exchange(scope, receive, send)
         if path in sockets:
             lost = exchange.header("sec-websocket-key")
-            problem = fault("upgrade_required", f"{mounted}{path} is a WebSocket: {LOST_UPGRADE if lost else NO_UPGRADE}")
+            what = LOST_UPGRADE if lost else NO_UPGRADE
+            problem = fault("upgrade_required", f"{mounted}{path} is a WebSocket: {what}")
             await refuse(exchange, problem, None, [(b"upgrade", b"websocket"), (b"connection", b"upgrade")])
             return
         known = [route.path for route in self._router.routes if isinstance(route, HttpRoute)]
