@@ -149,6 +149,34 @@ async def test_it_says_that_it_was_steered(said: Json) -> None:
     assert text(before) + text(after) == text(unsteered)
 
 
+async def test_in_lockstep_each_token_waits_for_the_confirmation_of_the_one_before() -> None:
+    run = SoloRun()
+    knobs: dict[str, Json] = {"lockstep": True, "tokens": 4, "reasoning": False, "stall": 60}
+    stream = ask(build(rate=0.001), question(demo=knobs), run=run)
+    said = [await anext(stream) for _ in range(3)]
+    assert [type(event) for event in said] == [Started, Opened, Delta]
+    for number in range(3):
+        waiting = asyncio.ensure_future(anext(stream))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        run.inbox.put({"heard": number})
+        said.append(await waiting)
+    rest, broken = await heard(stream)
+    assert broken is None
+    unpaced, _ = await told(tokens=4, reasoning=False)
+    assert said + rest == unpaced
+
+
+async def test_in_lockstep_confirmations_that_came_early_count() -> None:
+    run = SoloRun(*range(10))
+    events, broken = await heard(
+        ask(UNPACED, question(demo={"lockstep": True, "tokens": 8, "reasoning": False}), run=run)
+    )
+    assert broken is None
+    assert text(events) == text((await told(tokens=8, reasoning=False))[0])
+
+
 async def test_input_without_text_is_shown_as_it_is_and_cut() -> None:
     run = SoloRun({"approve": True}, ["x" * 500])
     events, _ = await heard(ask(UNPACED, question(demo={"tokens": 3, "reasoning": False}), run=run))
@@ -170,6 +198,7 @@ async def test_input_without_text_is_shown_as_it_is_and_cut() -> None:
         ({"error": 3}, "demo.error"),
         ({"reasoning": "yes"}, "demo.reasoning"),
         ({"binary": 1}, "demo.binary"),
+        ({"lockstep": "yes"}, "demo.lockstep"),
         ({"speed": 3}, "speed"),
         ("fast", "demo must be an object"),
         (None, "demo must be an object"),
@@ -186,7 +215,7 @@ async def test_a_bad_knob_is_named_before_anything_starts(knobs: Json, named: st
 async def test_an_unknown_knob_is_answered_with_the_known_ones() -> None:
     _, broken = await heard(ask(UNPACED, question(demo={"speed": 3})))
     assert broken is not None
-    assert "the knobs are rate, tokens, stall, drop_after, error, reasoning, binary" in broken.fault.message
+    assert "the knobs are rate, tokens, stall, drop_after, error, reasoning, binary, lockstep" in broken.fault.message
 
 
 def test_a_bad_default_stops_the_building() -> None:
@@ -263,3 +292,8 @@ async def test_it_keeps_the_law_of_sources(knobs: dict[str, Json]) -> None:
 
 async def test_paced_it_keeps_the_law_of_sources_when_it_is_cancelled_in_its_sleep() -> None:
     await check_source(build(rate=1_000), question(demo={"tokens": 12}))
+
+
+async def test_in_lockstep_it_keeps_the_law_of_sources_when_it_is_left_waiting() -> None:
+    request = question(demo={"lockstep": True, "tokens": 6, "reasoning": False})
+    await check_source(UNPACED, request, run=lambda: SoloRun(*range(5)))

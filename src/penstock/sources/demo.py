@@ -1,13 +1,14 @@
 """A model that needs no key: paced text to build a front end against, with every awkward thing settable.
 
 A request sets the knobs in its `demo` field, as in `{"demo": {"rate": 5, "drop_after": 20}}`; `Knobs` lists them.
-It takes input in mid-run and says that it heard it.
+It takes input in mid-run and says that it heard it; in lock-step an input is a confirmation.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from itertools import islice
 from typing import Annotated
 
@@ -15,7 +16,7 @@ import msgspec
 
 from penstock.core.errors import TABLE, Broken
 from penstock.core.events import Chunk, Closed, Delta, Event, Finished, Json, Opened, Started, Usage
-from penstock.core.request import ChatRequest, Run
+from penstock.core.request import ChatRequest, Inbox, Run
 from penstock.core.source import Source
 from penstock.sources import demo_script
 
@@ -43,6 +44,33 @@ class Knobs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """Think aloud first, in a reasoning part."""
     binary: bool = False
     """Send a small PNG in a binary part after the text."""
+    lockstep: bool = False
+    """Say a token only after an input has confirmed the one before it; `rate` and `stall` then mean nothing."""
+
+
+class Lockstep:
+    """Lets one token go for each input, and the first for none: who has the next one has confirmed the one before.
+
+    What gets through a proxy one by one under these terms gets through unbuffered, however slow anybody is.
+    """
+
+    def __init__(self, inbox: Inbox):
+        self._confirmations = aiter(inbox)
+        self._begun = False
+
+    async def next(self) -> None:
+        """Wait for the next confirmation."""
+        if self._begun:
+            await anext(self._confirmations, None)
+        self._begun = True
+
+    async def stall(self, seconds: float) -> None:
+        """A reader that waits with its confirmation makes its own silence."""
+
+    async def aclose(self) -> None:
+        """Listen no more."""
+        if isinstance(self._confirmations, AsyncGenerator):
+            await self._confirmations.aclose()
 
 
 class Pace:
@@ -72,6 +100,9 @@ class Pace:
         """Say nothing for so long; what follows is not hurried."""
         await asyncio.sleep(seconds)
         self._due += seconds
+
+    async def aclose(self) -> None:
+        """A clock need not be let go."""
 
 
 def build(
@@ -129,31 +160,30 @@ async def _speak(request: ChatRequest, run: Run, defaults: dict[str, Json]) -> A
     length, reason = _length(request, knobs)
     run.inbox.open()
     yield Started(run.id, MODEL, run.created)
-    pace = Pace(knobs.rate)
 
     thought = demo_script.thinking(prompt) if knobs.reasoning else []
-    part = 0
-    if thought:
-        yield Opened(part, "reasoning")
-        for piece in thought:
-            await pace.next()
-            yield Delta(part, piece)
-        yield Closed(part)
-        part += 1
+    part = said = 0
+    async with aclosing(Lockstep(run.inbox) if knobs.lockstep else Pace(knobs.rate)) as pace:
+        if thought:
+            yield Opened(part, "reasoning")
+            for piece in thought:
+                await pace.next()
+                yield Delta(part, piece)
+            yield Closed(part)
+            part += 1
 
-    said = 0
-    for piece in islice(demo_script.answer(prompt), length):
-        if said == knobs.drop_after:
-            break
-        if said == length // 2 and knobs.stall:
-            await pace.stall(knobs.stall)
-        await pace.next()
-        if said == 0:
-            yield Opened(part, "text")
-        while (steering := run.inbox.waiting()) is not None:
-            yield Delta(part, f"\n\n> steered: {_words_of(steering)}\n\n")
-        yield Delta(part, piece)
-        said += 1
+        for piece in islice(demo_script.answer(prompt), length):
+            if said == knobs.drop_after:
+                break
+            if said == length // 2 and knobs.stall:
+                await pace.stall(knobs.stall)
+            await pace.next()
+            if said == 0:
+                yield Opened(part, "text")
+            while not knobs.lockstep and (steering := run.inbox.waiting()) is not None:
+                yield Delta(part, f"\n\n> steered: {_words_of(steering)}\n\n")
+            yield Delta(part, piece)
+            said += 1
     if knobs.drop_after is not None and said == knobs.drop_after:
         raise Broken("provider_truncated", f"The demo was asked to drop the stream after {said} tokens.")
 
