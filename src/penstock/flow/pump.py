@@ -76,31 +76,36 @@ class Pump:
         self._task = asyncio.get_running_loop().create_task(self._drive(source, request), name=f"pump {self.run.id}")
 
     async def _drive(self, source: Source, request: ChatRequest) -> None:
-        end = Failed(fault("provider_truncated", "the source ended without saying how"))
         try:
-            asked = source(request, self.run)
-            del source, request  # a conversation may be long, and a source need not keep it as long as it speaks
-            async with aclosing(asked) as events:
-                await self._follow(events)
-        except asyncio.CancelledError:
-            if self.phase is Phase.ENDED:
-                return  # It was our own `finish` that stopped the source.
-            if _cancelled():
-                self.finish(Failed(fault("interrupted")))
-                raise
-            end = Failed(fault("source_failed", "the source was cancelled by something of its own"))
-        except (Broken, Refused) as problem:
-            end = Failed(problem.fault)
-        except IllegalEvent as problem:
-            self._observer.source_raised(self.run.id, problem)
-            end = Failed(fault("source_illegal", str(problem)))
-        except BaseException as problem:
-            self._observer.source_raised(self.run.id, problem)
-            end = Failed(fault("source_failed", f"the source raised {type(problem).__name__}; the server's log has it"))
-            if isinstance(problem, KeyboardInterrupt | SystemExit):
-                self.finish(end)
-                raise
-        self.finish(end)
+            end = Failed(fault("provider_truncated", "the source ended without saying how"))
+            try:
+                asked = source(request, self.run)
+                del source, request  # a conversation may be long, and a source need not keep it as long as it speaks
+                async with aclosing(asked) as events:
+                    await self._follow(events)
+            except asyncio.CancelledError:
+                if self.phase is Phase.ENDED:
+                    return  # It was our own `finish` that stopped the source.
+                if _cancelled():
+                    self.finish(Failed(fault("interrupted")))
+                    raise
+                end = Failed(fault("source_failed", "the source was cancelled by something of its own"))
+            except (Broken, Refused) as problem:
+                end = Failed(problem.fault)
+            except IllegalEvent as problem:
+                self._observer.source_raised(self.run.id, problem)
+                end = Failed(fault("source_illegal", str(problem)))
+            except BaseException as problem:
+                self._observer.source_raised(self.run.id, problem)
+                end = Failed(
+                    fault("source_failed", f"the source raised {type(problem).__name__}; the server's log has it")
+                )
+                if isinstance(problem, KeyboardInterrupt | SystemExit):
+                    self.finish(end)
+                    raise
+            self.finish(end)
+        finally:
+            self._task = None  # a run is kept for minutes after its task has ended
 
     async def _follow(self, events: AsyncGenerator[Event, None]) -> None:
         log, clock, opened = self.log, self._clock, self._parts.open
