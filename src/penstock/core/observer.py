@@ -40,3 +40,18 @@ class Observer:
 
     def request_failed(self, request_id: str, path: str, error: BaseException) -> None:
         """A request met an exception that is not in the error table; the client was told `internal`."""
+
+    def server_leaving(self, live: int, accepting: float, seconds: float) -> None:
+        """The server was told to go: it begins runs for `accepting` seconds more, and gives those that live `seconds`."""
+
+    def server_refusing(self, live: int, seconds: float) -> None:
+        """Nothing new begins any more; so many runs live, and have so many seconds left."""
+
+    def server_left(self, interrupted: int, seconds: float) -> None:
+        """Every reader was told; `interrupted` runs could not be finished, and it took so long."""
+
+    def connection_refused(self, cause: str) -> None:
+        """A connection was turned away before a byte of it was read: `full`, `files`, `address`, `tls`."""
+
+    def connection_dropped(self, cause: str) -> None:
+        """A connection was ended for what its client sent or failed to send, as in `head_timeout` or `unreadable`."""
