@@ -46,6 +46,9 @@ async def test_every_connection_pushes_back_early_and_is_given_up_in_time(served
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) != 0
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
+        if hasattr(socket, "TCP_KEEPIDLE"):
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 10
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == 10
         assert transport.get_write_buffer_limits()[1] == 16 * 1024
 
 
@@ -74,7 +77,7 @@ def test_ipv6_is_listened_to_where_it_is_asked_for() -> None:
 def draining(tmp_path: Path) -> Iterator[process.Served]:
     """A server in a process of its own that lets its runs end in peace, and a source that waits for the file `go`."""
     (tmp_path / "source.py").write_text(SOURCE)
-    environ = {"PYTHONPATH": str(tmp_path), "PENSTOCK_SERVER__DRAIN": "60"}
+    environ = {"PYTHONPATH": str(tmp_path), "PENSTOCK_SERVER__DRAIN": "60", "PENSTOCK_SERVER__DRAIN_ACCEPT": "0"}
     with process.starting(tmp_path, "--model", "source:answer", environ=environ) as served:
         yield served
 

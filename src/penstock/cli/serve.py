@@ -37,6 +37,7 @@ def command(file: Path | None, **given: object) -> None:
     server = Host(
         app,
         drain=float(config.server.drain),
+        accept=float(config.server.drain_accept),
         on_listening=lambda: _begun(config, host, port, console=console),
         root_path=config.server.path_prefix,
     )

@@ -51,9 +51,20 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     retry_ms: Annotated[
         int, Meta(ge=0, le=600_000, description="Milliseconds an EventSource waits before it comes back.")
     ] = 1000
-    drain: Annotated[Seconds, Meta(description="How long live runs may go on when the server is told to stop.")] = (
-        Seconds(25)
-    )
+    drain: Annotated[
+        Seconds,
+        Meta(
+            description="How long the server may take to go when it is told to. Live runs may end until shortly before that; "
+            "then they fail with `interrupted`, and their readers are told."
+        ),
+    ] = Seconds(25)
+    drain_accept: Annotated[
+        Seconds,
+        Meta(
+            description="How much of `drain` passes until new runs are refused, so that load balancers notice first. "
+            "Ctrl-C does not wait for it."
+        ),
+    ] = Seconds(3)
     socket_send_buffer: Annotated[
         Bytes, Meta(description="The kernel's send buffer of each connection; larger ones hide slow readers.")
     ] = Bytes(64 * KiB)

@@ -7,6 +7,7 @@ for everybody else it does not exist.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -130,7 +131,12 @@ class Runs:
         self._resting_bytes = 0
         self.kept = 0
         """Bytes all runs keep, as of the ticker's last look."""
+        self.leaving = False
+        """The server was told to go: whoever has the choice should ask another one."""
         self.draining = False
+        """Nothing new begins any more."""
+        self.farewells: set[Callable[[], None]] = set()
+        """Called when nothing new begins any more: what outlives a run, as a WebSocket does, takes its leave."""
         self._clock = clock
         self._max_bytes = max_bytes
         self._max_runs = max_runs
@@ -366,18 +372,37 @@ class Runs:
             except Exception as problem:  # noqa: BLE001 - a store is anybody's code, and the ticker must go on
                 self.observer.background_failed(problem)
 
+    @property
+    def live(self) -> int:
+        """How many runs have not ended."""
+        return sum(handle.state is not Phase.ENDED for handle in self.active.values())
+
+    def refuse(self) -> None:
+        """Begin nothing new from now on; live runs go on."""
+        self.leaving = self.draining = True
+        farewells, self.farewells = self.farewells, set()
+        for farewell in farewells:
+            farewell()
+
+    async def ended(self) -> None:
+        """Wait until every live run has ended."""
+        while live := [handle.pump.ending() for handle in self.active.values() if handle.state is not Phase.ENDED]:
+            await asyncio.wait(live)
+
     async def drain(self, seconds: float) -> None:
         """Begin nothing new, give live runs so long to end, then fail the rest, retryable."""
-        self.draining = True
-        live = [handle.pump.ending() for handle in self.by_id.values() if handle.state is not Phase.ENDED]
-        if live and seconds > 0:
-            await asyncio.wait(live, timeout=seconds)
+        self.refuse()
+        if seconds > 0:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.ended(), seconds)
         self.abandon()
 
-    def abandon(self) -> None:
-        """Fail every live run now, retryable: the server goes."""
-        for handle in self.by_id.values():
+    def abandon(self) -> int:
+        """Fail every live run now, retryable: the server goes. Returns how many there were."""
+        live = [handle for handle in self.active.values() if handle.state is not Phase.ENDED]
+        for handle in live:
             self.end(handle, Failed(fault("interrupted")))
+        return len(live)
 
     async def close(self, *, seconds: float = CLOSING) -> None:
         """End everything now and wait, so many seconds at most, until the sources have closed."""

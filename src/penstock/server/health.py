@@ -11,7 +11,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Health:
-    """`/healthz` answers while the loop turns; `/readyz` answers 503 as soon as the server drains."""
+    """`/healthz` answers while the loop turns; `/readyz` answers 503 from the moment the server is told to go."""
 
     def __init__(self, service: Service):
         self._service = service
@@ -20,6 +20,5 @@ class Health:
         await exchange.reply(200, _encode({"status": "alive"}), "application/json")
 
     async def ready(self, exchange: Exchange) -> None:
-        draining = self._service.runs.draining
-        status, word = (503, "draining") if draining else (200, "ready")
+        status, word = (503, "draining") if self._service.runs.leaving else (200, "ready")
         await exchange.reply(status, _encode({"status": word}), "application/json")

@@ -1,7 +1,7 @@
-"""Our host around uvicorn: its settings, the signals, and the end.
+"""Our host around uvicorn: its settings, the signals, and how the server goes.
 
-uvicorn waits for open responses before it tells the application that it goes; so the drain is begun here, by the signal,
-and uvicorn stops only when no run is left.
+uvicorn waits for open responses before it tells the application that it goes. So the drain is begun here, by the signal,
+and the end is ours too: it has to come in time, and after every reader was told.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from types import FrameType
 from typing import Any
 
@@ -20,11 +20,33 @@ from penstock.server.app import App
 from penstock.server.http_protocol import HttpProtocol
 from penstock.server.websocket_protocol import WebSocketProtocol
 
+LAST_WORDS = 2.0
+"""Seconds in which the readers of what was interrupted are told, and its sources close."""
+
+MARGIN = 0.5
+"""Seconds of a drain that belong to nobody, so that it is over in time."""
+
+LOOK = 0.02
+"""Seconds between two looks at whether the last connections have gone."""
+
 
 class Host(uvicorn.Server):
-    """A uvicorn server that drains its runs before it stops."""
+    """A uvicorn server that lets its runs end before it goes.
 
-    def __init__(self, app: App, *, drain: float, on_listening: Callable[[], None] = lambda: None, **options: Any):
+    `drain` is how many seconds it may take to go; for the first `accept` of them it begins runs as ever. On SIGHUP
+    it calls `on_reload`.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        drain: float,
+        accept: float = 0.0,
+        on_listening: Callable[[], None] = lambda: None,
+        on_reload: Callable[[], None] = lambda: None,
+        **options: Any,
+    ):
         config = uvicorn.Config(
             app,
             http=HttpProtocol,
@@ -37,14 +59,17 @@ class Host(uvicorn.Server):
             server_header=False,
             date_header=False,
             lifespan="on",
-            timeout_graceful_shutdown=2,
             **options,
         )
         super().__init__(config)
+        self.drain = drain
+        self.accept = accept
         self._app = app
-        self._drain = drain
         self._on_listening = on_listening
-        self._draining: asyncio.Task[None] | None = None
+        self._on_reload = on_reload
+        self._going: asyncio.Task[None] | None = None
+        self._began = 0.0
+        self._hurry = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
@@ -52,24 +77,73 @@ class Host(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """The first signal drains, the second ends at once."""
+        """The first SIGTERM or SIGINT drains, the second ends at once; SIGHUP reads the configuration anew."""
         loop = asyncio.get_running_loop()
-        signals = (signal.SIGINT, signal.SIGTERM)
-        for number in signals:
+        for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self.handle_exit, number, None)
+        loop.add_signal_handler(signal.SIGHUP, self._on_reload)
         try:
             yield
         finally:
-            for number in signals:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 loop.remove_signal_handler(number)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if self._draining is not None:
-            self._app.service.runs.abandon()
-            self.should_exit = self.force_exit = True
+        if self._going is not None:
+            self._hurry.set()
             return
-        self._draining = asyncio.get_running_loop().create_task(self._go())
+        # Nobody balances load between terminals, and whoever presses Ctrl-C wants no new guests.
+        accept = 0.0 if sig == signal.SIGINT else min(self.accept, self.drain)
+        self._going = asyncio.get_running_loop().create_task(self._drain(accept), name="drain")
 
-    async def _go(self) -> None:
-        await self._app.service.runs.drain(self._drain)
+    async def _drain(self, accept: float) -> None:
+        """From the first signal to the moment when no run is left that may still end."""
+        runs, loop = self._app.service.runs, asyncio.get_running_loop()
+        self._began = loop.time()
+        runs.leaving = True
+        # No connection takes another request after the one it carries: the next goes to another server.
+        self.config.timeout_keep_alive = 0
+        for connection in self.server_state.connections:
+            if isinstance(connection, HttpProtocol):
+                connection.part()
+        runs.observer.server_leaving(runs.live, accept, self.drain)
+        await self._unless_hurried(asyncio.sleep(accept))
+        runs.refuse()
+        left = max(0.0, self._began + self.drain - LAST_WORDS - MARGIN - loop.time())
+        runs.observer.server_refusing(runs.live, left)
+        await self._unless_hurried(asyncio.wait_for(runs.ended(), left))
         self.should_exit = True
+
+    async def _unless_hurried(self, waiting: Coroutine[Any, Any, None]) -> None:
+        """Wait, but not beyond the second signal; a time limit of `waiting` is its end too."""
+        tasks = [asyncio.ensure_future(waiting), asyncio.ensure_future(self._hurry.wait())]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Tell whoever still listens, let their connections end, then cut the rest: within `LAST_WORDS` seconds."""
+        runs, loop = self._app.service.runs, asyncio.get_running_loop()
+        for listener in (*self.servers, *(sockets or ())):
+            listener.close()
+        until = loop.time() + LAST_WORDS
+        interrupted = runs.abandon()
+        await _quiet(lambda: not any(handle.log.readers for handle in runs.active.values()), until)
+        connections, tasks = self.server_state.connections, self.server_state.tasks
+        for connection in list(connections):
+            if not (isinstance(connection, WebSocketProtocol) and connection.close_sent):
+                connection.shutdown()
+        await _quiet(lambda: not connections and not tasks, until)
+        for connection in list(connections):
+            connection.transport.abort()
+        await _quiet(lambda: not tasks, until + MARGIN)
+        await runs.close(seconds=max(0.0, until - loop.time()))
+        await self.lifespan.shutdown()
+        runs.observer.server_left(interrupted, loop.time() - self._began)
+
+
+async def _quiet(over: Callable[[], bool], until: float) -> None:
+    """Wait until it is over, or until that time of the loop."""
+    while not over() and asyncio.get_running_loop().time() < until:  # noqa: ASYNC110
+        await asyncio.sleep(LOOK)  # uvicorn's sets tell nobody when they are empty

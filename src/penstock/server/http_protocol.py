@@ -118,11 +118,17 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         if self.cycle is not before:
             self.cycle.flow, self.cycle.message_event = self.flow, Signal()
+            self.cycle.keep_alive &= self.config.timeout_keep_alive > 0
             if self.parser.get_http_version() == "1.0":
                 self.cycle.__class__ = OldCycle  # uvicorn makes it and offers no way to say of which class
             line = Line(self.cycle, self.transport)
             self._lines.append(line)
             self.scope["extensions"] = {EXTENSION: line}  # type: ignore[dict-item]
+
+    def part(self) -> None:
+        """What is being answered now is the last thing that is answered here."""
+        if self._lines:
+            self.cycle.keep_alive = False
 
     def send_400_response(self, msg: str) -> None:
         """Say in our words that this is no HTTP. Behind a request whose answer is not complete there is no place for words."""

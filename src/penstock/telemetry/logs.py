@@ -144,6 +144,18 @@ class LogObserver(Observer):
     def request_failed(self, request_id: str, path: str, error: BaseException) -> None:
         self._log.error("request failed", request_id=_clean(request_id), path=_clean(path), exc_info=error)
 
+    def server_leaving(self, live: int, accepting: float, seconds: float) -> None:
+        self._log.info("stopping", live=live, accepting=accepting, seconds=round(seconds, 1))
+
+    def server_refusing(self, live: int, seconds: float) -> None:
+        if live:
+            self._log.info("waiting for live runs", live=live, seconds=round(seconds, 1))
+
+    def server_left(self, interrupted: int, seconds: float) -> None:
+        (self._log.warning if interrupted else self._log.info)(
+            "stopped", interrupted=interrupted, seconds=round(seconds, 1)
+        )
+
 
 def _log() -> structlog.typing.FilteringBoundLogger:
     log: structlog.typing.FilteringBoundLogger = structlog.get_logger().bind()

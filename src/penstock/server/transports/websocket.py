@@ -6,6 +6,7 @@ One task reads commands, one writes. A malformed or unknown message gets a typed
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -45,6 +46,10 @@ class Socket:
         self._turns: Turns[str | bytes] = Turns()
         self._refs: dict[str, str] = {}
         self._principal = Principal()
+        self._goodbye: asyncio.Task[None] | None = None
+        self._parting = False
+        """The client was told that the server goes: the socket closes once it has nothing left to tell."""
+        self._closed = False
         self._commands: dict[str, Callable[[dict[str, Json], str | None], Awaitable[None]]] = {
             "start": self._start,
             "attach": self._attach,
@@ -76,10 +81,15 @@ class Socket:
     async def _serve(self) -> None:
         """Read and write until one of them ends; raises what ended it."""
         loop = asyncio.get_running_loop()
+        farewells = self._service.runs.farewells
+        farewells.add(self._part)
         tasks = [loop.create_task(self._read(), name="read"), loop.create_task(self._write(), name="write")]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            farewells.discard(self._part)
+            if self._goodbye is not None:
+                tasks.append(self._goodbye)
             for task in tasks:
                 task.cancel()
             ended = await asyncio.gather(*tasks, return_exceptions=True)
@@ -87,7 +97,22 @@ class Socket:
         if problems:
             raise problems[0]
 
+    def _part(self) -> None:
+        self._goodbye = asyncio.get_running_loop().create_task(self._say_goodbye(), name="goodbye")
+
+    async def _say_goodbye(self) -> None:
+        """Nothing new begins here: the client should open another socket, not all clients in the same moment."""
+        retry_ms = self._service.retry_ms
+        await self._say({"type": "goaway", "retry_ms": retry_ms + secrets.randbelow(retry_ms + 1)})
+        self._parting = True
+        await self._close_when_told()
+
+    async def _close_when_told(self) -> None:
+        if self._parting and not self._turns.lanes and not self._closed:
+            await self._close(fault("interrupted"))
+
     async def _close(self, problem: Fault) -> None:
+        self._closed = True
         try:
             await self._send({"type": "websocket.close", "code": close_code(problem), "reason": problem.code})
         except OSError:
@@ -202,6 +227,7 @@ class Socket:
         if lane is not None:
             self._turns.remove(lane, "left")
         await self._say({"type": "ok", "ref": ref, "stream": handle.id})
+        await self._close_when_told()
 
     async def _cancel(self, command: dict[str, Json], ref: str | None) -> None:
         handle = self._handle(command)
@@ -238,6 +264,8 @@ class Socket:
         return self._service.dialects[name]
 
     async def _say(self, message: dict[str, Json]) -> None:
+        if self._closed:
+            return  # a command that was on its way: the close is its answer
         text = _encode({name: value for name, value in message.items() if value is not None}).decode()
         await self._send({"type": "websocket.send", "text": text})
 
@@ -264,10 +292,12 @@ class Socket:
                     # It joined at the end: there was nothing left to say, so say that.
                     await self._gone(handle, reader.offset, "ended")
                 self._turns.remove(lane, "done")
+                await self._close_when_told()
             elif not reader.attached:
                 if reader.dropped is not None:
                     await self._gone(handle, reader.offset, reader.dropped.code)
                 self._turns.remove(lane, "left")
+                await self._close_when_told()
             elif handle.log.shown > reader.offset:
                 self._turns.mark(lane)
                 await asyncio.sleep(0)
