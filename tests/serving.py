@@ -26,8 +26,9 @@ from penstock.flow.runs import RunHandle, Runs
 from penstock.flow.watchdog import Watchdog
 from penstock.server.app import App
 from penstock.server.host import Host
-from penstock.server.listener import listen
+from penstock.server.listener import PATIENCE, listen
 from tests.contract.watching import Watched
+from tests.flow.scripted import Clock
 from tests.waiting import until
 
 __all__ = ["Config", "LogConfig", "Scripted", "Served", "ServerConfig", "Telling", "configured", "serving"]
@@ -164,6 +165,8 @@ class Served:
     source: Scripted
     seen: Watcher
     logged: list[str]
+    clock: Clock
+    """The time by which every limit of the server goes, unless it was started in real time."""
 
     @property
     def url(self) -> str:
@@ -186,9 +189,13 @@ class Served:
         (handle,) = self.runs.by_id.values()
         return handle
 
-    def ticker(self, *, heartbeat: float = 15.0) -> Watchdog:
-        """A ticker of the test's own; the server's goes on beside it and, at the usual limits, sees nothing due."""
-        return Watchdog(self.runs, heartbeat=heartbeat)
+    def ticker(self, *, heartbeat: float = 15.0) -> Callable[[float], None]:
+        """A ticker of the test's own: lets so many seconds pass, then enforces what is due.
+
+        The server's goes on beside it, by the same clock, and finds nothing that is not due.
+        """
+        watchdog = Watchdog(self.runs, heartbeat=heartbeat)
+        return lambda seconds: watchdog.tick(self.clock.turn(seconds))
 
     async def telling(self, number: int = 0) -> Telling:
         return await self.source.telling(number)
@@ -238,13 +245,16 @@ async def serving(
     *,
     sources: Mapping[str, Source] | None = None,
     send_buffer: int = 65_536,
+    patience: int = PATIENCE,
     errors_expected: bool = False,
+    real_time: bool = False,
     stock: Callable[[App], Any] | None = None,
     **options: Any,
 ) -> AsyncGenerator[Served]:
     """Serve `sources` (beside the scripted one, which is the default) on a free port of this machine.
 
-    With `stock`, what it makes of the app is served by uvicorn's own protocols instead of ours. Fails at the end where
+    Its limits go by `Served.clock`, so none is reached before the test says so, however slow the machine; in `real_time`, by
+    the system's. With `stock`, what it makes of the app is served by uvicorn's own protocols instead of ours. Fails at the end where
     something was left behind, or where an error was logged that no test expected.
     """
     loop = asyncio.get_running_loop()
@@ -253,7 +263,10 @@ async def serving(
     loop.set_exception_handler(lambda _, context: unhandled.append(context))
     source, seen, errors = Scripted(), Watcher(), _Errors()
     app = build(config, sources={MODEL: source, **(sources or {})}, observer=seen)
-    listener = listen("127.0.0.1", 0, send_buffer=send_buffer)
+    clock = Clock()
+    if not real_time:
+        app.service.runs._clock = clock
+    listener = listen("127.0.0.1", 0, send_buffer=send_buffer, patience=patience)
     host: uvicorn.Server
     if stock is None:
         host = Host(app, drain=0, **options)
@@ -265,7 +278,7 @@ async def serving(
     host.config.app = watched
     host.config.load()
     host.lifespan = host.config.lifespan_class(host.config)
-    served = Served(app, host, listener.getsockname()[1], source, seen, errors.lines)
+    served = Served(app, host, listener.getsockname()[1], source, seen, errors.lines, clock)
     logging.getLogger("uvicorn.error").addHandler(errors)
     try:
         await host.startup(sockets=[listener])

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tools import TOOLS
+from tests.tools import TOOLS, Tool
 
 NEEDS_CURL = """
     import pytest
@@ -73,6 +73,15 @@ def test_a_missing_tool_fails_a_strict_session_by_name(sessions: Sessions) -> No
 def test_ci_is_a_strict_session(sessions: Sessions) -> None:
     sessions.monkeypatch.setenv("CI", "true")
     assert sessions.run(NEEDS_CURL).ret == pytest.ExitCode.TESTS_FAILED
+
+
+def test_what_a_machine_does_not_grant_is_no_fault_of_a_strict_session(sessions: Sessions) -> None:
+    tool = Tool(name="curl", found=lambda: False, remedy="another machine", granted=True)
+    sessions.monkeypatch.setitem(TOOLS, "curl", tool)
+    result = sessions.run(NEEDS_CURL, "-rs", strict=True)
+    result.assert_outcomes(passed=1, skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED*needs curl: another machine"])
+    assert result.ret == pytest.ExitCode.OK
 
 
 def test_a_tool_that_is_there_skips_nothing(sessions: Sessions) -> None:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -27,6 +27,8 @@ class Tool:
     found: Callable[[], bool]
     packages: Callable[[], tuple[str, ...]] = tuple
     remedy: str = "make test-tools"
+    granted: bool = False
+    """It is the machine's to allow, and nothing brings it to one that does not: there a strict session goes without."""
 
     def command(self) -> str:
         """The one command that brings this tool to this machine."""
@@ -66,6 +68,16 @@ def proxy(name: str) -> Path | None:
     """The binary of nginx, caddy or haproxy; Debian keeps some of them where only root's PATH looks."""
     path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
     return Path(path) if path else None
+
+
+@cache
+def _namespaces() -> bool:
+    """Whether this machine lets us have a network namespace of our own, and cut its loopback."""
+    command = ["unshare", "--map-root-user", "--net", "ip", "link", "set", "lo", "up"]
+    return (
+        all(map(shutil.which, ("unshare", "ip")))
+        and subprocess.run(command, check=False, capture_output=True).returncode == 0
+    )
 
 
 def _node_ready() -> bool:
@@ -139,6 +151,13 @@ TOOLS = {
             found=lambda: shutil.which("cc") is not None,
             packages=lambda: () if shutil.which("cc") else ("gcc", "libc6-dev"),
             remedy="xcode-select --install",
+        ),
+        Tool(
+            name="namespaces",
+            found=_namespaces,
+            packages=_program_packages("ip", "iproute2"),
+            remedy="a machine that grants network namespaces (unshare --map-root-user --net)",
+            granted=True,
         ),
         Tool(
             name="node",

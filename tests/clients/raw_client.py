@@ -95,15 +95,21 @@ class RawClient:
         """So many bytes of the body, fewer only where it ended; never takes more from the socket than it needs."""
         taken = bytearray()
         while len(taken) < count and self.ended is None:
-            # A body is never shorter on the wire than decoded, so as many raw bytes are never too many.
-            self._wanted = count - len(taken)
-            try:
-                taken += await self._some_body(self._wanted)
-            except LineEndedError as line:
-                self.ended_by = line.how
-                self.ended = "complete" if self._framing == "close" and line.how == "fin" else "cut"
-        self._wanted = 1
+            taken += await self.some(count - len(taken))
         return bytes(taken)
+
+    async def some(self, most: int) -> bytes:
+        """What of the body comes next, at most so many bytes; empty only where it ended."""
+        # A body is never shorter on the wire than decoded, so as many raw bytes are never too many.
+        self._wanted = most
+        try:
+            return await self._some_body(most)
+        except LineEndedError as line:
+            self.ended_by = line.how
+            self.ended = "complete" if self._framing == "close" and line.how == "fin" else "cut"
+            return b""
+        finally:
+            self._wanted = 1
 
     async def body_until(self, mark: bytes) -> bytes:
         """The body up to and with `mark`, not a byte more; shorter only where it ended."""
