@@ -19,7 +19,7 @@ from penstock.assembly import build
 from penstock.config.model import Config, LogConfig, RouteConfig, ServerConfig
 from penstock.core.errors import Broken
 from penstock.core.events import TERMINAL, Closed, Delta, Event, Finished, Opened, Started, Terminal
-from penstock.core.observer import Observer
+from penstock.core.observer import Departure, Observer
 from penstock.core.request import ChatRequest, Run
 from penstock.core.source import Source
 from penstock.flow.runs import RunHandle, Runs
@@ -134,8 +134,8 @@ class Watcher(Observer):
     def run_ended(self, run: str, terminal: Terminal, seconds: float, entries: int) -> None:
         self.ended[run] = terminal
 
-    def reader_left(self, run: str, at: int, reason: str) -> None:
-        self.left.append((run, reason))
+    def reader_left(self, run: str, departure: Departure) -> None:
+        self.left.append((run, departure.reason))
 
     def request_failed(self, request_id: str, path: str, error: BaseException) -> None:
         self.failures.append((path, error))

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence, Sized
 
 from penstock.core.cursor import Entry
 from penstock.core.events import Chunk, Closed, Delta, Event, Finished, Opened, Started, Terminal
-from penstock.core.observer import Observer
+from penstock.core.observer import Departure, Observer, Origin
 from penstock.core.request import ChatRequest, Principal, Run
 from penstock.flow.history import OVERHEAD
 from penstock.flow.log import Log
@@ -56,7 +56,7 @@ class Seen(Observer):
         self.left: list[str] = []
         self.failures: list[BaseException] = []
 
-    def run_started(self, run: str, request: ChatRequest, principal: Principal) -> None:
+    def run_started(self, run: str, request: ChatRequest, principal: Principal, origin: Origin) -> None:
         self.started.append(run)
 
     def first_word(self, run: str, seconds: float) -> None:
@@ -71,8 +71,8 @@ class Seen(Observer):
     def source_raised(self, run: str, error: BaseException) -> None:
         self.raised.append(error)
 
-    def reader_left(self, run: str, at: int, reason: str) -> None:
-        self.left.append(reason)
+    def reader_left(self, run: str, departure: Departure) -> None:
+        self.left.append(departure.reason)
 
     def background_failed(self, error: BaseException) -> None:
         self.failures.append(error)

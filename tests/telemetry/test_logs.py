@@ -15,8 +15,8 @@ import pytest
 import structlog
 
 from penstock.core.errors import TABLE, fault
-from penstock.core.events import Cancelled, Failed, Finished, Terminal
-from penstock.core.observer import REQUEST_ID, Observer
+from penstock.core.events import Cancelled, Failed, Finished, Terminal, Usage
+from penstock.core.observer import REQUEST_ID, Departure, Observer, Origin
 from penstock.core.request import ChatRequest, Principal
 from penstock.telemetry.logs import LogObserver, configure, listening
 
@@ -78,19 +78,32 @@ def raised(message: str) -> ValueError:
     raise AssertionError
 
 
+def departed(reason: str) -> Departure:
+    return Departure(transport="sse", reason=reason, at=7, cursor=f"{RUN}:a1:7", owed=1024, share=0.5, seconds=2.0)
+
+
 def tell_everything(observer: Observer) -> None:
     """Call every point of an observer, with the canary wherever a client's or a provider's words may be."""
-    observer.run_started(RUN, ASKED, Principal("alice"))
-    observer.reader_attached(RUN, 0)
+    observer.run_started(RUN, ASKED, Principal("alice"), Origin())
+    observer.reader_attached(RUN, 0, "sse")
     observer.first_word(RUN, 0.25)
     observer.source_raised(RUN, raised(CANARY))
     observer.source_abandoned(RUN)
     observer.background_failed(raised(CANARY))
     for reason in ("done", "left", "stalled", "slow"):
-        observer.reader_left(RUN, 7, reason)
+        observer.reader_left(RUN, departed(reason))
+    observer.source_paused(RUN, 0.5)
+    observer.tokens_counted(RUN, Usage(12, 9, "reported"))
+    observer.resumed("replayed")
+    observer.refused("stream_not_found", "/v1/streams/{stream}")
+    observer.connection_refused("full")
+    observer.connection_dropped("head_timeout")
+    observer.loop_held(0.3, ["app.py:7 in handler"])
     observer.run_ended(RUN, Finished("stop"), 1.5, 9)
     observer.run_ended(RUN, Cancelled("client"), 1.5, 9)
     observer.run_ended(RUN, Failed(fault("provider_error", f"the provider said {CANARY}")), 1.5, 9)
+    observer.source_stopped(RUN, Cancelled("client"), 0.01)
+    observer.run_forgotten(RUN, 0.5)
     observer.request_failed("req_1", "/v1/streams", raised(CANARY))
 
 
@@ -107,7 +120,16 @@ def test_every_point_of_an_observer_is_one_line() -> None:
         "source left behind: it did not close in time",
         "something in the background failed",
         *["reader left"] * 4,
+        "source waited for readers",
+        "tokens",
+        "reader resumed",
+        "refused",
+        "connection refused",
+        "connection dropped",
+        "the event loop is held",
         *["run ended"] * 3,
+        "source stopped",
+        "run forgotten",
         "request failed",
     ]
     assert {line.get("stream", line.get("request_id")) for line in log.lines} == {RUN, "req_1", None}
@@ -188,7 +210,7 @@ def test_the_id_of_the_request_is_on_every_line() -> None:
     log = logging_to()
     context = copy_context()
     context.run(REQUEST_ID.set, "req_9")
-    context.run(LogObserver().run_started, RUN, ASKED, Principal())
+    context.run(LogObserver().run_started, RUN, ASKED, Principal(), Origin())
     (line,) = log.lines
     assert (line["request_id"], line["stream"]) == ("req_9", RUN)
 
@@ -196,7 +218,7 @@ def test_the_id_of_the_request_is_on_every_line() -> None:
 def test_a_client_cannot_write_lines_of_its_own() -> None:
     log = logging_to("console")
     request = ChatRequest(model="x\n12:00 forged\x1b[31m" + "y" * 1000, messages=ASKED.messages)
-    LogObserver().run_started(RUN, request, Principal())
+    LogObserver().run_started(RUN, request, Principal(), Origin())
     text = log.getvalue()
     assert (text.count("\n"), "\x1b" in text, len(text) < 400) == (1, False, True)
 

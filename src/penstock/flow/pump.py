@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from penstock.core.errors import TABLE, Broken, Refused, fault
-from penstock.core.events import TERMINAL, Closed, Delta, Event, Failed, Note, Opened, Terminal
+from penstock.core.events import TERMINAL, Closed, Delta, Event, Failed, Note, Opened, Terminal, Usage
 from penstock.core.lifecycle import IllegalEvent, Parts, Phase, step
 from penstock.core.observer import Observer
 from penstock.core.request import ChatRequest, Run
@@ -36,6 +36,7 @@ class Pump:
         "_observer",
         "_on_end",
         "_parts",
+        "_stopped",
         "_task",
         "began",
         "ended",
@@ -69,6 +70,8 @@ class Pump:
         self._parts = Parts()
         self._task: asyncio.Task[None] | None = None
         self._abandoned = False
+        self._stopped = False
+        """Whether the last word was said for the source rather than by it."""
         self._ending: asyncio.Future[None] | None = None
 
     def start(self, source: Source, request: ChatRequest) -> None:
@@ -105,6 +108,8 @@ class Pump:
                     raise
             self.finish(end)
         finally:
+            if self._stopped and not self._abandoned and self.terminal is not None and self.ended is not None:
+                self._observer.source_stopped(self.run.id, self.terminal, self._clock() - self.ended)
             self._task = None  # a run is kept for minutes after its task has ended
 
     async def _follow(self, events: AsyncGenerator[Event, None]) -> None:
@@ -125,10 +130,15 @@ class Pump:
                     return
                 if isinstance(event, Opened) and self.phase is Phase.WAITING:
                     self._observer.first_word(self.run.id, clock() - self.began)
+                elif isinstance(event, Usage):
+                    self._observer.tokens_counted(self.run.id, event)
                 self.phase = following
             self.moved = now = clock()
             if not log.append(event, int((now - self.began) * 1000)):
-                await log.room()
+                try:
+                    await log.room()
+                finally:
+                    self._observer.source_paused(self.run.id, clock() - now)
                 if self.phase is Phase.ENDED:
                     return
                 self.moved = clock()
@@ -196,6 +206,7 @@ class Pump:
             self._ending.set_result(None)
         self._observer.run_ended(self.run.id, terminal, self.ended - self.began, self.log.last)
         if self._task is not None and self._task is not asyncio.current_task():
+            self._stopped = True
             self._task.cancel()
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from penstock.core.cursor import Entry
 from penstock.core.events import Fault
+from penstock.core.measure import Delivered, Histogram
 
 if TYPE_CHECKING:
     from penstock.flow.log import Log
@@ -24,10 +25,15 @@ class Reader:
         "_changed",
         "_log",
         "_loop",
+        "_times",
         "alarm",
         "attached",
         "beat",
+        "behind",
+        "came",
+        "delivery",
         "dropped",
+        "joined",
         "offset",
         "on_drop",
         "on_gone",
@@ -35,6 +41,8 @@ class Reader:
         "owing_since",
         "quiet_since",
         "seen",
+        "since",
+        "start",
         "taken",
         "wrote",
     )
@@ -43,10 +51,17 @@ class Reader:
         self._log = log
         self._changed: asyncio.Future[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.offset = after
-        """The last offset taken."""
-        self.taken = taken
-        """Bytes into the run that were taken."""
+        self.offset = self.start = after
+        """The last offset taken, and the one before the first."""
+        self.taken = self.joined = taken
+        """Bytes into the run that were taken, now and when this reader joined."""
+        self.behind = log.said
+        """Bytes that had been said when it joined."""
+        self.delivery: Delivered | None = None
+        """Where what it is given is counted."""
+        self._times: Histogram | None = None
+        self.came = self.since = 0.0
+        """When it joined, and when it last took something."""
         self.attached = True
         """Whether this reader counts: for pacing, for trimming, for who is still listening."""
         self.dropped: Fault | None = None
@@ -90,7 +105,23 @@ class Reader:
             self.offset = entries[-1].last
             self.taken = log.said_through(self.offset)
             log.taken(self)
+            if self._times is not None:
+                self._time(self._times)
         return entries
+
+    def count(self, delivery: Delivered) -> None:
+        """Count what this reader is given, from now on."""
+        self.delivery = delivery
+        self._times = delivery.firsts
+        self.came = self.since = delivery.clock()
+
+    def _time(self, times: Histogram) -> None:
+        """Once per batch: how long it was in coming."""
+        delivery = self.delivery
+        assert delivery is not None  # noqa: S101 - there are times since there is a delivery
+        now = delivery.clock()
+        times.add(now - self.since)
+        self._times, self.since = delivery.gaps, now
 
     async def take(self, budget: int) -> list[Entry]:
         """Wait for what is ready; empty when the run was read out or this reader was dropped or detached."""

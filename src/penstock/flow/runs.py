@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from functools import partial
 from hashlib import sha256
 
@@ -19,7 +19,8 @@ from penstock.core.cursor import Cursor, is_run_id, new_run_id
 from penstock.core.errors import Refused, fault
 from penstock.core.events import Cancelled, Failed, Json, Note
 from penstock.core.lifecycle import Phase
-from penstock.core.observer import Observer
+from penstock.core.measure import Attendance, Delivered, Levels
+from penstock.core.observer import Departure, Observer, Origin
 from penstock.core.request import ChatRequest, Principal
 from penstock.core.source import Source
 from penstock.flow.inbox import BoundedInbox
@@ -33,6 +34,7 @@ LEASE = 5.0
 """Seconds a claim on a run lasts unless it is renewed."""
 
 FINISH = OnDisconnect("finish")
+DIRECT = Origin()
 
 DESERTED = (Cancelled("disconnect"), Cancelled("grace"))
 """How a run ends that everybody left."""
@@ -44,6 +46,7 @@ class RunHandle:
     __slots__ = (
         "__weakref__",
         "created",
+        "furthest",
         "id",
         "inbox",
         "key",
@@ -53,6 +56,8 @@ class RunHandle:
         "principal",
         "pump",
         "request",
+        "tellings",
+        "transport",
         "unattended_since",
     )
 
@@ -63,6 +68,10 @@ class RunHandle:
         self.request = msgspec.structs.replace(request, messages=(), params={})
         """What was asked, without the words: those are the source's alone, and not kept as long as the answer."""
         self.principal = principal
+        self.transport = DIRECT.transport
+        """Over which it was begun."""
+        self.furthest = 0
+        """Bytes that the one who came furthest had taken, of the readers that have left."""
         self.policy = policy
         self.created = int(time.time())
         self.inbox = BoundedInbox()
@@ -72,6 +81,8 @@ class RunHandle:
         self.unattended_since: float | None = None
         """Since when nobody listens to a run that ends for it."""
         self.key: tuple[str, str, str] | None = None
+        self.tellings: dict[Hashable, object] = {}
+        """What readers of this run share; the transports'."""
         self.pump: Pump
 
     @property
@@ -146,6 +157,9 @@ class Runs:
         """The keys whose run is being started."""
         self._owner = new_run_id()
         self._owing: list[Callable[[], Awaitable[None]]] = []
+        self._deliveries: dict[str, Delivered] = {}
+        self._events = self._said = 0
+        """What the runs that have ended said in all: how many events, and bytes of them."""
 
     def now(self) -> float:
         """The clock all limits are measured by, in seconds, monotonic."""
@@ -154,7 +168,14 @@ class Runs:
     # -- begin ---------------------------------------------------------------------------------------------------------
 
     async def start(
-        self, request: ChatRequest, source: Source, policy: Policy, *, principal: Principal, detached: bool = False
+        self,
+        request: ChatRequest,
+        source: Source,
+        policy: Policy,
+        *,
+        principal: Principal,
+        detached: bool = False,
+        origin: Origin = DIRECT,
     ) -> RunHandle:
         """Begin a run. A detached one finishes whoever listens, until its first reader attaches. Raises `Refused`."""
         if self.draining:
@@ -173,7 +194,8 @@ class Runs:
             # Whoever began it may be gone before it attached.
             handle.unattended_since = self.now()
         self.by_id[run_id] = self.active[run_id] = handle
-        self.observer.run_started(run_id, request, principal)
+        handle.transport = origin.transport
+        self.observer.run_started(run_id, request, principal, origin)
         handle.pump.start(source, request)
         return handle
 
@@ -279,21 +301,24 @@ class Runs:
             return Place(log.first - 1, gap=Gap(cursor.whole + 1, log.first - 1, "trimmed"))
         return Place(cursor.whole, skip=cursor.frame)
 
-    def attach(self, handle: RunHandle, after: int) -> Reader:
+    def attach(self, handle: RunHandle, after: int, *, transport: str = DIRECT.transport) -> Reader:
         """A reader of everything after offset `after`."""
         reader = handle.log.attach(after)
+        if (delivery := self._deliveries.get(transport)) is None:
+            delivery = self._deliveries[transport] = Delivered(transport, self._clock)
+        reader.count(delivery)
         reader.on_gone = partial(self._left, handle)
-        reader.quiet_since = reader.owing_since = self.now()
+        reader.quiet_since = reader.owing_since = reader.came
         if self._resting.pop(handle.id, None) is not None:
             self._resting_bytes -= handle.log.kept
             self.active[handle.id] = handle
         self._on_disconnect(handle, handle.policy.on_disconnect)
         handle.unattended_since = None
-        self.observer.reader_attached(handle.id, after)
+        self.observer.reader_attached(handle.id, after, transport)
         return reader
 
     def _left(self, handle: RunHandle, reader: Reader, reason: str) -> None:
-        self.observer.reader_left(handle.id, reader.offset, reason)
+        self._depart(handle, reader, reason)
         if handle.log.readers or handle.state is Phase.ENDED:
             return
         match handle.on_disconnect.what:
@@ -303,6 +328,24 @@ class Runs:
                 handle.unattended_since = self.now()
             case "finish":
                 pass
+
+    def _depart(self, handle: RunHandle, reader: Reader, reason: str) -> None:
+        delivery = reader.delivery
+        assert delivery is not None  # noqa: S101 - every reader of `attach` has one
+        handle.furthest = max(handle.furthest, reader.taken)
+        delivery.events += reader.offset - reader.start
+        delivery.replayed += max(0, min(reader.taken, reader.behind) - reader.joined)
+        said = handle.log.said
+        departure = Departure(
+            transport=delivery.transport,
+            reason=reason,
+            at=reader.offset,
+            cursor=handle.cursor(reader.offset),
+            owed=said - reader.taken,
+            share=reader.taken / said if said else 0.0,
+            seconds=self._clock() - reader.came,
+        )
+        self.observer.reader_left(handle.id, departure)
 
     # -- steer and end ---------------------------------------------------------------------------------------------------
 
@@ -333,6 +376,8 @@ class Runs:
 
     def _ended(self, handle: RunHandle, claim: Claim) -> None:
         handle.inbox.close()
+        self._events += handle.log.last
+        self._said += handle.log.said
         self._owing.append(lambda: self.store.release(claim))
 
     def forget(self, handle: RunHandle) -> None:
@@ -345,6 +390,8 @@ class Runs:
         if self._resting.pop(handle.id, None) is not None:
             self._resting_bytes -= handle.log.kept
         self.active.pop(handle.id, None)
+        said = handle.log.said
+        self.observer.run_forgotten(handle.id, handle.furthest / said if said else 0.0)
         self._owing.append(lambda: self.store.forget(handle.id))
 
     def rest(self, handle: RunHandle) -> None:
@@ -359,6 +406,32 @@ class Runs:
         for handle in [handle for handle in self._resting.values() if handle.expires < now]:
             self.forget(handle)
         self.kept = self._resting_bytes + sum(handle.log.kept for handle in self.active.values())
+
+    def levels(self) -> Levels:
+        """How things stand."""
+        live: dict[str, int] = {}
+        attending: dict[str, Attendance] = {}
+        events, said, kept = self._events, self._said, self._resting_bytes
+        for handle in self.active.values():
+            log = handle.log
+            kept += log.kept
+            if handle.state is not Phase.ENDED:
+                live[handle.transport] = live.get(handle.transport, 0) + 1
+                events += log.last
+                said += log.said
+            for reader in log.readers:
+                if reader.delivery is not None:
+                    _attend(attending.setdefault(reader.delivery.transport, Attendance()), reader, log.shown)
+        return Levels(
+            live=live,
+            held=len(self.by_id),
+            kept=kept,
+            events=events,
+            said=said,
+            attending=attending,
+            delivered=self._deliveries,
+            leaving=self.leaving,
+        )
 
     async def settle(self) -> None:
         """Tell the store of the runs that ended or were dropped since the last call; the ticker's.
@@ -416,3 +489,12 @@ class Runs:
             for waiting in closing:
                 waiting.cancel()
         await self.settle()
+
+
+def _attend(attendance: Attendance, reader: Reader, shown: int) -> None:
+    owed = reader.owed
+    attendance.readers += 1
+    attendance.taken += reader.offset - reader.start
+    attendance.owed_events += shown - reader.offset
+    attendance.owed_bytes += owed
+    attendance.most_owed = max(attendance.most_owed, owed)

@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TextIO, cast
 
@@ -21,8 +21,8 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from penstock.core.errors import TABLE
-from penstock.core.events import Cancelled, Failed, Finished, Terminal
-from penstock.core.observer import REQUEST_ID, Observer
+from penstock.core.events import Cancelled, Failed, Finished, Terminal, Usage
+from penstock.core.observer import REQUEST_ID, Departure, Observer, Origin
 from penstock.core.request import ChatRequest, Principal
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
@@ -106,7 +106,7 @@ class LogObserver(Observer):
     def __init__(self) -> None:
         self._log = _log()
 
-    def run_started(self, run: str, request: ChatRequest, principal: Principal) -> None:
+    def run_started(self, run: str, request: ChatRequest, principal: Principal, origin: Origin) -> None:
         self._log.info("run started", stream=run, model=_clean(request.model) or None, principal=_clean(principal.name))
 
     def first_word(self, run: str, seconds: float) -> None:
@@ -127,19 +127,54 @@ class LogObserver(Observer):
     def source_abandoned(self, run: str) -> None:
         self._log.warning("source left behind: it did not close in time", stream=run)
 
+    def loop_held(self, seconds: float, places: Sequence[str]) -> None:
+        self._log.warning("the event loop is held", seconds=round(seconds, 3), trace=list(places))
+
     def source_raised(self, run: str, error: BaseException) -> None:
         self._log.error("source raised", stream=run, exc_info=error)
 
     def background_failed(self, error: BaseException) -> None:
         self._log.error("something in the background failed", exc_info=error)
 
-    def reader_attached(self, run: str, after: int) -> None:
-        self._log.debug("reader attached", stream=run, after=after)
+    def source_stopped(self, run: str, terminal: Terminal, seconds: float) -> None:
+        self._log.debug("source stopped", stream=run, seconds=round(seconds, 3))
 
-    def reader_left(self, run: str, at: int, reason: str) -> None:
+    def source_paused(self, run: str, seconds: float) -> None:
+        self._log.debug("source waited for readers", stream=run, seconds=round(seconds, 3))
+
+    def tokens_counted(self, run: str, usage: Usage) -> None:
+        self._log.debug("tokens", stream=run, input=usage.input, output=usage.output, grade=usage.grade)
+
+    def run_forgotten(self, run: str, share: float) -> None:
+        self._log.debug("run forgotten", stream=run, read=round(share, 3))
+
+    def reader_attached(self, run: str, after: int, transport: str) -> None:
+        self._log.debug("reader attached", stream=run, after=after, transport=transport)
+
+    def reader_left(self, run: str, departure: Departure) -> None:
         log = self._log
-        say = {"done": log.debug, "left": log.info}.get(reason, log.warning)
-        say("reader left", stream=run, at=at, cause=reason)
+        say = {"done": log.debug, "left": log.info}.get(departure.reason, log.warning)
+        say(
+            "reader left",
+            stream=run,
+            cause=departure.reason,
+            cursor=departure.cursor,
+            owed=departure.owed,
+            seconds=round(departure.seconds, 3),
+            transport=departure.transport,
+        )
+
+    def resumed(self, result: str) -> None:
+        self._log.debug("reader resumed", result=result)
+
+    def refused(self, code: str, route: str) -> None:
+        self._log.debug("refused", code=code, route=route or None)
+
+    def connection_refused(self, cause: str) -> None:
+        self._log.debug("connection refused", cause=cause)
+
+    def connection_dropped(self, cause: str) -> None:
+        self._log.debug("connection dropped", cause=cause)
 
     def request_failed(self, request_id: str, path: str, error: BaseException) -> None:
         self._log.error("request failed", request_id=_clean(request_id), path=_clean(path), exc_info=error)
