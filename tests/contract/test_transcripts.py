@@ -24,6 +24,7 @@ NAMED = {
     "upstream-dies-midway",
     "cancelled",
     "deadline",
+    "server-goes-away",
     "resume-after-7",
     "resume-within-the-ending",
     "rejoin-from-another-device",
