@@ -38,12 +38,14 @@ class Reader:
         "on_drop",
         "on_gone",
         "on_ready",
+        "progress",
         "owing_since",
         "quiet_since",
         "seen",
         "since",
         "start",
         "taken",
+        "told",
         "wrote",
     )
 
@@ -78,8 +80,12 @@ class Reader:
         """Called when the server lets this reader go while its transport may be stuck in a write."""
         self.on_gone: Callable[[Reader, str], None] | None = None
         """Called once when this reader is gone, with the reason; the run's."""
+        self.progress: Callable[[], int] | None = None
+        """A number that is another one whenever the client has taken a byte since; its transport's, where it can tell."""
         self.seen = after
         """For the ticker: the offset at its last look, since when nothing was written, and since when something waits to be taken."""
+        self.told = 0
+        """… and what `progress` said then."""
         self.quiet_since = self.owing_since = 0.0
 
     @property

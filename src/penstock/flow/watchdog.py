@@ -75,8 +75,10 @@ class Watchdog:
             reader.quiet_since = now
             reader.beat = True
             reader.notify()
-        if reader.offset != reader.seen or handle.log.shown <= reader.offset:
-            reader.seen = reader.offset
+        told = reader.progress() if reader.progress is not None and handle.log.shown > reader.offset else reader.told
+        if reader.offset != reader.seen or told != reader.told or handle.log.shown <= reader.offset:
+            # One turn may take a slow client longer than `stall`, and on a shared socket it waits for the turns of others.
+            reader.seen, reader.told = reader.offset, told
             reader.owing_since = now
         elif now - reader.owing_since > handle.policy.limits.stall:
             reader.drop(fault("slow_reader", "the connection made no progress; come back with the cursor"), "stalled")
