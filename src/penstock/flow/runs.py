@@ -19,12 +19,13 @@ from penstock.core.cursor import Cursor, is_run_id, new_run_id
 from penstock.core.errors import Refused, fault
 from penstock.core.events import Cancelled, Failed, Json, Note
 from penstock.core.lifecycle import Phase
-from penstock.core.measure import Attendance, Delivered, Levels
+from penstock.core.measure import Delivered
 from penstock.core.observer import Departure, Observer, Origin
 from penstock.core.request import ChatRequest, Principal
 from penstock.core.source import Source
 from penstock.flow.inbox import BoundedInbox
 from penstock.flow.log import Log
+from penstock.flow.memory import SHED_SECONDS, Memory, short
 from penstock.flow.policy import MiB, OnDisconnect, Policy
 from penstock.flow.pump import CLOSING, Pump
 from penstock.flow.reader import Reader
@@ -131,8 +132,12 @@ class Runs:
         max_bytes: int = 1024 * MiB,
         max_runs: int = 20_000,
         max_keys: int = 100_000,
+        memory: Memory | None = None,
     ):
         self.store = store
+        self.memory = memory
+        self.shedding = False
+        """Nothing new begins, because memory is short."""
         self.observer = observer or Observer()
         self.by_id: dict[str, RunHandle] = {}
         self.active: dict[str, RunHandle] = {}
@@ -157,8 +162,9 @@ class Runs:
         """The keys whose run is being started."""
         self._owner = new_run_id()
         self._owing: list[Callable[[], Awaitable[None]]] = []
-        self._deliveries: dict[str, Delivered] = {}
-        self._events = self._said = 0
+        self.delivered: dict[str, Delivered] = {}
+        """What readers were given, by transport."""
+        self.events = self.said = 0
         """What the runs that have ended said in all: how many events, and bytes of them."""
 
     def now(self) -> float:
@@ -178,8 +184,7 @@ class Runs:
         origin: Origin = DIRECT,
     ) -> RunHandle:
         """Begin a run. A detached one finishes whoever listens, until its first reader attaches. Raises `Refused`."""
-        if self.draining:
-            raise Refused("interrupted", "the server is shutting down; try again", retry_after=1)
+        self.check_open()
         self._admit()
         run_id = new_run_id()
         claim = await self.store.claim(run_id, self._owner, LEASE)
@@ -202,6 +207,17 @@ class Runs:
     def _on_disconnect(self, handle: RunHandle, what: OnDisconnect) -> None:
         handle.on_disconnect = what
         handle.log.unattended(finish=what.what == "finish")
+
+    def check_open(self) -> None:
+        """Raise `Refused` where nothing can begin now, whatever it is: to be asked before a request is read."""
+        if self.draining:
+            raise Refused("interrupted", "the server is shutting down; try again", retry_after=1)
+        if self.shedding:
+            raise Refused(
+                "overloaded",
+                "the server's memory is nearly used up; what runs goes on, try again shortly",
+                retry_after=SHED_SECONDS,
+            )
 
     def _admit(self) -> None:
         if not self._full():
@@ -304,8 +320,8 @@ class Runs:
     def attach(self, handle: RunHandle, after: int, *, transport: str = DIRECT.transport) -> Reader:
         """A reader of everything after offset `after`."""
         reader = handle.log.attach(after)
-        if (delivery := self._deliveries.get(transport)) is None:
-            delivery = self._deliveries[transport] = Delivered(transport, self._clock)
+        if (delivery := self.delivered.get(transport)) is None:
+            delivery = self.delivered[transport] = Delivered(transport, self._clock)
         reader.count(delivery)
         reader.on_gone = partial(self._left, handle)
         reader.quiet_since = reader.owing_since = reader.came
@@ -376,8 +392,8 @@ class Runs:
 
     def _ended(self, handle: RunHandle, claim: Claim) -> None:
         handle.inbox.close()
-        self._events += handle.log.last
-        self._said += handle.log.said
+        self.events += handle.log.last
+        self.said += handle.log.said
         self._owing.append(lambda: self.store.release(claim))
 
     def forget(self, handle: RunHandle) -> None:
@@ -402,36 +418,12 @@ class Runs:
         self._resting_bytes += handle.log.kept
 
     def look(self, now: float) -> None:
-        """Forget the runs whose retention is over, and add up what all keep; the ticker's."""
+        """Forget the runs whose retention is over, add up what all keep, and see whether there is memory; the ticker's."""
+        if self.memory is not None:
+            self.shedding = short(self.memory, list(self._resting.values()), self.forget)
         for handle in [handle for handle in self._resting.values() if handle.expires < now]:
             self.forget(handle)
         self.kept = self._resting_bytes + sum(handle.log.kept for handle in self.active.values())
-
-    def levels(self) -> Levels:
-        """How things stand."""
-        live: dict[str, int] = {}
-        attending: dict[str, Attendance] = {}
-        events, said, kept = self._events, self._said, self._resting_bytes
-        for handle in self.active.values():
-            log = handle.log
-            kept += log.kept
-            if handle.state is not Phase.ENDED:
-                live[handle.transport] = live.get(handle.transport, 0) + 1
-                events += log.last
-                said += log.said
-            for reader in log.readers:
-                if reader.delivery is not None:
-                    _attend(attending.setdefault(reader.delivery.transport, Attendance()), reader, log.shown)
-        return Levels(
-            live=live,
-            held=len(self.by_id),
-            kept=kept,
-            events=events,
-            said=said,
-            attending=attending,
-            delivered=self._deliveries,
-            leaving=self.leaving,
-        )
 
     async def settle(self) -> None:
         """Tell the store of the runs that ended or were dropped since the last call; the ticker's.
@@ -489,12 +481,3 @@ class Runs:
             for waiting in closing:
                 waiting.cancel()
         await self.settle()
-
-
-def _attend(attendance: Attendance, reader: Reader, shown: int) -> None:
-    owed = reader.owed
-    attendance.readers += 1
-    attendance.taken += reader.offset - reader.start
-    attendance.owed_events += shown - reader.offset
-    attendance.owed_bytes += owed
-    attendance.most_owed = max(attendance.most_owed, owed)
