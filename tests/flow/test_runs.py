@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from typing import Any
 from collections.abc import AsyncGenerator, Callable
 
 import pytest
@@ -41,7 +42,7 @@ LASTING = Policy(on_disconnect=OnDisconnect("finish"))
 class House:
     """A registry of runs, its clock, its observer and its store."""
 
-    def __init__(self, **limits: int):
+    def __init__(self, **limits: Any):
         self.clock = Clock()
         self.seen = Seen()
         self.store = MemoryStore(clock=self.clock)

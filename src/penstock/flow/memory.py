@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
+from itertools import islice
 from typing import Protocol, TypeVar
 
 T = TypeVar("T")
@@ -25,12 +26,12 @@ class Memory(Protocol):
         """Give back to the system what was let go of."""
 
 
-def short(memory: Memory, ended: Sequence[T], drop: Callable[[T], None]) -> bool:
-    """Whether memory is short, also after the older half of what has `ended` was dropped."""
+def short(memory: Memory, ended: Collection[T], drop: Callable[[T], None]) -> bool:
+    """Whether memory is short, also after the first half of what has `ended` was dropped."""
     if not _nearly_used(memory):
         return False
     if ended:
-        for each in ended[: max(FEW, len(ended) // 2)]:
+        for each in list(islice(ended, max(FEW, len(ended) // 2))):
             drop(each)
         memory.release()
     return _nearly_used(memory)

@@ -420,7 +420,7 @@ class Runs:
     def look(self, now: float) -> None:
         """Forget the runs whose retention is over, add up what all keep, and see whether there is memory; the ticker's."""
         if self.memory is not None:
-            self.shedding = short(self.memory, list(self._resting.values()), self.forget)
+            self.shedding = short(self.memory, self._resting.values(), self.forget)
         for handle in [handle for handle in self._resting.values() if handle.expires < now]:
             self.forget(handle)
         self.kept = self._resting_bytes + sum(handle.log.kept for handle in self.active.values())

@@ -1,0 +1,96 @@
+"""The event loop is watched from beside it. What blocks it here does so until it was noticed, never for a time."""
+
+import asyncio
+import threading
+from collections.abc import Sequence
+
+from penstock.telemetry.loop_lag import BEAT, HELD, LoopWatch
+from tests.waiting import until
+
+CEILING = 30.0
+
+
+class Noted:
+    """What a watch has said, with a flag that a blocked loop can wait for."""
+
+    def __init__(self) -> None:
+        self.lags: list[tuple[float, bool]] = []
+        self.holds: list[tuple[float, Sequence[str]]] = []
+        self.noticed = threading.Event()
+        self.watch = LoopWatch(on_lag=self.lagged, on_hold=self.held)
+
+    def lagged(self, seconds: float, held: bool) -> None:
+        self.lags.append((seconds, held))
+
+    def held(self, seconds: float, places: Sequence[str]) -> None:
+        self.holds.append((seconds, places))
+        self.noticed.set()
+
+    @property
+    def found(self) -> list[float]:
+        """How long the loop had been held when it was held by `hold_until_noticed`, and not by a busy machine."""
+        return [seconds for seconds, places in self.holds if any(place.endswith(NAME) for place in places)]
+
+
+def hold_until_noticed(noted: Noted) -> None:
+    """What no handler should do."""
+    before = len(noted.found)
+    while len(noted.found) == before:
+        assert noted.noticed.wait(CEILING)
+        noted.noticed.clear()
+
+
+NAME = " in hold_until_noticed"
+
+
+async def test_whoever_holds_the_loop_is_named_while_he_does_and_once() -> None:
+    noted = Noted()
+    noted.watch.start()
+    hold_until_noticed(noted)
+    await until("the late beat came", lambda: any(held for _, held in noted.lags))
+    noted.watch.stop()
+    (seconds,) = noted.found
+    assert seconds > HELD
+
+
+async def test_a_second_hold_is_told_too() -> None:
+    noted = Noted()
+    noted.watch.start()
+    hold_until_noticed(noted)
+    await until("the late beat came", lambda: any(held for _, held in noted.lags))
+    hold_until_noticed(noted)
+    noted.watch.stop()
+    assert len(noted.found) == 2
+
+
+async def test_a_loop_that_turns_has_its_lag_measured_with_every_beat() -> None:
+    noted = Noted()
+    noted.watch.start()
+    await until("three beats came", lambda: len(noted.lags) >= 3)
+    noted.watch.stop()
+    assert all(seconds >= 0 for seconds, _ in noted.lags)
+    assert [held for seconds, held in noted.lags] == [seconds > HELD for seconds, _ in noted.lags]
+
+
+async def test_a_hold_that_the_thread_could_not_see_is_told_by_the_late_beat() -> None:
+    """As when an extension kept the interpreter for itself: here the thread is stopped, and the clock jumps."""
+    now = [1000.0]
+    noted = Noted()
+    watch = LoopWatch(on_lag=noted.lagged, on_hold=noted.held, clock=lambda: now[0])
+    loop = asyncio.get_running_loop()
+    watch._next(loop)
+    now[0] += BEAT + 2 * HELD
+    await until("the beat came", lambda: bool(noted.lags))
+    watch.stop()
+    assert [(round(seconds, 6), places) for seconds, places in noted.holds] == [(2 * HELD, ())]
+    assert noted.lags[0][1] is True
+
+
+async def test_a_watch_that_is_stopped_leaves_no_thread_and_can_start_again() -> None:
+    noted = Noted()
+    for _ in range(2):
+        noted.watch.start()
+        assert "penstock loop watch" in [thread.name for thread in threading.enumerate()]
+        noted.watch.stop()
+        noted.watch.stop()
+        assert "penstock loop watch" not in [thread.name for thread in threading.enumerate()]
