@@ -189,13 +189,12 @@ class Served:
         (handle,) = self.runs.by_id.values()
         return handle
 
-    def ticker(self, *, heartbeat: float = 15.0) -> Callable[[float], None]:
-        """A ticker of the test's own: lets so many seconds pass, then enforces what is due.
+    def tick(self, seconds: float) -> None:
+        """Let so many seconds pass, then enforce what is due and give the usual heartbeats.
 
-        The server's goes on beside it, by the same clock, and finds nothing that is not due.
+        The server's own ticker goes on beside this, by the same clock, and finds nothing that is not due.
         """
-        watchdog = Watchdog(self.runs, heartbeat=heartbeat)
-        return lambda seconds: watchdog.tick(self.clock.turn(seconds))
+        Watchdog(self.runs).tick(self.clock.turn(seconds))
 
     async def telling(self, number: int = 0) -> Telling:
         return await self.source.telling(number)

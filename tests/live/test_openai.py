@@ -46,7 +46,7 @@ async def test_it_reads_ids_a_retry_and_three_heartbeats_without_a_word_of_compl
     gate = Gate()
     provider.script(opening(), text("one"), gate, text(" two"), closing())
     async with (
-        serving(upstream(provider.base_url, heartbeat=0.1)) as served,
+        serving(upstream(provider.base_url, heartbeat=0.1), real_time=True) as served,
         CuttingProxy(served.port).listening() as proxy,
         raw_client(served.url) as raw,
     ):

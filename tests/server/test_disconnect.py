@@ -80,14 +80,13 @@ async def test_leaving_before_the_first_token_is_noticed_and_the_policy_kept(
                 await telling.closed.wait()
                 assert served.seen.ended == {handle.id: Cancelled("disconnect")}
             case "grace":
-                ticker, now = served.ticker(), served.runs.now()
-                ticker.tick(now + 29)
+                served.tick(29)
                 assert not telling.closed.is_set()
-                ticker.tick(now + 31)
+                served.tick(2)
                 await telling.closed.wait()
                 assert served.seen.ended == {handle.id: Cancelled("grace")}
             case _:
-                served.ticker().tick(served.runs.now() + 100)
+                served.tick(100)
                 telling.speak("nobody listens")
                 telling.finish()
                 await telling.closed.wait()
@@ -111,7 +110,7 @@ async def test_coming_back_within_the_grace_keeps_the_run(served: Served, client
         pass
     handle = await served.attended(0)
     async with event_stream(client, "GET", f"/v1/streams/{handle.id}/events") as stream:
-        served.ticker().tick(served.runs.now() + 61)
+        served.tick(61)
         (await served.telling()).finish()
         await stream.rest()
     assert served.seen.ended == {handle.id: Finished("stop")}
@@ -121,7 +120,7 @@ async def test_a_background_run_finishes_whoever_leaves(served: Served, client: 
     async with event_stream(client, "POST", "/v1/streams", json={**PROMPT, "background": True}):
         pass
     handle = await served.attended(0)
-    served.ticker().tick(served.runs.now() + 299)
+    served.tick(299)
     (await served.telling()).finish()
     await until("it has ended", lambda: handle.id in served.seen.ended)
     assert served.seen.ended == {handle.id: Finished("stop")}

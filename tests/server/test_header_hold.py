@@ -57,16 +57,11 @@ async def test_an_eventsource_never_waits_for_its_status(served: Served, client:
 
 
 async def test_after_the_hold_the_answer_begins_and_a_failure_is_in_the_stream(served: Served) -> None:
-    now = served.runs.now
-    late = 0.0
-    served.runs.now = lambda: now() + late  # type: ignore[method-assign]
     async with raw_client(served.url) as raw:
         await raw.request("POST", "/v1/chat/completions", body=PROMPT)
         await served.attended(1)
-        late = 7.0
-        served.ticker().tick(served.runs.now())
-        late = 8.5
-        served.ticker().tick(served.runs.now())
+        served.tick(7)
+        served.tick(1.5)
         assert (await raw.head()).status == 200
         (await served.telling()).fail("provider_rate_limited")
         (message,) = received_sse(await raw.rest())

@@ -22,9 +22,8 @@ async def test_a_silence_before_the_first_token_is_filled(served: Served, transp
         await raw.request("POST", "/v1/streams", headers={"Accept": TEXT[transport]}, body=PROMPT)
         assert (await raw.head()).status == 200
         await served.attended(1)
-        ticker, now = served.ticker(), served.runs.now()
-        for seconds in (16, 32, 48):
-            ticker.tick(now + seconds)
+        for _ in range(3):
+            served.tick(16)
             assert await raw.body(len(beat)) == beat
         telling = await served.telling()
         telling.speak("at last")
@@ -37,12 +36,11 @@ async def test_no_beat_where_something_was_said(served: Served) -> None:
         await raw.request("POST", "/v1/streams", body=PROMPT)
         await raw.head()
         telling = await served.telling()
-        ticker, now = served.ticker(), served.runs.now()
         for second in range(0, 60, 10):
             telling.speak(f"{second}")
             await raw.body_until(b'"text":"%d"}\n' % second)
             await raw.body_until(b"\n\n")
-            ticker.tick(now + second)
+            served.tick(10)
         telling.finish()
         assert b": ping" not in await raw.rest()
 
@@ -52,7 +50,7 @@ async def test_bare_text_has_no_beat(served: Served) -> None:
         await raw.request("POST", "/v1/streams", headers={"Accept": "text/plain"}, body=PROMPT)
         await raw.head()
         handle = await served.attended(1)
-        served.ticker().tick(served.runs.now() + 16)
+        served.tick(16)
         telling = await served.telling()
         telling.speak("words")
         await until("the beat is over", lambda: not handle.log.readers[0].beat)
@@ -64,8 +62,7 @@ async def test_no_beat_before_the_status_of_a_held_answer(served: Served) -> Non
     async with raw_client(served.url) as raw:
         await raw.request("POST", "/v1/chat/completions", body=PROMPT)
         await served.attended(1)
-        ticker, now = served.ticker(), served.runs.now()
-        ticker.tick(now + 7)
+        served.tick(7)
         telling = await served.telling()
         telling.fail("provider_rate_limited")
         assert (await raw.head()).status == 429
@@ -76,9 +73,8 @@ async def test_a_beat_never_makes_a_block_of_its_own(served: Served, client: htt
     async with event_stream(client, "POST", "/v1/streams", json=PROMPT) as stream:
         telling = await served.telling()
         await served.attended(1)
-        ticker, now = served.ticker(), served.runs.now()
-        for number in range(3):
-            ticker.tick(now + 16 * (number + 1))
+        for _ in range(3):
+            served.tick(16)
             assert await stream.piece() == b": ping\n"
         telling.finish()
         events = await stream.rest()
@@ -91,7 +87,7 @@ async def test_a_shared_stream_beats_in_a_silence_of_all(served: Served, client:
         await stream.piece()
         for run in runs:
             await served.attended(1, run)
-        served.ticker().tick(served.runs.now() + 16)
+        served.tick(16)
         assert (await stream.piece()).startswith(b": ping\n")
         for telling in served.source.tellings:
             telling.finish()
@@ -133,6 +129,6 @@ async def test_a_websocket_that_answers_its_pings_lives(served: Served) -> None:
 async def test_a_whole_answer_has_no_beat(served: Served, client: httpx2.AsyncClient) -> None:
     asking = asyncio.ensure_future(client.post("/v1/chat/completions", json={**PROMPT, "stream": False}))
     await served.attended(1)
-    served.ticker().tick(served.runs.now() + 16)
+    served.tick(16)
     (await served.telling()).finish()
     assert (await asking).content.startswith(b'{"id"')

@@ -89,7 +89,7 @@ async def test_a_run_ended_because_its_client_left_does_not_answer_for_the_key(
     async with event_stream(client, "POST", "/v1/streams", json=PROMPT, headers=KEY):
         pass
     handle = await served.attended(0)
-    served.ticker().tick(served.runs.now() + handle.policy.on_disconnect.grace + 1)
+    served.tick(handle.policy.on_disconnect.grace + 1)
     assert handle.id in served.seen.ended
     async with event_stream(client, "POST", "/v1/streams", json=PROMPT, headers=KEY) as stream:
         (await served.telling(1)).finish()

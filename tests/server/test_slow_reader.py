@@ -166,11 +166,10 @@ async def test_a_reader_that_makes_no_progress_is_cut_off_and_may_come_back(serv
         telling.finish()
         handle = served.only
         await served.stuck(handle)
-        ticker, now = served.ticker(), served.runs.now()
-        ticker.tick(now)
-        ticker.tick(now + 19)
+        served.tick(0)
+        served.tick(19)
         assert len(handle.log.readers) == 1
-        ticker.tick(now + 21)
+        served.tick(2)
         assert served.seen.left == [(handle.id, "stalled")]
         assert await reader.rest() == "cut"
     async with slow(served, transport, handle.id) as reader:
@@ -183,9 +182,8 @@ async def test_on_a_websocket_only_the_stalled_run_is_let_go(served: Served) -> 
         telling.flood(WORD, 600)
         handle = served.only
         await served.stuck(handle)
-        ticker, now = served.ticker(), served.runs.now()
-        ticker.tick(now)
-        ticker.tick(now + 21)
+        served.tick(0)
+        served.tick(21)
         assert served.seen.left == [(handle.id, "stalled")]
         socket = reader.connection
         assert isinstance(socket, Messages)
