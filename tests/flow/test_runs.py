@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from typing import Any
 from collections.abc import AsyncGenerator, Callable
+from typing import Any
 
 import pytest
 
