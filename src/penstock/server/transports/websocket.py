@@ -282,12 +282,21 @@ class Socket:
         while True:
             lane = await self._turns.next()
             reader, handle = lane.reader, lane.handle
-            messages, lane.pending = lane.pending, []
-            messages += lane.stream.feed(ready(reader, handle.policy.bounds))
-            for message in messages:
+            turn = handle.policy.bounds.turn_bytes
+            messages = lane.pending or lane.stream.feed(ready(reader, handle.policy.bounds))
+            lane.pending = []
+            for number, message in enumerate(messages):
+                turn -= _size(message)
+                if turn < 0 and number:
+                    lane.pending = messages[number:]
+                    break
                 kind = "text" if isinstance(message, str) else "bytes"
                 await self._send({"type": "websocket.send", kind: message})
-            if reader.finished:
+            if lane.pending:
+                # What frames add to a turn, and what could not be merged, waits for the next: others may be ready.
+                self._turns.mark(lane)
+                await asyncio.sleep(0)
+            elif reader.finished:
                 if lane.stream.terminal is None and reader.attached:
                     # It joined at the end: there was nothing left to say, so say that.
                     await self._gone(handle, reader.offset, "ended")
@@ -310,6 +319,10 @@ def _nothing_else(command: dict[str, Json], kind: str) -> None:
     if command:
         name = next(iter(command))[:64]
         raise Refused("invalid_request", f"the command {kind!r} has no member {name!r}", param=name)
+
+
+def _size(message: str | bytes) -> int:
+    return len(message) if isinstance(message, bytes) or message.isascii() else len(message.encode())
 
 
 def close_code(fault: Fault) -> int:
