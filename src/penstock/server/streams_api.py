@@ -203,6 +203,7 @@ async def _write(exchange: Exchange, turns: Turns[bytes]) -> None:
         elif reader.beat:
             await exchange.write(stream.encoder.heartbeat())
         reader.beat = False
+        turns.over(lane)
         if reader.finished or not reader.attached:
             turns.remove(lane, "done")
         elif lane.handle.log.shown > reader.offset:

@@ -56,12 +56,15 @@ class Turns(Generic[W]):
             if self._waiter is not None and not self._waiter.done():
                 self._waiter.set_result(None)
 
+    def over(self, lane: Lane[W]) -> None:
+        """The turn of this lane is over. What became ready while it lasted marks nobody: look for it."""
+        lane.due = False
+
     async def next(self) -> Lane[W]:
-        """Wait for the lane whose turn it is."""
+        """Wait for the lane whose turn it is. It joins the queue again only after its turn, behind all that became ready meanwhile."""
         while True:
             while self._due:
                 lane = self._due.pop(0)
-                lane.due = False
                 if lane.reader.on_ready is not None:
                     return lane
             self._waiter = self._loop.create_future()

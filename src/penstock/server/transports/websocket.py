@@ -292,6 +292,7 @@ class Socket:
                     break
                 kind = "text" if isinstance(message, str) else "bytes"
                 await self._send({"type": "websocket.send", kind: message})
+            self._turns.over(lane)
             if lane.pending:
                 # What frames add to a turn, and what could not be merged, waits for the next: others may be ready.
                 self._turns.mark(lane)
