@@ -150,6 +150,14 @@ def build(
     return App(service)
 
 
+def reload(app: App, settings: config.Config) -> None:
+    """Serve by another configuration from now on; live runs go on as they began. Raises as `build`, and has then changed nothing."""
+    runs = app.service.runs
+    fresh = build(settings, observer=runs.observer).service
+    runs.max_bytes, runs.max_runs = fresh.runs.max_bytes, fresh.runs.max_runs
+    app.adopt(fresh)
+
+
 def _route(settings: config.Config, route: config.RouteConfig, dialects: Mapping[str, Any]) -> Route:
     if route.dialect not in dialects:
         registry.resolve("dialects", route.dialect)

@@ -35,6 +35,7 @@ class Terminal:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._grown = asyncio.Event()
         self._over = False
+        self.hung_up = False
         asyncio.get_running_loop().add_reader(master, self._read)
 
     @property
@@ -92,6 +93,12 @@ class Terminal:
     def close(self) -> None:
         asyncio.get_running_loop().remove_reader(self._master)
 
+    def hang_up(self) -> None:
+        """Close the terminal beneath the command."""
+        self.close()
+        os.close(self._master)
+        self.hung_up = True
+
 
 @asynccontextmanager
 async def terminal(
@@ -118,5 +125,6 @@ async def terminal(
         if process.returncode is None:
             process.kill()
             await process.wait()
-        shown.close()
-        os.close(master)
+        if not shown.hung_up:
+            shown.close()
+            os.close(master)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -87,13 +88,35 @@ def read(file: Path | None, given: Mapping[str, object]) -> Config:
     return config
 
 
+def chosen(file: Path | None) -> Path | None:
+    """The file that `read` has just read, if there is one."""
+    from penstock.config.load import chosen_file
+
+    return chosen_file(os.environ, file)
+
+
 def build(config: Config, observer: Observer | None = None) -> App:
     """The server, built and not started. Raises `Misconfigured`."""
     from penstock import assembly
+
+    with _saying():
+        return assembly.build(config, observer=observer)
+
+
+def rebuild(app: App, config: Config) -> None:
+    """The running server serves by another configuration from now on, or goes on as it did. Raises `Misconfigured`."""
+    from penstock import assembly
+
+    with _saying():
+        assembly.reload(app, config)
+
+
+@contextmanager
+def _saying() -> Iterator[None]:
     from penstock.core.errors import Refused
 
     try:
-        return assembly.build(config, observer=observer)
+        yield
     except (ValueError, LookupError, ImportError) as wrong:
         raise Misconfigured(str(wrong)) from None
     except Refused as wrong:

@@ -27,8 +27,17 @@ _CODES = """## Exit codes
 | 2 | the command line itself is wrong |
 | 130 | Ctrl-C |
 
-`penstock serve` ends with 0 after the first Ctrl-C or SIGTERM: it begins nothing new, lets live answers end within
-`server.drain`, and goes. A second signal ends it at once.
+## Signals
+
+What `penstock serve` does with them:
+
+- SIGTERM: it is unready at once, goes on taking new runs for `server.drain_accept`, refuses them then, lets live ones end,
+  and is gone within `server.drain`, with exit code 0.
+- SIGINT, Ctrl-C: the same, but no new runs from the start.
+- A second one of these: it tells every reader that its answer was interrupted, and goes.
+- SIGHUP: it reads the configuration anew. New requests go by it, live answers are left alone. A file that cannot be served
+  changes nothing, and the log says why; what needs a restart is named. Where the terminal it was started on has been
+  closed, SIGHUP is Ctrl-C.
 
 ## Colour
 

@@ -27,11 +27,13 @@ def command(file: Path | None, **given: object) -> None:
     """
     config = prepare.read(file, given)
 
+    from penstock.cli.reload import Reload
     from penstock.server.host import Host
     from penstock.telemetry import logs
 
     console = logs.configure(config.log.format, config.log.level)
-    app = prepare.build(config, logs.LogObserver())
+    observer = logs.LogObserver()
+    app = prepare.build(config, observer)
     listener = _listen(config)
     host, port = listener.getsockname()[:2]
     server = Host(
@@ -39,6 +41,7 @@ def command(file: Path | None, **given: object) -> None:
         drain=float(config.server.drain),
         accept=float(config.server.drain_accept),
         on_listening=lambda: _begun(config, host, port, console=console),
+        on_hangup=Reload(app, observer, file=file, given=given, started=config),
         root_path=config.server.path_prefix,
     )
     try:

@@ -154,8 +154,8 @@ class Runs:
         self.farewells: set[Callable[[], None]] = set()
         """Called when nothing new begins any more: what outlives a run, as a WebSocket does, takes its leave."""
         self._clock = clock
-        self._max_bytes = max_bytes
-        self._max_runs = max_runs
+        self.max_bytes = max_bytes
+        self.max_runs = max_runs
         self._max_keys = max_keys
         self._keys: dict[tuple[str, str, str], _Keyed] = {}
         self._beginning: dict[tuple[str, str, str], asyncio.Future[None]] = {}
@@ -240,7 +240,7 @@ class Runs:
         )
 
     def _full(self) -> bool:
-        return len(self.by_id) >= self._max_runs or self.kept > self._max_bytes
+        return len(self.by_id) >= self.max_runs or self.kept > self.max_bytes
 
     # -- idempotency ---------------------------------------------------------------------------------------------------
 

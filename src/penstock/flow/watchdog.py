@@ -19,8 +19,14 @@ class Watchdog:
 
     def __init__(self, runs: Runs, *, heartbeat: float = HEARTBEAT, interval: float | None = None):
         self._runs = runs
+        self.beat_every(heartbeat)
+        if interval is not None:
+            self._interval = interval
+
+    def beat_every(self, heartbeat: float) -> None:
+        """So many seconds of silence before a heartbeat, from now on."""
         self._heartbeat = heartbeat
-        self._interval = min(0.5, heartbeat / 2) if interval is None else interval
+        self._interval = min(0.5, heartbeat / 2)
 
     async def run(self) -> None:
         """Tick for ever."""

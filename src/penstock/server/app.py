@@ -102,6 +102,29 @@ class App:
         self.service = service
         self._watchdog = Watchdog(service.runs, heartbeat=service.heartbeat)
         self._ticking: asyncio.Task[None] | None = None
+        self._retiring: set[asyncio.Task[None]] = set()
+        """Each waits for the runs that began before a reload."""
+        self._route()
+
+    def adopt(self, service: Service) -> None:
+        """Answer by another configuration from now on, over the same runs: those that live go on as they began."""
+        close = self.service.close
+        self.service.become(service)
+        self._watchdog.beat_every(service.heartbeat)
+        self._route()
+        retiring = asyncio.get_running_loop().create_task(self._retire(close), name="retire a configuration")
+        self._retiring.add(retiring)
+        retiring.add_done_callback(self._retiring.discard)
+
+    async def _retire(self, close: Callable[[], Awaitable[None]]) -> None:
+        """Close what an earlier configuration held open once no run needs it any more."""
+        try:
+            for handle in list(self.service.runs.active.values()):
+                await handle.pump.closed()
+        finally:
+            await close()
+
+    def _route(self) -> None:
         routes = self._routes()
         self._router = Router(routes=routes, default=self._unknown, redirect_slashes=False)
         self._exact = {each.path: each.app for each in routes if isinstance(each, HttpRoute) and "{" not in each.path}
@@ -156,6 +179,9 @@ class App:
     async def close(self) -> None:
         """End every run and the ticker; a mounted app whose host sends no lifespan calls this when it goes."""
         await self.service.runs.close()
+        for retiring in self._retiring:
+            retiring.cancel()
+        await asyncio.gather(*self._retiring, return_exceptions=True)
         await self.service.close()
         if self._ticking is not None:
             self._ticking.cancel()

@@ -33,8 +33,8 @@ LOOK = 0.02
 class Host(uvicorn.Server):
     """A uvicorn server that lets its runs end before it goes.
 
-    `drain` is how many seconds it may take to go; for the first `accept` of them it begins runs as ever. On SIGHUP
-    it calls `on_reload`.
+    `drain` is how many seconds it may take to go; for the first `accept` of them it begins runs as ever. SIGHUP is
+    `on_hangup`'s.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Host(uvicorn.Server):
         drain: float,
         accept: float = 0.0,
         on_listening: Callable[[], None] = lambda: None,
-        on_reload: Callable[[], None] = lambda: None,
+        on_hangup: Callable[[Host], None] = lambda host: None,
         **options: Any,
     ):
         config = uvicorn.Config(
@@ -66,7 +66,7 @@ class Host(uvicorn.Server):
         self.accept = accept
         self._app = app
         self._on_listening = on_listening
-        self._on_reload = on_reload
+        self._on_hangup = on_hangup
         self._going: asyncio.Task[None] | None = None
         self._began = 0.0
         self._hurry = asyncio.Event()
@@ -77,16 +77,20 @@ class Host(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """The first SIGTERM or SIGINT drains, the second ends at once; SIGHUP reads the configuration anew."""
+        """The first SIGTERM or SIGINT drains, the second ends at once."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self.handle_exit, number, None)
-        loop.add_signal_handler(signal.SIGHUP, self._on_reload)
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         try:
             yield
         finally:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 loop.remove_signal_handler(number)
+
+    def _hang_up(self) -> None:
+        if self._going is None:
+            self._on_hangup(self)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self._going is not None:

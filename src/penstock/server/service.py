@@ -43,6 +43,10 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     owner: str = "penstock"
 
 
+KEPT = frozenset({"runs", "connections", "exposition", "scrape_here", "loop_watch"})
+"""What a server has only once, whatever its configuration becomes."""
+
+
 class Service(msgspec.Struct, kw_only=True):
     """Everything the server needs and nothing it could build itself."""
 
@@ -63,3 +67,9 @@ class Service(msgspec.Struct, kw_only=True):
     max_body: int = 16 * MiB
     heartbeat: float = 15.0
     retry_ms: int = 1000
+
+    def become(self, other: Service) -> None:
+        """Take over what another one is made of, but for the runs: whoever holds this one, as an open WebSocket does, goes by that now."""
+        for name in self.__struct_fields__:
+            if name not in KEPT:
+                setattr(self, name, getattr(other, name))

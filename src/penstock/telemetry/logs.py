@@ -100,10 +100,27 @@ def listening(url: str, *, model: str) -> None:
     _log().info("listening", url=url, model=_clean(model))
 
 
+def reloaded(*, unchanged: list[str]) -> None:
+    """The configuration was read anew; the settings in `unchanged` were changed in vain."""
+    if unchanged:
+        _log().warning("configuration reloaded; some of it needs a restart", restart_for=unchanged)
+    else:
+        _log().info("configuration reloaded")
+
+
+def not_reloaded(reason: str) -> None:
+    """The new configuration cannot be served; `reason` is what the server would have said at its start."""
+    _log().error("configuration not reloaded; the old one stays in force", reason=reason)
+
+
 class LogObserver(Observer):
     """Every run from its first to its last moment. The model is named; what was said is not. Make it after `configure`."""
 
     def __init__(self) -> None:
+        self._log = _log()
+
+    def renew(self) -> None:
+        """Go by what `configure` has set up since."""
         self._log = _log()
 
     def run_started(self, run: str, request: ChatRequest, principal: Principal, origin: Origin) -> None:

@@ -39,7 +39,7 @@ class Socket:
 
     def __init__(self, service: Service, route: Route, scope: Scope, receive: Receive, send: Send):
         self._service = service
-        self._route = route
+        self._path = route.path
         self._scope = scope
         self._receive = receive
         self._send = send
@@ -58,6 +58,14 @@ class Socket:
             "input": self._input,
             "ping": self._ping,
         }
+
+    @property
+    def _route(self) -> Route:
+        """As the configuration has it now: the socket may be older. Raises `Refused`."""
+        for route in self._service.routes:
+            if route.path == self._path and route.transports == ("websocket",):
+                return route
+        raise Refused("route_not_found", "this route is no longer served: the configuration was changed")
 
     async def run(self) -> None:
         """Serve the connection until it closes."""

@@ -1,0 +1,87 @@
+"""SIGHUP: the configuration is read anew while the server runs. One that cannot be served leaves everything as it was."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from penstock.cli import prepare
+
+if TYPE_CHECKING:
+    from penstock.config.model import Config
+    from penstock.server.app import App
+    from penstock.server.host import Host
+    from penstock.telemetry.logs import LogObserver
+
+FIXED = (
+    ("server", "host"),
+    ("server", "port"),
+    ("server", "path_prefix"),
+    ("server", "socket_send_buffer"),
+    ("log", "format"),
+)
+"""What stays as it was at the start, whatever the file says later."""
+
+
+class Reload:
+    """What `host` does on SIGHUP. `file` and `given` are the command line's, `started` is what they came to at the start."""
+
+    def __init__(
+        self, app: App, observer: LogObserver, *, file: Path | None, given: Mapping[str, object], started: Config
+    ):
+        self._app = app
+        self._observer = observer
+        self._file = file
+        self._given = given
+        self._started = started
+        self._found = prepare.chosen(file)
+        self._terminal = Terminal()
+
+    def __call__(self, host: Host) -> None:
+        if self._terminal.closed:
+            host.handle_exit(signal.SIGINT, None)
+            return
+        from penstock.telemetry import logs
+
+        try:
+            config = self._read()
+            prepare.rebuild(self._app, config)
+        except prepare.Misconfigured as wrong:
+            logs.not_reloaded(wrong.message)
+            return
+        logs.configure(self._started.log.format, config.log.level)
+        self._observer.renew()
+        host.drain, host.accept = float(config.server.drain), float(config.server.drain_accept)
+        host.config.ws_max_size = config.server.max_body
+        logs.reloaded(unchanged=[".".join(key) for key in FIXED if _at(self._started, key) != _at(config, key)])
+
+    def _read(self) -> Config:
+        if self._found is not None and not self._found.is_file():
+            raise prepare.Misconfigured(f"{self._found} is not there any more")
+        return prepare.read(self._file, self._given)
+
+
+class Terminal:
+    """The terminal the process was started on, if there was one. When it is closed SIGHUP comes too, and means the end."""
+
+    def __init__(self) -> None:
+        self._had = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN and _reachable()  # nohup(1) ignores it
+
+    @property
+    def closed(self) -> bool:
+        return self._had and not _reachable()
+
+
+def _reachable() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
+def _at(config: Config, key: tuple[str, str]) -> object:
+    return getattr(getattr(config, key[0]), key[1])

@@ -1,0 +1,72 @@
+"""A configuration that takes another one's place: what the earlier one holds open lives as long as its last run."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from penstock.assembly import reload
+from penstock.config.model import Config, ModelConfig
+from penstock.config.units import Seconds
+from tests.fakes.provider import Provider
+from tests.fakes.script import Gate, Hang, closing, opening, text
+from tests.live.answering import Told, answering
+from tests.serving import Served, configured, serving
+from tests.waiting import until
+
+ASKED = {"model": "fake", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+
+
+def config(provider: Provider, alias: str) -> Config:
+    return Config(models={alias: ModelConfig(targets=(f"{provider.base_url}#fake",))})
+
+
+@pytest.fixture
+async def served(provider: Provider) -> AsyncIterator[Served]:
+    async with serving(config(provider, "fake")) as server:
+        yield server
+
+
+async def test_a_live_run_keeps_its_providers_connection_and_the_last_one_closes_it(
+    served: Served, provider: Provider
+) -> None:
+    gate = Gate()
+    provider.script(opening(), text("half"), gate, text(" and half"), closing())
+    async with answering(served.url, "sse", ASKED) as answer:
+        assert await answer.first() == "half"
+        reload(served.app, config(provider, "later"))
+        async with served.client() as client:
+            gone = await client.post("/v1/chat/completions", json=ASKED)
+            assert (gone.status_code, gone.json()["error"]["code"]) == (404, "unknown_model")
+            assert not provider.connections[0].peer_gone.is_set()
+        gate.open()
+        assert await answer.rest() == Told("half and half", "finished")
+    # Kept for the next request, were there one to come.
+    await provider.connections[0].peer_gone.wait()
+
+
+async def test_a_server_that_ends_between_two_configurations_leaves_nothing_open(
+    served: Served, provider: Provider
+) -> None:
+    provider.script(opening(), text("half"), Hang())
+    async with answering(served.url, "sse", ASKED) as answer:
+        assert await answer.first() == "half"
+        reload(served.app, config(provider, "later"))
+        closing_now = asyncio.ensure_future(served.app.close())
+        assert await answer.rest() == Told("half", "interrupted")
+        await closing_now
+    await provider.connections[0].peer_gone.wait()
+
+
+async def test_heartbeats_come_as_the_new_configuration_says(provider: Provider) -> None:
+    slow = configured(config(provider, "fake"), heartbeat=Seconds(3600))
+    async with serving(slow, real_time=True) as served:
+        gate = Gate()
+        provider.script(opening(), text("half"), gate, closing())
+        async with answering(served.url, "ndjson", ASKED) as answer:
+            assert await answer.first() == "half"
+            reload(served.app, configured(config(provider, "fake"), heartbeat=Seconds(0.05)))
+            beats = asyncio.ensure_future(answer.rest())
+            await until("a heartbeat has come", lambda: b"\n\n" in getattr(answer, "body", b""))
+            gate.open()
+            assert await beats == Told("half", "finished")
