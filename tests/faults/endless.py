@@ -1,0 +1,58 @@
+"""Sources for a server in a process of its own: `python:function` models that count, and one that tells what the process holds.
+
+The prompt says what to do: `count 1000` says the numbers from 0 to 999, `count` goes on for ever. Any reader of it can prove that
+nothing is missing, repeated or out of order.
+"""
+
+import asyncio
+import gc
+import json
+import os
+from collections import Counter
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+ENVIRON = {
+    "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
+}
+"""What a server's process needs to find this module."""
+
+PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
+
+
+def missing(text: str, count: int | None = None) -> str:
+    """What is wrong with the numbers that a reader has, the last of which may be cut; empty where nothing is."""
+    numbers = text.split(" ")[:-1]
+    for at, number in enumerate(numbers):
+        if number != str(at):
+            return f"after {at} numbers came {number!r}"
+    return "" if count is None or len(numbers) == count else f"{len(numbers)} numbers of {count}"
+
+
+async def count(request: Any) -> AsyncGenerator[str, None]:
+    """Numbers, each with a space behind it, without a pause."""
+    _, _, most = str(request.messages[-1]["content"]).partition(" ")
+    number = 0
+    while not most or number < int(most):
+        yield f"{number} "
+        number += 1
+        if number % 64 == 0:
+            await asyncio.sleep(0)
+
+
+async def held(request: Any) -> AsyncGenerator[str, None]:
+    """What this process holds, as one JSON object: tasks, open files, resident bytes, and living objects of ours by type."""
+    yield json.dumps(_held())
+
+
+def _held() -> dict[str, Any]:
+    gc.collect()
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    ours = Counter(type(each).__name__ for each in gc.get_objects() if type(each).__module__.startswith("penstock."))
+    return {
+        "tasks": len(asyncio.all_tasks()),
+        "files": len(list(Path("/proc/self/fd").iterdir())),
+        "resident": pages * PAGE,
+        "objects": dict(ours),
+    }
