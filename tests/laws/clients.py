@@ -16,7 +16,7 @@ from penstock.encoders.websocket import WebSocketEncoder
 from penstock.flow.reader import Reader
 from penstock.flow.runs import RunHandle, Runs
 from penstock.server.joining import pipeline, retold, text_length
-from penstock.server.transports.http import ready
+from penstock.server.telling import ready
 from penstock.testing.wire import Received, SseParser, parse_ndjson, parse_websocket
 from tests.laws.pairs import Pair
 

@@ -74,7 +74,19 @@ async def test_flow_waits_while_writing_is_paused() -> None:
 
 def test_flow_has_all_that_uvicorns_has() -> None:
     transport = cast("asyncio.Transport", Silent())
-    assert vars(Flow(transport)).keys() == vars(FlowControl(transport)).keys()
+    assert vars(Flow(transport)).keys() - vars(FlowControl(transport)).keys() == {"room"}
+    assert vars(FlowControl(transport)).keys() - vars(Flow(transport)).keys() == set()
+
+
+def test_whoever_asked_is_called_once_when_there_is_room_again() -> None:
+    flow = Flow(cast("asyncio.Transport", Silent()))
+    called: list[str] = []
+    flow.pause_writing()
+    flow.room = lambda: called.append("room")
+    flow.resume_writing()
+    flow.pause_writing()
+    flow.resume_writing()
+    assert called == ["room"]
 
 
 async def test_messages_come_in_order_and_are_waited_for() -> None:

@@ -15,8 +15,8 @@ class SseEncoder:
 
     __slots__ = ("_retry",)
 
-    def __init__(self, *, retry_ms: int = 1000):
-        self._retry = b"retry: %d\n" % retry_ms
+    def __init__(self, *, retry_ms: int | None = 1000):
+        self._retry = b"" if retry_ms is None else b"retry: %d\n" % retry_ms
 
     def opening(self, cursor: str | None) -> bytes:
         """An id-only block for an EventSource: a drop before the first token then comes back to this run."""

@@ -129,6 +129,17 @@ class Reader:
         times.add(now - self.since)
         self._times, self.since = delivery.gaps, now
 
+    def advance(self, through: int) -> bool:
+        """Pass over what lies up to offset `through`, which somebody else has read for this reader. Whether it is still attached."""
+        if not self.attached:
+            return False
+        self.offset = through
+        self.taken = self._log.said_through(through)
+        self._log.taken(self)
+        if self._times is not None:
+            self._time(self._times)
+        return True
+
     async def take(self, budget: int) -> list[Entry]:
         """Wait for what is ready; empty when the run was read out or this reader was dropped or detached."""
         while not (entries := self.poll(budget)):

@@ -16,6 +16,7 @@ from penstock.core.request import ChatRequest, Principal
 from penstock.core.source import compose
 from penstock.encoders.stream import Stream
 from penstock.flow.policy import OnDisconnect
+from penstock.flow.reader import Reader
 from penstock.flow.runs import Place, RunHandle
 from penstock.server.exchange import Exchange
 from penstock.server.joining import pipeline, retold, text_length
@@ -29,7 +30,8 @@ from penstock.server.negotiation import (
 )
 from penstock.server.problems import refuse
 from penstock.server.service import Route, Service, Transport
-from penstock.server.transports.http import deliver, hold, streaming_headers
+from penstock.server.telling import Teller
+from penstock.server.transports.http import HttpTeller, deliver, hold, streaming_headers
 
 T = TypeVar("T")
 
@@ -144,6 +146,18 @@ class Arrival:
         if place.gap is not None:
             opening += b"".join(retold(self.dialect, stream, place))
         return stream, opening
+
+    def teller(self, handle: RunHandle, reader: Reader, stream: Stream[bytes]) -> HttpTeller:
+        """What tells this reader its run, which begins with `stream`."""
+        view = self.view(handle)
+
+        def again(after: int) -> Stream[bytes]:
+            # What an encoder says to each reader once, this one has been told.
+            encoder = http_encoder(self.transport, self.dialect, abort_on_error=self.route.abort_on_error)
+            return pipeline(self.dialect, view, encoder, handle, Place(after))
+
+        likeness = (self.transport, self.dialect.name, self.route.abort_on_error, view)
+        return Teller(handle, reader, stream, pack=b"".join, again=again, likeness=likeness)
 
 
 def flag(options: dict[str, str], name: str) -> bool:
@@ -293,8 +307,8 @@ async def read(arrival: Arrival, handle: RunHandle, *, held: float) -> None:
             await refuse(exchange, failure, arrival.whole, [(b"penstock-stream-id", handle.id.encode())])
             return
         stream, opening = arrival.stream(handle, place, skip_bytes)
-        await exchange.begin(200, streaming_headers(handle, CONTENT_TYPES[arrival.transport]))
-        await deliver(exchange, handle, reader, stream, opening=opening)
+        await exchange.stream(streaming_headers(handle, CONTENT_TYPES[arrival.transport]))
+        await deliver(exchange, arrival.teller(handle, reader, stream), opening=opening)
     finally:
         exchange.unwatch()
         reader.detach("done" if reader.finished else "left")

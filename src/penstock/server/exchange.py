@@ -37,11 +37,20 @@ class Connection(Protocol):
     def unwatch(self) -> None:
         """Call nothing."""
 
+    def begin(self, headers: list[Header]) -> None:
+        """Begin a 200 of unknown length, whose head leaves together with the first piece of its body."""
+
     def write(self, body: bytes) -> bool:
-        """Write a piece of the body of a response that has begun; whether the connection keeps up. If not, await `drained`."""
+        """Write a piece of the body of a response that has begun; whether the connection keeps up. An empty piece is its head alone."""
+
+    def end(self, body: bytes) -> None:
+        """Write the last piece of the body of a response begun with `begin`."""
+
+    def when_drained(self, room: Callable[[], None]) -> None:
+        """Call `room` once when a connection that was behind has room again, or is gone."""
 
     async def drained(self) -> None:
-        """Wait until the connection has room again, or is gone."""
+        """Wait for the same."""
 
     def cut(self) -> None:
         """Write out what is buffered, then end without the zero chunk."""
@@ -54,6 +63,7 @@ class Exchange:
     """What a request asks, and how it is answered. `options` are those of the query string, each at most once."""
 
     __slots__ = (
+        "_streaming",
         "_task",
         "_watcher",
         "aborted",
@@ -74,7 +84,7 @@ class Exchange:
         self.method: str = scope.get("method", "GET")
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.request_id = self._request_id()
-        self.started = False
+        self.started = self._streaming = False
         self.connection: Connection | None = (scope.get("extensions") or {}).get(EXTENSION)
         self._watcher: asyncio.Task[None] | None = None
         self._task = asyncio.current_task()
@@ -135,6 +145,15 @@ class Exchange:
         given = [*headers, (b"x-request-id", self.request_id.encode())]
         await self._send({"type": "http.response.start", "status": status, "headers": given})
 
+    async def stream(self, headers: list[Header]) -> None:
+        """Begin a 200 of unknown length; the request id is added. Where the host can, its head leaves with the first piece."""
+        if self.connection is None:
+            await self.begin(200, headers)
+            return
+        self.started = self._streaming = True
+        self.headers = {}
+        self.connection.begin([*headers, (b"x-request-id", self.request_id.encode())])
+
     async def write(self, body: bytes) -> None:
         """Send a piece of the body; waits while the connection is behind."""
         if (connection := self.connection) is None:
@@ -144,6 +163,9 @@ class Exchange:
 
     async def end(self, body: bytes = b"") -> None:
         """Send the last piece of the body."""
+        if self.connection is not None and self._streaming:
+            self.connection.end(body)
+            return
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def _send(self, message: Message) -> None:

@@ -51,10 +51,12 @@ class OldCycle(RequestResponseCycle):
 class Line:
     """One request's view of its connection: what ASGI has no words for. A pipelined request behind it is another `Line`."""
 
-    __slots__ = ("_cycle", "_gone", "_transport")
+    __slots__ = ("_cycle", "_gone", "_head", "_transport")
 
     def __init__(self, cycle: RequestResponseCycle, transport: asyncio.Transport):
         self._cycle = cycle
+        self._head = b""
+        """Of a response that has begun, until something leaves with it."""
         self._transport = transport
         self._gone: Callable[[], None] | None = None
 
@@ -75,12 +77,55 @@ class Line:
         if gone is not None:
             gone()
 
+    # A stream is written as `cycle.send` would, without its messages and checks, and in as few writes as there can be.
+
+    def begin(self, headers: list[tuple[bytes, bytes]]) -> None:
+        """Begin a 200 of unknown length. The caller vouches for the headers: lower case, and nothing in them that ends a line."""
+        cycle = self._cycle
+        if cycle.waiting_for_100_continue:
+            cycle.waiting_for_100_continue = cycle.keep_alive = False
+        cycle.response_started = True
+        chunked = cycle.chunked_encoding = not isinstance(cycle, OldCycle)
+        self._head = b"HTTP/1.1 200 OK\r\n%b%b%b\r\n" % (
+            b"".join([b"%b: %b\r\n" % header for header in headers]),
+            b"transfer-encoding: chunked\r\n" if chunked else b"",
+            b"" if cycle.keep_alive else b"connection: close\r\n",
+        )
+
     def write(self, body: bytes) -> bool:
-        """As `cycle.send`, without its messages and checks; whether the connection keeps up."""
+        """Write a piece of the body; whether the connection keeps up. An empty piece is the head alone."""
         cycle = self._cycle
         if not cycle.disconnected:
-            self._transport.write(b"%x\r\n%b\r\n" % (len(body), body) if cycle.chunked_encoding else body)
+            if self._head:
+                head, self._head = self._head, b""
+                chunked = cycle.chunked_encoding and body
+                self._transport.write(b"%b%x\r\n%b\r\n" % (head, len(body), body) if chunked else head + body)
+            elif body:
+                self._transport.write(b"%x\r\n%b\r\n" % (len(body), body) if cycle.chunked_encoding else body)
         return not cycle.flow.write_paused or cycle.disconnected
+
+    def end(self, body: bytes) -> None:
+        """Write the last piece of the body of a response begun with `begin`."""
+        cycle = self._cycle
+        if cycle.disconnected:
+            return
+        head, self._head = self._head, b""
+        if cycle.chunked_encoding:
+            body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n"
+        self._transport.write(head + body)
+        cycle.response_complete = True
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            self._transport.close()
+        cycle.on_response()
+
+    def when_drained(self, room: Callable[[], None]) -> None:
+        """Call `room` once when the connection has room again, or is gone."""
+        flow = self._cycle.flow
+        if flow.write_paused:
+            flow.room = room  # type: ignore[attr-defined]  # a `lean.Flow`, as our protocol's is
+        else:
+            room()
 
     async def drained(self) -> None:
         """Wait until the connection has room again, or is gone."""
@@ -88,6 +133,7 @@ class Line:
 
     def cut(self) -> None:
         """End without the zero chunk, after what is buffered; where there are no chunks, with a reset."""
+        self.write(b"")
         self._cycle.disconnected = True  # uvicorn takes the response for given up, and logs nothing
         if isinstance(self._cycle, OldCycle):
             self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)

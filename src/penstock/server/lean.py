@@ -6,6 +6,7 @@ They do what uvicorn's own do, and cost nothing until somebody waits. Checked ag
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -41,14 +42,22 @@ _NOBODY: list[asyncio.Future[bool]] = []
 
 
 class Flow(FlowControl):
-    """uvicorn's flow control with such an event."""
+    """uvicorn's flow control with such an event, which also calls back."""
 
     def __init__(self, transport: asyncio.Transport):
+        self.room: Callable[[], None] | None = None
+        """Called once when there is room again, or the connection is gone."""
         self._transport = transport
         self.read_paused = False
         self.write_paused = False
         self._is_writable_event = Signal()
         self._is_writable_event.set()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.room is not None:
+            room, self.room = self.room, None
+            room()
 
 
 class Messages(Generic[T]):

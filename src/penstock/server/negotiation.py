@@ -97,9 +97,14 @@ def choose_dialect(dialects: Mapping[str, Dialect], asked: str | None, own: Dial
 
 
 def http_encoder(
-    transport: Transport, dialect: Dialect, *, retry_ms: int, abort_on_error: bool = False, skip_bytes: int = 0
+    transport: Transport,
+    dialect: Dialect,
+    *,
+    retry_ms: int | None = None,
+    abort_on_error: bool = False,
+    skip_bytes: int = 0,
 ) -> TransportEncoder[bytes]:
-    """A fresh encoder for one response."""
+    """A fresh encoder for one response; without `retry_ms`, for one that is under way."""
     if transport == "ndjson":
         return NdjsonEncoder(cursor_key=dialect.cursor_key, abort_on_error=abort_on_error)
     if transport == "text":

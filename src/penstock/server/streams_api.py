@@ -18,7 +18,8 @@ from penstock.server.exchange import Exchange
 from penstock.server.joining import pipeline, retold
 from penstock.server.negotiation import CONTENT_TYPES
 from penstock.server.service import Service
-from penstock.server.transports.http import STREAMING, ready, streaming_headers
+from penstock.server.telling import ready
+from penstock.server.transports.http import STREAMING, streaming_headers
 from penstock.server.transports.turns import Lane, Turns
 
 MOST_STREAMS = 16

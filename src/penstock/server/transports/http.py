@@ -8,15 +8,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from penstock.core.cursor import Entry
 from penstock.core.errors import fault
 from penstock.core.events import Cancelled, Failed, Fault
-from penstock.encoders.coalesce import coalesce
-from penstock.encoders.stream import Stream
-from penstock.flow.policy import Bounds
 from penstock.flow.reader import Reader
 from penstock.flow.runs import RunHandle
-from penstock.server.exchange import Exchange, Header
+from penstock.server.exchange import Connection, Exchange, Header
+from penstock.server.telling import Teller
 
 STREAMING: list[Header] = [
     (b"cache-control", b"no-store, no-transform"),
@@ -27,20 +24,12 @@ STREAMING: list[Header] = [
 
 
 def streaming_headers(handle: RunHandle, content_type: bytes) -> list[Header]:
-    """The headers of every HTTP stream of a run."""
-    return [
-        (b"content-type", content_type),
-        *STREAMING,
-        (b"penstock-stream-id", handle.id.encode()),
-        (b"penstock-model", handle.request.model.encode("latin-1", "replace")),
-    ]
-
-
-def ready(reader: Reader, bounds: Bounds) -> list[Entry]:
-    """What is ready for a reader, merged where it is behind."""
-    behind = reader.owed > bounds.merge_above
-    entries = reader.poll(bounds.turn_bytes)
-    return coalesce(entries) if behind and len(entries) > 1 else entries
+    """The headers of every HTTP stream of a run. A client may have chosen the model's name: what is no header is left out."""
+    headers = [(b"content-type", content_type), *STREAMING, (b"penstock-stream-id", handle.id.encode())]
+    model = handle.request.model
+    if model.isprintable():
+        headers.append((b"penstock-model", model.encode("latin-1", "replace")))
+    return headers
 
 
 async def hold(handle: RunHandle, reader: Reader, now: Callable[[], float], until: float) -> Fault | None:
@@ -60,57 +49,141 @@ async def hold(handle: RunHandle, reader: Reader, now: Callable[[], float], unti
             return None
 
 
-async def deliver(
-    exchange: Exchange, handle: RunHandle, reader: Reader, stream: Stream[bytes], *, opening: bytes
-) -> None:
+HttpTeller = Teller[bytes, bytes]
+
+
+async def deliver(exchange: Exchange, teller: HttpTeller, *, opening: bytes) -> None:
     """Write the body of a response that has begun, to the end of the run or of the connection."""
-    bounds = handle.policy.bounds
-    encoder = stream.encoder
-    connection = exchange.connection
+    try:
+        if exchange.connection is None:
+            await _plainly(exchange, teller, opening)
+        else:
+            await Delivery(exchange.connection, teller, opening).over()
+    finally:
+        teller.leave()
+
+
+class Delivery:
+    """Writes as soon as there is something to write, from callbacks: no task has to be woken for a token."""
+
+    __slots__ = ("_connection", "_due", "_loop", "_opening", "_over", "_reader", "_stuck", "_teller")
+
+    def __init__(self, connection: Connection, teller: HttpTeller, opening: bytes):
+        self._connection = connection
+        self._teller = teller
+        self._reader = teller.reader
+        self._opening = opening
+        self._loop = asyncio.get_running_loop()
+        self._over: asyncio.Future[None] = self._loop.create_future()
+        self._due = False
+        self._stuck = False
+        """A write waits for the connection to have room again."""
+
+    async def over(self) -> None:
+        """Deliver; return when the response is complete, cut, or its client gone."""
+        reader = self._reader
+        reader.on_ready = self._mark
+        try:
+            self._turn()
+            if not self._over.done():
+                self._connection.write(b"")  # the head, where nothing was ready to leave with it
+            await self._over
+        finally:
+            reader.on_ready = None
+
+    def _mark(self) -> None:
+        if not self._due:
+            self._due = True
+            self._loop.call_soon(self._turn)
+
+    def _room(self) -> None:
+        self._stuck = False
+        self._mark()
+
+    def _turn(self) -> None:
+        self._due = False
+        if self._over.done():
+            return
+        try:
+            if self._go():
+                self._over.set_result(None)
+        except Exception as problem:  # noqa: BLE001 - it is raised where the response is waited for
+            self._over.set_exception(problem)
+
+    def _go(self) -> bool:
+        """Write what is ready, about one turn of it; whether the response is over."""
+        reader, connection, teller = self._reader, self._connection, self._teller
+        if not reader.attached:
+            if reader.dropped is not None:
+                connection.abort()
+            return True
+        if self._stuck:
+            return False
+        body = teller.take()
+        if self._opening:
+            body, self._opening = self._opening + (body or b""), b""
+        if body is None:
+            if reader.finished:
+                connection.end(b"")
+                return True
+            if reader.beat:
+                reader.beat = False
+                if beat := teller.stream.encoder.heartbeat():
+                    connection.write(beat)
+            return False
+        terminal = teller.terminal
+        if terminal is not None:
+            ending = teller.stream.encoder.ending(terminal)
+            if ending is not None:
+                connection.end(body + ending)
+            else:
+                connection.write(body)
+                connection.cut()
+            return True
+        if body:
+            reader.wrote = True
+            if not connection.write(body):
+                self._stuck = True
+                connection.when_drained(self._room)
+                return False
+        if teller.handle.log.shown > reader.offset:
+            self._mark()  # a client that takes everything at once never makes a write wait: let the others have the loop
+        return False
+
+
+async def _plainly(exchange: Exchange, teller: HttpTeller, opening: bytes) -> None:
+    """The same over plain ASGI, where a write is a message to wait for."""
+    reader = teller.reader
     pending = opening
     while reader.attached:
-        entries = ready(reader, bounds)
-        if entries:
-            body = b"".join(stream.feed(entries))
-            if pending:
-                body, pending = pending + body, b""
-            if stream.terminal is not None:
-                await _end(exchange, stream, body)
+        body = teller.take()
+        if body is not None:
+            body, pending = pending + body, b""
+            terminal = teller.terminal
+            if terminal is not None:
+                ending = teller.stream.encoder.ending(terminal)
+                if ending is not None:
+                    await exchange.end(body + ending)
+                    return
+                await exchange.write(body)
+                exchange.cut()
                 return
             if body:
                 reader.wrote = True
-                # As Exchange.write, without a coroutine per write: this is the one path taken per token.
-                if connection is None:
-                    await exchange.write(body)
-                elif not connection.write(body):
-                    await connection.drained()
-            if handle.log.shown > reader.offset:
-                # A client that takes everything at once never makes write() wait: let the others have the loop.
+                await exchange.write(body)
+            if teller.handle.log.shown > reader.offset:
                 await asyncio.sleep(0)
-            continue
-        if pending:
+        elif pending:
             await exchange.write(pending)
             pending = b""
-            continue
-        if reader.finished:
+        elif reader.finished:
             await exchange.end()
             return
-        if reader.beat:
+        elif reader.beat:
             reader.beat = False
-            if beat := encoder.heartbeat():
+            if beat := teller.stream.encoder.heartbeat():
                 await exchange.write(beat)
-            continue
-        await reader.changed()
+        else:
+            await reader.changed()
     if reader.dropped is not None:
         exchange.abort()
-
-
-async def _end(exchange: Exchange, stream: Stream[bytes], body: bytes) -> None:
-    assert stream.terminal is not None  # noqa: S101 - the caller has just seen it
-    ending = stream.encoder.ending(stream.terminal)
-    if ending is not None:
-        await exchange.end(body + ending)
-        return
-    if body:
-        await exchange.write(body)
-    exchange.cut()

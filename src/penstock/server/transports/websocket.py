@@ -23,7 +23,7 @@ from penstock.flow.runs import Place, RunHandle
 from penstock.server.door import begin, parsed
 from penstock.server.joining import pipeline, retold
 from penstock.server.service import Route, Service
-from penstock.server.transports.http import ready
+from penstock.server.telling import ready
 from penstock.server.transports.turns import Lane, Turns
 
 SUBPROTOCOL = "penstock.v1"
