@@ -299,7 +299,7 @@ async def read(arrival: Arrival, handle: RunHandle, *, held: float) -> None:
     reader = service.runs.attach(handle, place.after)
     try:
         exchange.watch(reader.detach)
-        reader.on_drop = exchange.abort
+        reader.on_drop, reader.progress = exchange.abort, exchange.progress
         failure = await hold(handle, reader, now, now() + held) if held else None
         if not reader.attached and reader.dropped is None:
             return  # the client left meanwhile

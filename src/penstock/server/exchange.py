@@ -52,6 +52,9 @@ class Connection(Protocol):
     async def drained(self) -> None:
         """Wait for the same."""
 
+    def progress(self) -> int:
+        """A number that is another one as soon as the client has taken a byte."""
+
     def cut(self) -> None:
         """Write out what is buffered, then end without the zero chunk."""
 
@@ -196,6 +199,11 @@ class Exchange:
             self.connection.abort()
         elif self._task is not None:
             self._task.cancel()
+
+    @property
+    def progress(self) -> Callable[[], int] | None:
+        """How far the client has taken what was written, where the server can tell."""
+        return self.connection.progress if self.connection is not None else None
 
     # -- the client leaves -------------------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from penstock.core.errors import fault
 from penstock.server.exchange import EXTENSION
 from penstock.server.lean import Flow, Queue, Signal
 from penstock.server.problems import problem
+from penstock.server.progress import progress
 
 KiB = 1024
 WRITE_BUFFER = 16 * KiB
@@ -130,6 +131,10 @@ class Line:
     async def drained(self) -> None:
         """Wait until the connection has room again, or is gone."""
         await self._cycle.flow.drain()
+
+    def progress(self) -> int:
+        """A number that is another one as soon as the client has taken a byte."""
+        return progress(self._transport)
 
     def cut(self) -> None:
         """End without the zero chunk, after what is buffered; where there are no chunks, with a reset."""

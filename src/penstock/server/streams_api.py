@@ -172,7 +172,7 @@ class StreamsApi:
                 view = View(run=handle.id, model=handle.request.model, created=handle.created, event_names=event_names)
                 stream = pipeline(dialect, view, encoder, handle, place)
                 reader = service.runs.attach(handle, place.after)
-                reader.on_drop = exchange.abort
+                reader.on_drop, reader.progress = exchange.abort, exchange.progress
                 turns.add(Lane(handle, reader, stream, retold(dialect, stream, place)))
             await exchange.write(b"id: %b\n\n" % b",".join(positions.values()))
             writing = asyncio.ensure_future(_write(exchange, turns))

@@ -14,7 +14,9 @@ from typing import Any
 from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.http11 import Request
 
+from penstock.server.exchange import EXTENSION
 from penstock.server.lean import Messages, Signal
 
 
@@ -37,6 +39,11 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     @handshake_complete.setter
     def handshake_complete(self, complete: bool) -> None:
         self._complete = complete
+
+    def handle_connect(self, event: Request) -> None:
+        super().handle_connect(event)
+        if self.response.status_code == 101:
+            self.scope["extensions"][EXTENSION] = self  # type: ignore[index]
 
     def send_keepalive_ping(self) -> None:
         self._unsent = self._waiting()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import msgspec
 from starlette.types import Receive, Scope, Send
@@ -21,7 +22,9 @@ from penstock.core.request import Principal
 from penstock.encoders.websocket import WebSocketEncoder
 from penstock.flow.runs import Place, RunHandle
 from penstock.server.door import begin, parsed
+from penstock.server.exchange import EXTENSION
 from penstock.server.joining import pipeline, retold
+from penstock.server.progress import progress
 from penstock.server.service import Route, Service
 from penstock.server.telling import ready
 from penstock.server.transports.turns import Lane, Turns
@@ -212,6 +215,8 @@ class Socket:
 
     async def _join(self, handle: RunHandle, place: Place, dialect: Dialect, answer: dict[str, Json]) -> None:
         reader = self._service.runs.attach(handle, place.after)
+        if (connection := self._scope.get("extensions", {}).get(EXTENSION)) is not None:
+            reader.progress = partial(progress, connection.transport)
         view = View(
             run=handle.id,
             model=handle.request.model,
