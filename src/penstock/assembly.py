@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from penstock import registry
+from penstock.auth.browser import Browsers
+from penstock.auth.capability import Capabilities
+from penstock.auth.grant import ANYBODY, Allowance, AsGiven, Authenticator, Grant, PrincipalOf
+from penstock.auth.keys import made_up
 from penstock.config import model as config
 from penstock.config.target import AtProvider, AtUrl, Demo, Target, ThroughLitellm, read_target
 from penstock.core.errors import Refused
 from penstock.core.observer import Observer
-from penstock.core.request import Principal
 from penstock.core.source import Source
 from penstock.flow.policy import Bounds, OnDisconnect, Policy, TimeLimits
 from penstock.flow.runs import Runs
 from penstock.server.app import App
+from penstock.server.gate import Gate
 from penstock.server.service import Model, Route, Service
 from penstock.web import pages
 
@@ -37,11 +42,13 @@ class Catalog:
         self._named = [*sources, *settings.models, *([] if sources else ["demo"])]
         self._providers: dict[str, Any] = {}
 
-    def model(self, name: str) -> Model:
-        """The model of a name; the default for the empty one. Raises `Refused(unknown_model)`."""
+    def model(self, name: str, grant: Grant = ANYBODY) -> Model:
+        """The model of a name; the default for the empty one. Raises `Refused(unknown_model)`, also where it is not granted."""
         name = name or self._default
+        if not grant.may_ask(name):
+            raise self._unknown(name, grant)
         if (known := self._models.get(name)) is None:
-            known = Model(name=name, source=self._source(name), owner=self._owner(name))
+            known = Model(name=name, source=self._source(name, grant), owner=self._owner(name))
             if len(self._models) < MOST_MODELS:
                 self._models[name] = known
         return known
@@ -50,32 +57,38 @@ class Catalog:
         """What can be named without knowing more than this server: the sources given in code, the aliases, and `demo`."""
         return [self.model(name) for name in dict.fromkeys(self._named)]
 
-    def target(self, name: str) -> Target:
-        """What a model name means. Raises `Refused(unknown_model)`."""
-        if len(name) > LONGEST_NAME or not name.isprintable():
-            # It goes into a response header and into logs.
-            raise Refused(
-                "unknown_model", f"a model's name has at most {LONGEST_NAME} characters, all printable", param="model"
-            )
+    def target(self, name: str, grant: Grant = ANYBODY) -> Target:
+        """What a model name means. Raises `Refused(unknown_model)`, whose hint names only what is granted."""
         alias = self._settings.models.get(name)
-        near = difflib.get_close_matches(name, self._named, 1)
-        hint = f"did you mean {near[0]!r}?" if near else "GET /v1/models lists them"
-        unknown = Refused("unknown_model", f"no model is called {name[:128]!r}; {hint}", param="model")
+        unknown = self._unknown(name, grant)
         try:
             target = read_target(alias.targets[0] if alias else name, self._settings.providers)
         except ValueError:
             raise unknown from None
+        if len(name) > LONGEST_NAME or not name.isprintable():
+            raise unknown
         if alias is None and (self._own or not isinstance(target, Demo | AtProvider | ThroughLitellm)):
             # Only the operator may name addresses and code; and an app of its own serves its own models alone.
             raise unknown
         return target
 
+    def _unknown(self, name: str, grant: Grant) -> Refused:
+        """The same words for a model that is not and for one that is not granted."""
+        if len(name) > LONGEST_NAME or not name.isprintable():
+            # It goes into a response header and into logs.
+            return Refused(
+                "unknown_model", f"a model's name has at most {LONGEST_NAME} characters, all printable", param="model"
+            )
+        near = difflib.get_close_matches(name, [each for each in self._named if grant.may_ask(each)], 1)
+        hint = f"did you mean {near[0]!r}?" if near else "GET /v1/models lists them"
+        return Refused("unknown_model", f"no model is called {name[:128]!r}; {hint}", param="model")
+
     def _owner(self, name: str) -> str:
         target = self.target(name)
         return target.provider if isinstance(target, AtProvider) else "penstock"
 
-    def _source(self, name: str) -> Source:
-        match self.target(name):
+    def _source(self, name: str, grant: Grant) -> Source:
+        match self.target(name, grant):
             case Demo():
                 source: Source = registry.resolve("sources", "demo")(**_demo(self._settings.demo))
             case AtProvider(provider, upstream):
@@ -111,10 +124,15 @@ def build(
     *,
     sources: Mapping[str, Source] | None = None,
     observer: Observer | None = None,
+    mounted: bool = False,
+    principal: PrincipalOf | None = None,
 ) -> App:
     """The application for a configuration. `sources` are models given in code, the first of them the default.
 
-    Raises `registry.UnknownName` for a dialect or stage that nobody registered, `Refused` for a model that cannot be.
+    A `mounted` one leaves it to the application around it who may come, unless the configuration has keys; `principal` is
+    how that application says whose a request is.
+    Raises `registry.UnknownName` for a dialect or stage that nobody registered, `Refused` for a model that cannot be,
+    `ValueError` for keys that cannot be read.
     """
     settings = settings or config.Config()
     catalog = Catalog(settings, sources or {})
@@ -140,7 +158,7 @@ def build(
         routes=tuple(_route(settings, route, dialects) for route in settings.route),
         model=catalog.model,
         models=catalog.listed,
-        authenticate=lambda headers: Principal(),
+        gate=_gate(settings, runs.observer, mounted=mounted, principal=principal),
         close=catalog.close,
         pages={} if sources else pages(),
         max_body=settings.server.max_body,
@@ -155,6 +173,7 @@ def reload(app: App, settings: config.Config) -> None:
     runs = app.service.runs
     fresh = build(settings, observer=runs.observer).service
     runs.max_bytes, runs.max_runs = fresh.runs.max_bytes, fresh.runs.max_runs
+    fresh.gate.inherit(app.service.gate)
     app.adopt(fresh)
 
 
@@ -177,6 +196,32 @@ def _route(settings: config.Config, route: config.RouteConfig, dialects: Mapping
         streams="GET" in route.methods,
         abort_on_error=route.abort_on_error,
         stages=tuple(registry.resolve("stages", name) for name in route.stages),
+    )
+
+
+def _gate(settings: config.Config, observer: Observer, *, mounted: bool, principal: PrincipalOf | None) -> Gate:
+    server, auth = settings.server, settings.auth
+    allowance = Allowance(**{name: getattr(auth, name) for name in Allowance.__struct_fields__})
+    authenticator: Authenticator | None = None
+    if principal is not None:
+        authenticator = AsGiven(principal)
+    elif auth.authenticator != "keys":
+        authenticator = registry.resolve("authenticators", auth.authenticator)()
+    elif not auth.open:
+        from penstock.auth.keyfile import KeyFile
+
+        authenticator = registry.resolve("authenticators", "keys")(
+            made_up(auth.api_keys.reveal()) if auth.api_keys else (),
+            ring=KeyFile(Path(auth.keys_file), troubled=observer.background_failed) if auth.keys_file else None,
+            allowance=allowance,
+        )
+    browsers = Browsers(open_access=authenticator is None, origins=server.origins, hosts=server.hosts)
+    return Gate(
+        authenticator=authenticator,
+        browsers=None if mounted and not server.origins else browsers,
+        capabilities=Capabilities(auth.secret.reveal() if auth.secret else ""),
+        trusted_proxies=server.trusted_proxies,
+        asks_later=principal is None,
     )
 
 

@@ -11,6 +11,9 @@ from importlib.metadata import entry_points
 from typing import Any
 
 TABLES: dict[str, dict[str, str]] = {
+    "authenticators": {
+        "keys": "penstock.auth.keys:KeyAuthenticator",
+    },
     "dialects": {
         "native": "penstock.dialects.native:NativeDialect",
         "openai-chat": "penstock.dialects.openai_chat:OpenAIChatDialect",

@@ -6,6 +6,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from penstock.auth.grant import Grant
 from tests.clients.raw_client import raw_client
 from tests.server.reading import PROMPT, event_stream, websocket
 from tests.serving import Served, serving
@@ -220,7 +221,7 @@ async def test_a_client_that_leaves_in_the_middle_of_its_body_starts_nothing(ser
 async def test_a_fault_of_our_own_is_a_typed_500_and_stands_in_the_log() -> None:
     async with serving(errors_expected=True) as served, served.client() as client:
 
-        def model(name: str) -> Any:
+        def model(name: str, grant: Grant) -> Any:
             raise ZeroDivisionError("a secret detail")
 
         served.app.service.model = model

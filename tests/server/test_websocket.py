@@ -11,6 +11,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
+from penstock.auth.grant import Grant
 from penstock.core.events import Cancelled, Chunk, Closed, Delta, Event, Finished, Opened, Started
 from penstock.core.frame import View
 from penstock.core.request import ChatRequest, Run
@@ -234,7 +235,7 @@ async def test_a_fault_while_writing_closes_the_socket_with_1011_and_is_logged()
 async def test_a_fault_in_a_command_closes_the_socket_with_1011_and_is_logged() -> None:
     async with serving(errors_expected=True) as served, websocket(served.ws_url) as socket:
 
-        def model(name: str) -> Any:
+        def model(name: str, grant: Grant) -> Any:
             raise ZeroDivisionError
 
         served.app.service.model = model

@@ -11,6 +11,7 @@ import msgspec
 from penstock.config import load, providers
 from penstock.config.model import (
     DEFAULT_ROUTES,
+    AuthConfig,
     Bounds,
     Config,
     DemoConfig,
@@ -91,6 +92,7 @@ def _columns(*rows: Sequence[str]) -> list[str]:
 
 SECTIONS: tuple[tuple[str, type[msgspec.Struct]], ...] = (
     ("[server]", ServerConfig),
+    ("[auth]", AuthConfig),
     ("[log]", LogConfig),
     ("[[route]]", RouteConfig),
     ("[providers.NAME]", ProviderConfig),

@@ -23,11 +23,12 @@ SHORT: dict[str, Key] = {
     "PENSTOCK_PORT": ("server", "port"),
     "PENSTOCK_MODEL": ("server", "model"),
     "PENSTOCK_INSECURE": ("server", "insecure"),
+    "PENSTOCK_API_KEYS": ("auth", "api_keys"),
     "PENSTOCK_LOG_FORMAT": ("log", "format"),
     "PENSTOCK_LOG_LEVEL": ("log", "level"),
 }
-OTHERS = ("PENSTOCK_CONFIG", "PENSTOCK_URL")
-"""Variables of ours that set nothing here: which file, and where the clients look for a server."""
+OTHERS = ("PENSTOCK_CONFIG", "PENSTOCK_URL", "PENSTOCK_API_KEY")
+"""Variables of ours that set nothing here: which file, where the clients look for a server, and with which key."""
 
 # Kubernetes tells every pod of a service called penstock its addresses in variables that look like ours.
 _SERVICE_LINK = re.compile(r"PENSTOCK_(SERVICE|PORT)_[A-Z0-9_]+|PENSTOCK_PORT=\w+://.*", re.ASCII)
@@ -163,9 +164,10 @@ def is_loopback(host: str) -> bool:
 def _alone(config: Config) -> None:
     """Nobody is let in from elsewhere by accident."""
     host = config.server.host
-    if not config.server.insecure and not is_loopback(host):
+    if config.auth.open and not config.server.insecure and not is_loopback(host):
         raise Wrong(
             ("server", "host"),
             f"{host} can be reached from other machines, and whoever reaches it may use every model; "
-            "listen on 127.0.0.1, or say --insecure (insecure = true in [server]) if that is what you want",
+            "set PENSTOCK_API_KEYS (or make keys with: penstock keys new NAME), listen on 127.0.0.1, "
+            "or say --insecure (insecure = true in [server]) if that is what you want",
         )

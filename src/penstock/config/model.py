@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from ipaddress import ip_network
 from typing import Annotated, Literal
 
 import msgspec
@@ -20,18 +22,41 @@ MiB = 1024 * KiB
 GiB = 1024 * MiB
 SHORTEST = Seconds(0.01)
 """No limit that is looked at all the time is below this."""
+SHORTEST_SECRET = 32
+
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#@*]+", re.ASCII)
+_HOST = re.compile(r"[A-Za-z0-9_.-]+|[0-9A-Fa-f:.]+", re.ASCII)
 
 
 class ServerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the server listens and what it bounds."""
 
-    host: Annotated[str, Meta(description="The address to listen on. Beyond loopback only with `insecure`.")] = (
-        "127.0.0.1"
-    )
+    host: Annotated[
+        str, Meta(description="The address to listen on. Beyond loopback only with keys, or `insecure`.")
+    ] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535, description="The port; 0 takes a free one.")] = 8420
     insecure: Annotated[
-        bool, Meta(description="Listen beyond loopback although anybody who reaches the port may use it.")
+        bool,
+        Meta(description="Listen beyond loopback without keys although anybody who reaches the port may use it."),
     ] = False
+    origins: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Other sites whose pages may use the server, as in `https://chat.example.com`. "
+            "Its own pages may; while no key is needed, those of this machine too."
+        ),
+    ] = ()
+    hosts: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Names the server is reached under, without port. With keys any name will do where none is set; "
+            "while no key is needed, only addresses, `localhost` and these."
+        ),
+    ] = ()
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        Meta(description="Addresses or networks of proxies whose `X-Forwarded-For` is believed, as in `10.0.0.0/8`."),
+    ] = ()
     model: Annotated[
         str | None,
         Meta(
@@ -76,6 +101,68 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             raise ValueError(f"heartbeat ({self.heartbeat}) must not be below {SHORTEST}")
         if self.path_prefix and (not self.path_prefix.startswith("/") or self.path_prefix.endswith("/")):
             raise ValueError("path_prefix begins with a slash and ends without one, as in '/llm'")
+        for origin in self.origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"origins: {origin!r} is none; write scheme, host and port, as in 'https://example.com'"
+                )
+        for host in self.hosts:
+            if not _HOST.fullmatch(host):
+                raise ValueError(
+                    f"hosts: {host!r} is no name; write it without scheme and port, as in 'ai.example.com'"
+                )
+        for proxy in self.trusted_proxies:
+            try:
+                ip_network(proxy)
+            except ValueError:
+                raise ValueError(
+                    f"trusted_proxies: {proxy!r} is no address and no network, as in '10.0.0.0/8'"
+                ) from None
+
+
+class AuthConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who may use the server. With a key every path wants one but `/healthz`, `/readyz` and the static pages.
+
+    The limits are those of a key that has none of its own; they hold for all its clients together, 0 is no limit, and
+    coming back to a stream costs nothing.
+    """
+
+    api_keys: Annotated[
+        Secret | None,
+        Meta(description="Keys, separated by commas, as `key` or `name:key`; each of 20 characters or more."),
+    ] = None
+    keys_file: Annotated[
+        str | None,
+        Meta(
+            description="The file that `penstock keys` writes; a change is seen within a second. "
+            "`penstock-keys.json` beside the configuration is found by itself."
+        ),
+    ] = None
+    secret: Annotated[
+        Secret | None,
+        Meta(
+            description="What signs `events_url`, 32 characters or more. Without it a random one, "
+            "so that those URLs end with the process."
+        ),
+    ] = None
+    authenticator: Annotated[
+        str, Meta(description="Who decides about keys: a name registered under `penstock.authenticators`.")
+    ] = "keys"
+    runs_per_minute: Annotated[float, Meta(ge=0, le=1_000_000, description="Runs that one key may begin.")] = 600.0
+    burst: Annotated[int, Meta(ge=0, description="Runs it may begin at once after a pause; 0 is a minute's.")] = 100
+    concurrent_runs: Annotated[int, Meta(ge=0, description="Live runs of one key.")] = 200
+    concurrent_readers: Annotated[int, Meta(ge=0, description="Streams that are read at once with one key.")] = 1_000
+
+    def __post_init__(self) -> None:
+        if self.secret is not None and len(self.secret.reveal()) < SHORTEST_SECRET:
+            raise ValueError(
+                f"secret must have at least {SHORTEST_SECRET} characters; make one with: openssl rand -hex 32"
+            )
+
+    @property
+    def open(self) -> bool:
+        """Nobody needs a key."""
+        return self.api_keys is None and self.keys_file is None and self.authenticator == "keys"
 
 
 class LogConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -289,6 +376,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Everything, with what the defaults, the file, the environment and the flags have said."""
 
     server: ServerConfig = ServerConfig()
+    auth: AuthConfig = AuthConfig()
     log: LogConfig = LogConfig()
     limits: TimeLimits = TimeLimits()
     bounds: Bounds = Bounds()

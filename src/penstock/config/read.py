@@ -13,6 +13,7 @@ from penstock.config.errors import Wrong, nearest
 from penstock.config.locate import Key
 from penstock.config.model import (
     DEFAULT_ROUTES,
+    AuthConfig,
     Bounds,
     Config,
     DemoConfig,
@@ -32,6 +33,9 @@ Table = dict[str, Any]
 Names = Callable[[str], Sequence[str]]
 """The registered names of a kind: `dialects`, `stages`."""
 T = TypeVar("T", bound=msgspec.Struct)
+
+KEYS_FILE = "penstock-keys.json"
+"""The file of keys that is found without being named."""
 
 NESTED: dict[str, type[msgspec.Struct]] = {"limits": TimeLimits, "bounds": Bounds}
 
@@ -68,6 +72,7 @@ class Reader:
         }
         config = Config(
             server=self._struct(("server",), _table(document, "server"), ServerConfig),
+            auth=self._auth(_table(document, "auth")),
             log=self._struct(("log",), _table(document, "log"), LogConfig),
             limits=self._struct(("limits",), limits, TimeLimits),
             bounds=self._struct(("bounds",), bounds, Bounds),
@@ -79,6 +84,14 @@ class Reader:
             for number, target in enumerate(model.targets):
                 _target(("models", name, "targets", number), target, config)
         return self._served(config, document.get("route", []), limits, bounds)
+
+    def _auth(self, table: Table) -> AuthConfig:
+        """With the file of keys where it is, so that keys once made are never forgotten by a setting that was not made."""
+        auth = self._struct(("auth",), table, AuthConfig)
+        path = self._folder / Path(auth.keys_file or KEYS_FILE).expanduser()
+        if auth.keys_file is None and not path.is_file():
+            return auth
+        return msgspec.structs.replace(auth, keys_file=str(path))
 
     def _served(self, config: Config, routes: object, limits: Table, bounds: Table) -> Config:
         """The configuration with its routes, and with every model that is named outside `[models]`."""

@@ -36,6 +36,11 @@ TABLE: dict[str, Row] = {
     "unknown_dialect": Row("client", 400, 4500, False, "No dialect has this name."),
     "unknown_command": Row("client", 400, 4500, False, "No WebSocket command has this type."),
     "duplicate_ref": Row("client", 400, 4500, False, "The ref is in use on this socket; choose another."),
+    "unauthenticated": Row(
+        "client", 401, 4501, False, "The request needs a key of this server, or the one it has is not valid."
+    ),
+    "forbidden": Row("client", 403, 4503, False, "The key, or the URL, does not give this right."),
+    "origin_refused": Row("client", 403, 4503, False, "Pages of this origin may not use the server."),
     "route_not_found": Row("client", 404, 4504, False, "Nothing is served at this path."),
     "unknown_model": Row("client", 404, 4504, False, "No model has this name; GET /v1/models lists them."),
     "stream_not_found": Row("client", 404, 4504, False, "No such stream, or it belongs to another key."),
@@ -50,11 +55,14 @@ TABLE: dict[str, Row] = {
     ),
     "run_gone": Row("client", 410, 4510, False, "The run that answered this idempotency key is no longer held."),
     "body_too_large": Row("client", 413, 1009, False, "The body is larger than the route takes."),
+    "unknown_host": Row("client", 421, 4521, False, "The server is not known by this host name."),
     "idempotency_mismatch": Row("client", 422, 4522, False, "The idempotency key was used before with another body."),
     "upgrade_required": Row(
         "client", 426, 4526, False, "This path is a WebSocket, and the request did not ask to become one."
     ),
+    "rate_limited": Row("client", 429, 4029, True, "Too many requests in too short a time; wait a moment."),
     "too_many_runs": Row("client", 429, 4029, True, "Too many runs at once; wait for one to end."),
+    "too_many_readers": Row("client", 429, 4029, True, "Too many streams are read at once; close one first."),
     "input_full": Row("client", 429, 4029, True, "The run has not read its earlier input yet."),
     "slow_reader": Row(
         "client", 408, 4008, True, "The reader fell behind and was detached; come back with the cursor."

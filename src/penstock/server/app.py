@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Literal
 from urllib.parse import parse_qs
 
 import msgspec
@@ -13,6 +14,7 @@ from starlette.routing import BaseRoute, Router, WebSocketRoute
 from starlette.routing import Route as HttpRoute
 from starlette.types import Receive, Scope, Send
 
+from penstock.auth.browser import preflight
 from penstock.core.errors import Refused, fault
 from penstock.core.events import Fault
 from penstock.core.frame import Dialect
@@ -20,14 +22,18 @@ from penstock.core.observer import REQUEST_ID, Observer
 from penstock.flow.watchdog import Watchdog
 from penstock.server.door import Starter
 from penstock.server.exchange import ClientGone, Cut, Exchange, Header
+from penstock.server.gate import BEARER, Gate, access, credential
 from penstock.server.health import Health
-from penstock.server.pages import Page
+from penstock.server.pages import NO_REFERRER, Page
 from penstock.server.problems import refuse, refuse_upgrade
 from penstock.server.service import Route, Service
 from penstock.server.streams_api import StreamsApi
 from penstock.server.transports.websocket import Socket
 
 Answer = Callable[[Exchange], Awaitable[None]]
+
+Way = Literal["key", "url", "page", "health"]
+"""What a path wants: a key; a key, or a URL with a right in it; nothing but a browser that may; nothing at all."""
 
 NO_UPGRADE = "connect to it with one"
 LOST_UPGRADE = (
@@ -46,8 +52,13 @@ class Endpoint:
         dialect: Dialect | None,
         dialects: Mapping[str, Dialect],
         observer: Observer,
+        *,
+        gate: Gate,
+        way: Way = "key",
     ):
         self._answers = answers
+        self._gate = gate
+        self._way = way
         self._dialect = dialect
         self._dialects = dialects
         self._observer = observer
@@ -57,6 +68,8 @@ class Endpoint:
         exchange = Exchange(scope, receive, send)
         REQUEST_ID.set(exchange.request_id)
         try:
+            if await self._enters(exchange):
+                return
             answer = self._answers.get(exchange.method)
             if answer is None:
                 raise Refused("method_not_allowed", f"{exchange.method} is not allowed here; {self._allowed} are")
@@ -75,6 +88,27 @@ class Endpoint:
         except Exception as problem:  # noqa: BLE001 - whatever it is, the client gets a typed error and the log the reason
             self._observer.request_failed(exchange.request_id, str(scope["path"]), problem)
             await self._refuse(exchange, fault("internal"), [])
+
+    async def _enters(self, exchange: Exchange) -> bool:
+        """Pass the gate; whether everything is answered already. Raises `Refused`."""
+        gate, headers = self._gate, exchange.headers
+        if self._way == "health":
+            return False
+        exchange.admitted = gate.greet(headers, harmless=self._way == "page")
+        if exchange.method == "OPTIONS" and exchange.admitted and b"access-control-request-method" in headers:
+            # A browser asks whether a page may; it shows no key yet (Fetch standard, CORS-preflight).
+            await exchange.reply(204, b"", "", preflight(self._answers))
+            return True
+        if self._way == "page" or gate.open:
+            return False
+        if self._way == "url":
+            exchange.access = access(exchange.scope["query_string"])
+        if exchange.access is None:
+            exchange.grant = await gate.enter(exchange.scope, credential(headers))
+        else:
+            exchange.grant = BEARER
+            exchange.admitted = (*exchange.admitted, NO_REFERRER)
+        return False
 
     async def _refuse(self, exchange: Exchange, problem: Fault, headers: list[Header]) -> None:
         """Answer with an error; where the answer has begun, the line is cut, so that nobody takes it for complete."""
@@ -135,30 +169,33 @@ class App:
         api, health = StreamsApi(service), Health(service)
         native = service.native.dialect
         start = Starter(service, service.native)
-        endpoints: list[tuple[str, dict[str, Answer], Dialect | None]] = [
-            ("/v1/streams", {"POST": start, "GET": api.index}, native),
-            ("/v1/streams/events", {"GET": api.together}, native),
-            ("/v1/streams/{stream}", {"GET": api.show, "DELETE": api.delete}, native),
-            ("/v1/streams/{stream}/events", {"GET": api.events}, native),
-            ("/v1/streams/{stream}/input", {"POST": api.input}, native),
-            ("/v1/models", {"GET": self._models}, None),
-            ("/healthz", {"GET": health.live, "HEAD": health.live}, None),
-            ("/readyz", {"GET": health.ready, "HEAD": health.ready}, None),
+        endpoints: list[tuple[str, dict[str, Answer], Dialect | None, Way]] = [
+            ("/v1/streams", {"POST": start, "GET": api.index}, native, "key"),
+            ("/v1/streams/events", {"GET": api.together}, native, "url"),
+            ("/v1/streams/{stream}", {"GET": api.show, "DELETE": api.delete}, native, "url"),
+            ("/v1/streams/{stream}/events", {"GET": api.events}, native, "url"),
+            ("/v1/streams/{stream}/input", {"POST": api.input}, native, "url"),
+            ("/v1/models", {"GET": self._models}, None, "key"),
+            ("/healthz", {"GET": health.live, "HEAD": health.live}, None, "health"),
+            ("/readyz", {"GET": health.ready, "HEAD": health.ready}, None, "health"),
         ]
         for path, (body, kind) in service.pages.items():
             page = Page(body, kind)
-            endpoints.append((path, {"GET": page, "HEAD": page}, None))
+            endpoints.append((path, {"GET": page, "HEAD": page}, None, "page"))
         sockets: list[BaseRoute] = []
         for route in service.routes:
             if route.transports == ("websocket",):
                 sockets.append(WebSocketRoute(route.path, SocketEndpoint(service, route)))
             else:
                 starter = Starter(service, route)
-                endpoints.append((route.path, dict.fromkeys(route.methods, starter), route.dialect))
+                endpoints.append((route.path, dict.fromkeys(route.methods, starter), route.dialect, "key"))
         return [
             *(
-                HttpRoute(path, Endpoint(answers, dialect, service.dialects, service.runs.observer))
-                for path, answers, dialect in endpoints
+                HttpRoute(
+                    path,
+                    Endpoint(answers, dialect, service.dialects, service.runs.observer, gate=service.gate, way=way),
+                )
+                for path, answers, dialect, way in endpoints
             ),
             *sockets,
         ]
@@ -201,8 +238,8 @@ class App:
 
     async def _models(self, exchange: Exchange) -> None:
         exchange.options(())
-        self.service.authenticate(exchange.headers)
-        data = [{"id": m.name, "object": "model", "created": 0, "owned_by": m.owner} for m in self.service.models()]
+        models = [model for model in self.service.models() if exchange.grant.may_ask(model.name)]
+        data = [{"id": m.name, "object": "model", "created": 0, "owned_by": m.owner} for m in models]
         await exchange.reply(200, msgspec.json.encode({"object": "list", "data": data}), "application/json")
 
     async def _unknown(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -215,6 +252,14 @@ class App:
             await refuse_upgrade(scope, send, problem)
             return
         exchange = Exchange(scope, receive, send)
+        gate = self.service.gate
+        try:
+            exchange.admitted = gate.greet(exchange.headers)
+            if path not in sockets:
+                await gate.enter(scope, credential(exchange.headers))
+        except Refused as refusal:
+            await refuse(exchange, refusal.fault, None)
+            return
         if path in sockets:
             lost = exchange.header("sec-websocket-key")
             what = LOST_UPGRADE if lost else NO_UPGRADE

@@ -1,4 +1,4 @@
-"""The way in: authenticate → parse → start or attach. Everything that begins or joins a run over HTTP comes through here."""
+"""The way in, behind the gate: admit → parse → start or attach. Everything that begins or joins a run over HTTP comes through here."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import TypeVar
 
 import msgspec
 
+from penstock.auth.grant import Grant
 from penstock.core.cursor import Cursor, parse_cursor
 from penstock.core.errors import Refused, fault
 from penstock.core.events import Cancelled, Failed
 from penstock.core.frame import Dialect, View
-from penstock.core.request import ChatRequest, Principal
+from penstock.core.request import ChatRequest
 from penstock.core.source import compose
 from penstock.encoders.stream import Stream
 from penstock.flow.policy import OnDisconnect
@@ -187,18 +188,18 @@ class Starter:
     async def __call__(self, exchange: Exchange) -> None:
         """Answer one request. Raises `Refused` before anything was sent."""
         service, route = self._service, self._route
-        principal = service.authenticate(exchange.headers)
+        grant = exchange.grant
         get = exchange.method == "GET"
         options = exchange.options(ASKING if get else STARTING)
         arrival = Arrival(service, exchange, route, options)
         if arrival.cursor is not None:
             # A request with a cursor never starts a run: it was somebody's reconnect.
-            handle = service.runs.find(arrival.cursor.run, principal)
+            handle = service.runs.find(arrival.cursor.run, grant.principal)
             if not get:
                 await exchange.body(service.max_body)  # until it is read, nobody sees the client leave
             await read(arrival, handle, held=0.0)
             return
-        handle = await self._run(arrival, principal, options)
+        handle = await self._run(arrival, grant, options)
         if not handle.request.stream:
             await whole(arrival, handle)
         elif arrival.json:
@@ -220,7 +221,7 @@ class Starter:
         headers = [(b"location", path.encode()), (b"penstock-stream-id", handle.id.encode())]
         await exchange.reply(201, msgspec.json.encode(body), "application/json", headers)
 
-    async def _run(self, arrival: Arrival, principal: Principal, options: dict[str, str]) -> RunHandle:
+    async def _run(self, arrival: Arrival, grant: Grant, options: dict[str, str]) -> RunHandle:
         """The run this request is about: the one its idempotency key began, or a new one."""
         service, route, exchange = self._service, self._route, arrival.exchange
         get = exchange.method == "GET"
@@ -236,13 +237,14 @@ class Starter:
             )
 
         async def begun() -> RunHandle:
+            admit(service, route, grant)
             request = asked(options) if get else await parsed(route.dialect.parse, body)
             if request.stream and route is not service.native:
                 arrival.check_streams()
             detached = request.stream and arrival.json
-            return await begin(service, route, request, principal, keyed=bool(key), detached=detached)
+            return await begin(service, route, request, grant, keyed=bool(key), detached=detached)
 
-        return await service.runs.once(principal, route.path, key, body, begun) if key else await begun()
+        return await service.runs.once(grant.principal, route.path, key, body, begun) if key else await begun()
 
 
 async def parsed(parse: Callable[[bytes], T], body: bytes) -> T:
@@ -252,11 +254,18 @@ async def parsed(parse: Callable[[bytes], T], body: bytes) -> T:
     return parse(body)
 
 
+def admit(service: Service, route: Route, grant: Grant) -> None:
+    """Somebody wants to begin a run at a route. Raises `Refused` where they may not, or not so fast."""
+    if not grant.may_begin(route.path):
+        raise Refused("forbidden", f"this key may not begin runs at {route.path}; it may at {', '.join(grant.routes)}")
+    service.gate.quota.begin(grant)
+
+
 async def begin(
     service: Service,
     route: Route,
     request: ChatRequest,
-    principal: Principal,
+    grant: Grant,
     *,
     keyed: bool = False,
     detached: bool = False,
@@ -265,13 +274,13 @@ async def begin(
 
     Raises `Refused`.
     """
-    model = service.model(request.model or route.model or "")
+    model = service.model(request.model or route.model or "", grant)
     request = msgspec.structs.replace(request, model=model.name, stream=request.stream or route.streams)
     policy = route.policy
     if keyed and policy.on_disconnect.what == "cancel":
         policy = msgspec.structs.replace(policy, on_disconnect=OnDisconnect("grace"))
     source = compose(model.source, route.stages)
-    return await service.runs.start(request, source, policy, principal=principal, detached=detached)
+    return await service.runs.start(request, source, policy, principal=grant.principal, detached=detached)
 
 
 def at_end(handle: RunHandle, place: Place) -> bool:

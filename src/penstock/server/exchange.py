@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 
 from starlette.types import Message, Receive, Scope, Send
 
+from penstock.auth.grant import ANYBODY
 from penstock.core.errors import Refused
 
 Header = tuple[bytes, bytes]
@@ -70,7 +71,10 @@ class Exchange:
         "_task",
         "_watcher",
         "aborted",
+        "access",
+        "admitted",
         "connection",
+        "grant",
         "headers",
         "method",
         "receive",
@@ -93,6 +97,12 @@ class Exchange:
         self._task = asyncio.current_task()
         self.aborted = False
         """Whether the server itself ended the connection."""
+        self.admitted: tuple[Header, ...] = ()
+        """What the gate says to the web page that asked; every response has it."""
+        self.grant = ANYBODY
+        """What the caller may do."""
+        self.access: str | None = None
+        """The token of a URL that carries a right."""
 
     def _request_id(self) -> str:
         given = self.header("x-request-id")
@@ -145,7 +155,7 @@ class Exchange:
         """Send the status line and headers; the request id is added."""
         self.started = True
         self.headers = {}  # nobody asks any more, and a stream lives long
-        given = [*headers, (b"x-request-id", self.request_id.encode())]
+        given = [*headers, *self.admitted, (b"x-request-id", self.request_id.encode())]
         await self._send({"type": "http.response.start", "status": status, "headers": given})
 
     async def stream(self, headers: list[Header]) -> None:

@@ -9,9 +9,11 @@ POLICY = (
     b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
+NO_REFERRER: Header = (b"referrer-policy", b"no-referrer")
+
 HEADERS: list[Header] = [
     (b"content-security-policy", POLICY),
-    (b"referrer-policy", b"no-referrer"),
+    NO_REFERRER,
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-cache"),
 ]

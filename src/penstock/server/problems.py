@@ -12,6 +12,9 @@ from penstock.server.exchange import Exchange, Header
 
 _encode = msgspec.json.Encoder().encode
 
+CHALLENGE: Header = (b"www-authenticate", b"Bearer")
+"""What a 401 must say (RFC 9110 §11.6.1)."""
+
 
 async def refuse(
     exchange: Exchange, fault: Fault, dialect: Dialect | None, headers: list[Header] | None = None
@@ -23,6 +26,8 @@ async def refuse(
         extra.append((b"retry-after", b"%d" % max(1, -(-fault.retry_after // 1))))
     elif row.status in (429, 503):
         extra.append((b"retry-after", b"1"))
+    if row.status == 401:
+        extra.append(CHALLENGE)
     if dialect is not None:
         await exchange.reply(row.status, dialect.refuse(fault, exchange.request_id), "application/json", extra)
         return
@@ -36,6 +41,8 @@ async def refuse_upgrade(scope: Scope, send: Send, fault: Fault) -> None:
         await send({"type": "websocket.close", "code": row.close, "reason": fault.code})
         return
     headers = [(b"content-type", b"application/problem+json"), (b"cache-control", b"no-store")]
+    if row.status == 401:
+        headers.append(CHALLENGE)
     await send({"type": "websocket.http.response.start", "status": row.status, "headers": headers})
     await send({"type": "websocket.http.response.body", "body": problem(fault, "")})
 

@@ -7,11 +7,12 @@ from typing import Literal
 
 import msgspec
 
+from penstock.auth.grant import Grant
 from penstock.core.frame import Dialect
-from penstock.core.request import Principal
 from penstock.core.source import Source, Stage
 from penstock.flow.policy import MiB, Policy
 from penstock.flow.runs import Runs
+from penstock.server.gate import Gate
 
 Transport = Literal["sse", "websocket", "ndjson", "text"]
 
@@ -55,11 +56,11 @@ class Service(msgspec.Struct, kw_only=True):
     native: Route
     """How `/v1/streams` begins runs."""
     routes: tuple[Route, ...]
-    model: Callable[[str], Model]
-    """The model of a name; the empty name is the default. Raises `Refused(unknown_model)`."""
+    model: Callable[[str, Grant], Model]
+    """The model of a name; the empty name is the default. Raises `Refused(unknown_model)`, also for one that is not granted."""
     models: Callable[[], list[Model]]
-    authenticate: Callable[[Mapping[bytes, bytes]], Principal]
-    """Who sends these headers. Raises `Refused`."""
+    gate: Gate
+    """Who may enter, and which runs they find."""
     close: Callable[[], Awaitable[None]]
     """Close what the sources hold open."""
     pages: Mapping[str, tuple[bytes, str]] = {}

@@ -6,6 +6,7 @@ import asyncio
 
 import msgspec
 
+from penstock.auth.capability import Right
 from penstock.core.body import read_json
 from penstock.core.cursor import Cursor, parse_cursor
 from penstock.core.errors import Refused
@@ -38,28 +39,29 @@ class StreamsApi:
     def __init__(self, service: Service):
         self._service = service
 
-    def _handle(self, exchange: Exchange) -> RunHandle:
-        principal = self._service.authenticate(exchange.headers)
-        return self._service.runs.find(exchange.scope["path_params"]["stream"], principal)
+    def _handle(self, exchange: Exchange, *, right: Right | None) -> RunHandle:
+        service = self._service
+        run = exchange.scope["path_params"]["stream"]
+        return service.gate.find(service.runs, run, exchange.grant, right=right, token=exchange.access)
 
     async def index(self, exchange: Exchange) -> None:
         """The caller's runs, newest first."""
         exchange.options(())
-        principal = self._service.authenticate(exchange.headers)
-        handles = reversed(self._service.runs.mine(principal))
+        handles = reversed(self._service.runs.mine(exchange.grant.principal))
         await exchange.reply(200, _encode({"streams": [_state(handle) for handle in handles]}), JSON)
 
     async def show(self, exchange: Exchange) -> None:
         """State, and everything said so far."""
-        exchange.options(())
-        handle = self._handle(exchange)
+        exchange.options({"access"})
+        handle = self._handle(exchange, right="read")
         await exchange.reply(200, _encode({**_state(handle), "snapshot": handle.log.snapshot()}), JSON)
 
     async def delete(self, exchange: Exchange) -> None:
         """Cancel a run; with `?purge=1`, drop one that has ended. Cancelling twice, or after the end, changes nothing."""
-        options = exchange.options({"purge"})
-        handle = self._handle(exchange)
-        if flag(options, "purge"):
+        options = exchange.options({"purge", "access"})
+        purge = flag(options, "purge")
+        handle = self._handle(exchange, right=None if purge else "cancel")
+        if purge:
             if handle.state is not Phase.ENDED:
                 raise Refused("not_ended", "the stream is still running; cancel it before you purge it")
             self._service.runs.forget(handle)
@@ -70,17 +72,17 @@ class StreamsApi:
 
     async def input(self, exchange: Exchange) -> None:
         """Give a run's source something in mid-answer: any JSON value."""
-        exchange.options(())
-        handle = self._handle(exchange)
+        exchange.options({"access"})
+        handle = self._handle(exchange, right=None)
         body = await exchange.body(self._service.max_body)
         self._service.runs.input(handle, read_json(body))
         await exchange.reply(202, _encode(_state(handle)), JSON)
 
     async def events(self, exchange: Exchange) -> None:
         """Attach or resume. With `?wait=`, answer with what there is within so many seconds, and end."""
-        options = exchange.options(READING | {"wait"})
+        options = exchange.options(READING | {"wait", "access"})
         arrival = Arrival(self._service, exchange, self._service.native, options)
-        handle = self._handle(exchange)
+        handle = self._handle(exchange, right="read")
         if arrival.cursor is not None and arrival.cursor.run != handle.id:
             raise Refused("bad_cursor", "the cursor belongs to another stream", param="after")
         arrival.check_streams()
@@ -133,14 +135,14 @@ class StreamsApi:
 
     async def together(self, exchange: Exchange) -> None:
         """One SSE that carries several runs, for the six connections a browser has; each id holds the cursors of all."""
-        options = exchange.options({"streams", "event_names"})
+        options = exchange.options({"streams", "event_names", "access"})
         service = self._service
-        principal = service.authenticate(exchange.headers)
+        tokens = _tokens(options.get("streams", ""), exchange.access)
         wanted = _wanted(exchange.header("last-event-id") or options.get("streams", ""))
         joined: list[tuple[RunHandle, Place]] = []
         positions: dict[str, bytes] = {}
         for run, cursor in wanted.items():
-            handle = service.runs.find(run, principal)
+            handle = service.gate.find(service.runs, run, exchange.grant, right="read", token=tokens.get(run))
             place = service.runs.place(handle, cursor)
             joined.append((handle, place))
             # Behind a gap the old position stands until the gap was told.
@@ -227,6 +229,14 @@ def _wanted(text: str) -> dict[str, Cursor | None]:
             raise Refused("invalid_request", "option 'streams' names a stream twice", param="streams")
         wanted[run] = cursor
     return wanted
+
+
+def _tokens(streams: str, access: str | None) -> dict[str, str]:
+    """Which token is for which run: one for each, in their order. A run without one is nobody's."""
+    if access is None:
+        return {}
+    runs = [item.partition(":")[0] for item in streams.split(",") if item]
+    return dict(zip(runs, access.split(","), strict=False))
 
 
 def _seconds(text: str) -> float:

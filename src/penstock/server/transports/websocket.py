@@ -13,23 +13,23 @@ from functools import partial
 import msgspec
 from starlette.types import Receive, Scope, Send
 
+from penstock.auth.grant import ANYBODY
 from penstock.core.body import read_object, take
 from penstock.core.cursor import parse_cursor
 from penstock.core.errors import TABLE, Refused, fault
 from penstock.core.events import Fault, Json
 from penstock.core.frame import Dialect, View
-from penstock.core.request import Principal
 from penstock.encoders.websocket import WebSocketEncoder
 from penstock.flow.runs import Place, RunHandle
-from penstock.server.door import begin, parsed
+from penstock.server.door import admit, begin, parsed
 from penstock.server.exchange import EXTENSION
 from penstock.server.joining import pipeline, retold
 from penstock.server.progress import progress
 from penstock.server.service import Route, Service
 from penstock.server.telling import ready
+from penstock.server.transports.handshake import opened
 from penstock.server.transports.turns import Lane, Turns
 
-SUBPROTOCOL = "penstock.v1"
 REF_LONGEST = 128
 MOST_REFS = 1000
 """Refs that are remembered; beyond, those whose run this socket no longer reads may be used again."""
@@ -48,7 +48,7 @@ class Socket:
         self._send = send
         self._turns: Turns[str | bytes] = Turns()
         self._refs: dict[str, str] = {}
-        self._principal = Principal()
+        self._grant = ANYBODY
         self._goodbye: asyncio.Task[None] | None = None
         self._parting = False
         """The client was told that the server goes: the socket closes once it has nothing left to tell."""
@@ -73,13 +73,14 @@ class Socket:
     async def run(self) -> None:
         """Serve the connection until it closes."""
         await self._receive()
-        self._principal = self._service.authenticate(dict(self._scope["headers"]))
-        offered = self._scope.get("subprotocols") or []
         try:
-            await self._send(
-                {"type": "websocket.accept", "subprotocol": SUBPROTOCOL if SUBPROTOCOL in offered else None}
-            )
+            grant = await opened(self._service.gate, self._scope, self._receive, self._send)
+            if grant is None:
+                return
+            self._grant = grant
             await self._serve()
+        except Refused:
+            raise  # the handshake is not answered yet: this is its answer
         except OSError:
             pass  # the client left while something was being sent to it
         except Exception as problem:  # noqa: BLE001 - whatever it is, the client gets a close code and the log the reason
@@ -156,6 +157,7 @@ class Socket:
             if act is None:
                 known = ", ".join(self._commands)
                 raise Refused("unknown_command", f"no command is called {kind[:64]!r}; there are {known}", param="type")
+            self._grant = self._service.gate.renew(self._grant)
             await act(command, ref)
         except Refused as problem:
             await self._error(problem.fault, ref)
@@ -179,11 +181,10 @@ class Socket:
         body = _encode(asked)
 
         async def begun() -> RunHandle:
-            return await begin(
-                service, route, await parsed(route.dialect.parse, body), self._principal, keyed=bool(key)
-            )
+            admit(service, route, self._grant)
+            return await begin(service, route, await parsed(route.dialect.parse, body), self._grant, keyed=bool(key))
 
-        handle = await service.runs.once(self._principal, route.path, key, body, begun) if key else await begun()
+        handle = await service.runs.once(self._grant.principal, route.path, key, body, begun) if key else await begun()
         if len(self._refs) >= MOST_REFS:
             self._refs = {known: run for known, run in self._refs.items() if run in self._turns.lanes}
         self._refs[ref] = handle.id
@@ -265,7 +266,7 @@ class Socket:
         stream = take(command, "stream", str, "")
         if not stream:
             raise Refused("invalid_request", "the command needs a 'stream': the id that 'started' gave", param="stream")
-        return self._service.runs.find(stream, self._principal)
+        return self._service.runs.find(stream, self._grant.principal)
 
     def _dialect(self, command: dict[str, Json]) -> Dialect:
         name = take(command, "dialect", str, None)
