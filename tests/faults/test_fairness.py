@@ -4,13 +4,16 @@ import asyncio
 import json
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
+from functools import partial
 from itertools import repeat
 from typing import Any
 
 import pytest
+from msgspec import Raw
 
 from penstock.core.events import Delta
 from penstock.flow.reader import Reader as FlowReader
+from penstock.flow.runs import RunHandle
 from tests.faults.reading import SMALL, Line, Reader, line
 from tests.server.reading import Messages, websocket
 from tests.serving import Served, configured, serving
@@ -48,11 +51,11 @@ def flood_before(served: Served, loud: list[str]) -> Iterator[dict[str, int]]:
 
 @pytest.mark.parametrize(
     ("word", "logprobs"),
-    [("x" * 100, None), ("x" * 10_000, None), ("x", b'{"content":[]}')],
+    [("x" * 100, None), ("x" * 10_000, None), ("x", Raw(b'{"content":[]}'))],
     ids=["words", "pages", "letters that cannot be merged"],
 )
 async def test_a_ready_frame_waits_behind_at_most_64_kib_of_a_flood_on_its_socket(
-    word: str, logprobs: bytes | None
+    word: str, logprobs: Raw | None
 ) -> None:
     loud: list[str] = []
     async with serving(configured()) as served:
@@ -127,7 +130,7 @@ async def test_a_flood_over_http_lets_another_stream_have_every_turn(monkeypatch
         handle = served.run(quiet.reader.run)
         for number in range(1, 101):
             telling.speak(f"{number} ")
-            await _turns_until(lambda number=number: handle.log.last > 2 + number)
+            await _turns_until(partial(_has_said, handle, 3 + number))
             spoken = turns.turn
             await _turns_until(lambda: handle.log.readers[0].offset == handle.log.shown)
             waited.append(turns.turn - spoken)
@@ -143,6 +146,10 @@ async def test_a_flood_over_http_lets_another_stream_have_every_turn(monkeypatch
 async def _read_on(flood: Line) -> None:
     while await flood.read():
         pass
+
+
+def _has_said(handle: RunHandle, count: int) -> bool:
+    return handle.log.last == count
 
 
 async def _turns_until(condition: Callable[[], bool]) -> None:
