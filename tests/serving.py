@@ -29,7 +29,7 @@ from penstock.server.host import Host
 from penstock.server.listener import PATIENCE, listen
 from tests.contract.watching import Watched
 from tests.flow.scripted import Clock
-from tests.waiting import until
+from tests.waiting import CEILING, until
 
 __all__ = ["Config", "LogConfig", "Scripted", "Served", "ServerConfig", "Telling", "configured", "serving"]
 
@@ -223,7 +223,7 @@ class Served:
 
     @asynccontextmanager
     async def client(self, **options: Any) -> AsyncGenerator[httpx2.AsyncClient]:
-        async with httpx2.AsyncClient(base_url=self.url, trust_env=False, timeout=30, **options) as client:
+        async with httpx2.AsyncClient(base_url=self.url, trust_env=False, timeout=CEILING, **options) as client:
             yield client
 
 
@@ -312,7 +312,7 @@ async def shut_down(host: uvicorn.Server) -> None:
     for connection in list(host.server_state.connections):
         connection.shutdown()
     state = host.server_state
-    await until("connections and responses are over", lambda: not state.connections and not state.tasks, ceiling=10)
+    await until("connections and responses are over", lambda: not state.connections and not state.tasks)
     await host.lifespan.shutdown()
 
 
@@ -320,7 +320,7 @@ async def settled(before: set[asyncio.Task[Any]]) -> None:
     """Nothing runs in this loop but what ran before, and this."""
     expected = {*before, asyncio.current_task()}
     try:
-        await until("every task of the server has ended", lambda: asyncio.all_tasks() <= expected, ceiling=10)
+        await until("every task of the server has ended", lambda: asyncio.all_tasks() <= expected)
     except AssertionError:
         left = sorted(f"{task.get_name()} {task.get_coro()!r}" for task in asyncio.all_tasks() - expected)
         raise AssertionError(f"the server left tasks behind: {left}") from None

@@ -1,9 +1,11 @@
-"""Wait for a state, never for a time: the one place in the suite that polls."""
+"""Wait for a state, never for a time: the one place in the suite that polls, and how long it may at most."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
-CEILING = 30.0
+CEILING = 60.0
+"""Seconds after which what does not happen is taken for stuck. It guards against a hang and measures nothing: a busy machine
+may need many of them."""
 STEP = 0.005
 
 

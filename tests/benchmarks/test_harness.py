@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import sys
 from collections.abc import AsyncIterator
 
@@ -84,9 +85,9 @@ def test_a_refusal_is_counted_and_quoted(programs: Programs) -> None:
 
 
 def test_no_listener_is_a_failure(programs: Programs) -> None:
-    with upstream(programs) as provider:
-        url = f"http://{provider.address}/"
-    result = run_load(programs, url=url, body=BODY, scenario=TINY)
+    with socket.socket() as unheard:
+        unheard.bind(("127.0.0.1", 0))
+        result = run_load(programs, url=f"http://127.0.0.1:{unheard.getsockname()[1]}/", body=BODY, scenario=TINY)
     assert (result.finished, result.failed_connect) == (0, 5)
 
 

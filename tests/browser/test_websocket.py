@@ -1,16 +1,17 @@
 """The browser's own WebSocket: it streams, steers, cancels, comes back after a cut, and takes binary parts as they are."""
 
 import hashlib
+import json
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from penstock.config.model import Config, ModelConfig
 from penstock.core.events import Cancelled, Chunk, Closed, Finished, Opened, Started
 from tests.browser.chromium import go_to_origin
 from tests.fakes.cutting_proxy import CuttingProxy
 from tests.server.reading import PROMPT, detached
+from tests.server.test_websocket import echo
 from tests.serving import Served, serving
 from tests.waiting import until
 
@@ -45,14 +46,13 @@ UNPACK = """async () => {
     const hex = [...digest].map((byte) => byte.toString(16).padStart(2, '0')).join('')
     return {size: whole.length, hex, headers: frames.map(({header}) => header)}
 }"""
-ENDLESS = {"model": "demo", "prompt": "Hello", "demo": {"rate": 200, "tokens": 100_000, "reasoning": False}}
 PICTURE = bytes(range(256)) * 400
 
 
 @pytest.fixture
 async def served() -> AsyncGenerator[Served]:
-    """The scripted model, and the demo, which takes input."""
-    async with serving(Config(models={"demo": ModelConfig(targets=("demo",))})) as server:
+    """The scripted model, and one that says what it is told."""
+    async with serving(sources={"echo": echo}) as server:
         yield server
 
 
@@ -77,21 +77,18 @@ async def start(page: "Page", request: dict[str, Any]) -> str:
 
 async def test_it_steers_a_run_in_the_middle_and_cancels_it(served: Served, page: "Page") -> None:
     await connect(page, served)
-    run = await start(page, ENDLESS)
-    await page.wait_for_function("text().length > 20")
-    assert "steered" not in await page.evaluate("text()")
-    await command(page, type="input", ref="2", stream=run, body={"text": "in French"})
-    await page.wait_for_function("text().includes('> steered: in French')")
-    assert (await page.evaluate("last('note')"))["body"] == {"text": "in French"}
-    spoken = await page.evaluate("text().length")
-    await page.wait_for_function("spoken => text().length > spoken", arg=spoken)
-    await command(page, type="cancel", ref="3", stream=run)
+    run = await start(page, {**PROMPT, "model": "echo"})
+    await page.wait_for_function("last('opened')")
+    for ref, body in (("2", "left"), ("3", {"turn": [1, 2]})):
+        await command(page, type="input", ref=ref, stream=run, body=body)
+        await page.wait_for_function("said => text().endsWith(said)", arg=json.dumps(body))
+        assert (await page.evaluate("last('note')"))["body"] == body
+    await command(page, type="cancel", ref="4", stream=run)
     await page.wait_for_function("last('cancelled')")
     assert (await page.evaluate("messages.at(-1)"))["by"] == "client"
     assert served.seen.ended == {run: Cancelled("client")}
-    assert await page.evaluate("[messages.filter(({ref}) => ref === '2' || ref === '3').map(({type}) => type)]") == [
-        ["ok", "ok"]
-    ]
+    answers = await page.evaluate("messages.filter(({ref}) => ref > '1').map(({ref, type}) => [ref, type])")
+    assert answers == [["2", "ok"], ["3", "ok"], ["4", "ok"]]
     assert await page.evaluate("socket.readyState") == 1
 
 

@@ -10,9 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.waiting import until
+from tests.waiting import CEILING, until
 
-CEILING = 30.0
 PENSTOCK = (sys.executable, "-W", "error", "-m", "penstock")
 OURS = ("PENSTOCK_", "OPENAI_", "MISTRAL_", "GROQ_", "DEEPSEEK_", "OPENROUTER_", "GEMINI_", "OLLAMA_")
 UNWANTED = ("PORT", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES")

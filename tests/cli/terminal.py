@@ -14,9 +14,8 @@ from contextlib import asynccontextmanager
 from fcntl import ioctl
 from pathlib import Path
 
-from tests.waiting import until
+from tests.waiting import CEILING, until
 
-CEILING = 30.0
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07|\x1b[()][A-Z0-9]")
 OWN_THE_TERMINAL = (
     "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"

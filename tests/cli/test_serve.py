@@ -11,8 +11,20 @@ import pytest
 
 from tests.cli.serving import PENSTOCK, clean_environment, starting
 from tests.cli.terminal import CTRL_C, terminal
+from tests.waiting import CEILING, until
 
 CANARY = "canary-0xC0FFEE"
+WAITS = """
+import asyncio
+from pathlib import Path
+
+
+async def answer(request):
+    yield "Hel"
+    while not Path("go").exists():
+        await asyncio.sleep(0.01)
+    yield "lo"
+"""
 
 
 async def text_of(url: str, body: dict[str, object], path: str = "/v1/chat/chunked") -> str:
@@ -95,16 +107,25 @@ def test_a_port_in_use_is_named_with_the_way_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 async def test_the_first_signal_lets_a_live_answer_end(tmp_path: Path, how: signal.Signals) -> None:
-    with starting(tmp_path, environ={"PENSTOCK_SERVER__DRAIN": "30"}) as served:
+    (tmp_path / "mine.py").write_text(WAITS)
+    environ = {"PYTHONPATH": str(tmp_path), "PENSTOCK_SERVER__DRAIN": "600"}
+    with starting(tmp_path, "--model", "mine:answer", environ=environ) as served:
         await served.ready()
-        async with aiohttp.ClientSession() as session:
-            body = {"prompt": "Hello", "demo": {"rate": 40, "tokens": 40, "reasoning": False}}
-            async with session.post(f"{served.url}/v1/streams", json=body) as response:
-                await response.content.readany()
-                served.process.send_signal(how)
-                rest = await response.text()
-        assert '"type":"finished"' in rest
-        assert served.process.wait(30) == 0
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(f"{served.url}/v1/chat/chunked", json={"prompt": "Hello"}) as response,
+        ):
+            assert await response.content.readexactly(3) == b"Hel"
+            served.process.send_signal(how)
+
+            async def drains() -> bool:
+                async with session.get(f"{served.url}/readyz") as ready:
+                    return ready.status == 503
+
+            await until("it is not ready any more", drains)
+            (tmp_path / "go").touch()
+            assert await response.text() == "lo"
+        assert served.process.wait(CEILING) == 0
 
 
 async def test_a_prefix_before_every_path_is_one_setting(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from penstock.config.model import Config, DemoConfig
 from tests.docs.pages import PAGES, Snippet, snippets
 from tests.examples.hosting import asking, hosted, penstock_serve
 from tests.tools import ROOT
+from tests.waiting import CEILING
 
 SERVER = "http://127.0.0.1:8420"
 QUICK = Config(demo=DemoConfig(rate=0, tokens=20))
@@ -113,7 +114,7 @@ async def test_a_curl_line_is_answered(command: Snippet) -> None:
             ]
             for _ in range(2)
         ]
-        code, out, complaint = await run(*filled_in(line, url, begun), "-m", "20", "-w", "\n%{http_code}")
+        code, out, complaint = await run(*filled_in(line, url, begun), "-m", f"{CEILING:g}", "-w", "\n%{http_code}")
     body, _, status = out.rpartition("\n")
     if "drop_after" in line:
         assert (code, body) == (18, "You said: **Hello**.\n\nI ")

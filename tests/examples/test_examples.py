@@ -10,7 +10,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from penstock.config.model import Config, DemoConfig
-from tests.examples.hosting import asking, example, hosted, penstock_serve
+from tests.examples.hosting import Beats, asking, example, hosted, penstock_serve
 from tests.tools import ROOT
 
 FOLDER = ROOT / "examples"
@@ -61,28 +61,27 @@ async def test_the_feed_refuses_what_is_no_number() -> None:
 
 
 async def test_the_counter_does_what_it_is_told_in_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = example("steering")
-    monkeypatch.setattr(module, "BEAT", 0.001)
+    module, beats = example("steering"), Beats()
+    monkeypatch.setattr(module, "asyncio", beats)
     heard: list[dict[str, Any]] = []
     async with hosted(module.app) as url, connect(url.replace("http", "ws") + "/v1/chat/ws", proxy=None) as socket:
         await socket.send('{"type": "start", "ref": "1", "request": {"prompt": "count"}}')
+        stream = json.loads(await socket.recv())["stream"]
 
-        async def until_said(words: str) -> None:
-            while words not in "".join(event.get("text", "") for event in heard):
+        async def until_heard(what: str, wanted: object) -> None:
+            while not heard or heard[-1].get(what) != wanted:
                 heard.append(json.loads(await socket.recv()))
 
-        stream = json.loads(await socket.recv())["stream"]
-        await until_said("3 ")
-        for body, reaction in (({"step": -1}, "by -1"), ({"step": "x"}, "I understand"), ({"text": "stop"}, "stopped")):
+        beats.give(3)
+        await until_heard("text", "3 ")
+        for body in ({"step": -1}, {"step": "x"}, {"text": "stop"}):
             await socket.send(json.dumps({"type": "input", "stream": stream, "body": body}))
-            await until_said(reaction)
-        while heard[-1]["type"] != "finished":
-            heard.append(json.loads(await socket.recv()))
-    said = "".join(event.get("text", "") for event in heard)
-    before, after = said.split("\nnow by -1:\n")
-    numbers, rest = before.split(), after.partition("\n")[0].split()
-    assert numbers == [str(number) for number in range(len(numbers))]
-    assert rest == [str(len(numbers) - number) for number in range(len(rest))]
+            await until_heard("body", body)
+            beats.give(1)
+        await until_heard("type", "finished")
+    assert "".join(event.get("text", "") for event in heard) == (
+        '0 1 2 3 \nnow by -1:\n4 \nI understand {"step": 2} and {"text": "stop"}\n3 \nstopped at 2\n'
+    )
     assert [event["body"] for event in heard if event["type"] == "note"] == [
         {"step": -1},
         {"step": "x"},

@@ -130,10 +130,10 @@ async def test_a_stalled_link_fills_the_servers_buffers_until_it_is_resumed(sour
 
 
 async def test_a_server_that_refuses_closes_the_client() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        port = unused.getsockname()[1]
-    async with CuttingProxy(port).listening() as proxy:
-        reader, writer = await ask(proxy)
-        assert (await read_out(reader))[0] == b""
-        writer.close()
+    with socket.socket() as unheard:
+        unheard.bind(("127.0.0.1", 0))
+        async with CuttingProxy(unheard.getsockname()[1]).listening() as proxy:
+            reader, writer = await ask(proxy)
+            assert (await read_out(reader))[0] == b""
+            writer.close()
     assert proxy.links == []

@@ -24,6 +24,7 @@ from tests.clients.raw_client import LineEndedError, raw_client
 from tests.fakes.cutting_proxy import PASS, CuttingProxy, Plan
 from tests.server.reading import CURSOR_KEYS, TEXT, added_up, detached, websocket
 from tests.serving import Telling, configured, serving
+from tests.waiting import CEILING
 
 WAYS = [*product(["sse", "ndjson", "websocket"], CURSOR_KEYS), ("text", "plain")]
 PLANS = st.one_of(
@@ -31,7 +32,6 @@ PLANS = st.one_of(
     st.builds(Plan, cut_after=st.integers(0, 3000), how=st.sampled_from(["rst", "fin"])),
     st.builds(Plan, stall_after=st.integers(1, 3000)),
 )
-CEILING = 30.0
 
 
 class Speaker:

@@ -17,6 +17,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from penstock.testing.readings import READERS, Reading
 from penstock.testing.wire import Received, parse_ndjson, parse_sse, parse_websocket
+from tests.waiting import CEILING
 
 ABORTIVE = struct.pack("ii", 1, 0)  # SO_LINGER on with zero seconds: close() sends RST
 
@@ -169,10 +170,10 @@ def told_of(reading: Reading, *, cut: bool = False) -> Told:
 @asynccontextmanager
 async def answering(url: str, way: Way, request: Mapping[str, object]) -> AsyncGenerator[Answer]:
     """Ask over one transport. The connection is closed at the end of the block, wherever the answer is then."""
-    async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=60) as client:
+    async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=CEILING) as client:
         if way == "ws":
             where = url.replace("http", "ws", 1) + ROUTES[way]
-            async with connect(where, proxy=None, compression=None, max_queue=None) as socket:
+            async with connect(where, proxy=None, compression=None, max_queue=None, open_timeout=CEILING) as socket:
                 await socket.send(json.dumps({"type": "start", "ref": "1", "request": request}))
                 begun = json.loads(await socket.recv())
                 if begun["type"] != "started":

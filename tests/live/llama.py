@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from tests.tools import venv_python
-from tests.waiting import until
+from tests.waiting import CEILING, until
 
 SCRIPT = Path(__file__).with_name("llama_server.py")
 MODEL = "tiny"
@@ -43,7 +43,7 @@ def serve_llama(*, python: Path | None = None, slots: int = SLOTS) -> Generator[
         finally:
             process.stdin.close()
             try:
-                process.wait(timeout=10)
+                process.wait(CEILING)
             except subprocess.TimeoutExpired:
                 process.kill()
 

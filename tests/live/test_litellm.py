@@ -11,6 +11,7 @@ from tests.live.answering import WAYS, Told, Way, answering
 from tests.live.llama import ENDLESS, processing, slots_idle
 from tests.serving import serving
 from tests.tools import venv_python
+from tests.waiting import CEILING
 
 MODEL = "litellm/openai/tiny"
 ASKED: Mapping[str, object] = {"model": MODEL, "messages": [{"role": "user", "content": "hello world"}]}
@@ -37,7 +38,7 @@ async def served(_started: Served) -> Served:
 
 async def refusal(served: Served, **request: object) -> tuple[int, dict[str, str]]:
     """Status and error of a request that is refused."""
-    async with httpx2.AsyncClient(base_url=served.url, trust_env=False, timeout=60) as client:
+    async with httpx2.AsyncClient(base_url=served.url, trust_env=False, timeout=CEILING) as client:
         answer = await client.post("/v1/chat/completions", json={**ASKED, "stream": True, **request})
     error: dict[str, str] = answer.json()["error"]
     return answer.status_code, error
@@ -78,7 +79,7 @@ async def test_a_client_that_leaves_stops_the_model(served: Served, llama_server
 
 @with_litellm
 async def test_a_whole_answer_without_a_stream(served: Served) -> None:
-    async with httpx2.AsyncClient(base_url=served.url, trust_env=False, timeout=60) as client:
+    async with httpx2.AsyncClient(base_url=served.url, trust_env=False, timeout=CEILING) as client:
         answer = (await client.post("/v1/chat/completions", json={**SHORT, "stream": False})).json()
     assert len(answer["choices"][0]["message"]["content"]) > 10
     assert answer["usage"]["completion_tokens"] == 40

@@ -13,7 +13,7 @@ from tests.fakes.provider import USUAL, Provider
 from tests.live.answering import WAYS, Told, Way, answering
 from tests.live.llama import slots_idle
 from tests.tools import ROOT
-from tests.waiting import until
+from tests.waiting import CEILING, until
 
 ENDLESS = {"prompt": "Hello", "demo": {"rate": 100, "tokens": 100_000, "reasoning": False}}
 CANNOT_WAIT = {"PENSTOCK_SERVER__DRAIN": "600"}
@@ -21,7 +21,7 @@ CANNOT_WAIT = {"PENSTOCK_SERVER__DRAIN": "600"}
 
 def curl(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = ["curl", "-q", "--noproxy", "*", "-sN", *arguments]
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=CEILING)
 
 
 @pytest.mark.needs("curl")
@@ -87,13 +87,13 @@ async def test_a_signal_ends_open_streams_with_a_retryable_word_and_the_process_
             served.process.send_signal(how)
             ends = [(await answer.rest()).end for answer in (lines, socket, text)]
         assert ends == ["interrupted", "interrupted", "cut"]
-        assert await asyncio.to_thread(served.process.wait, 30) == 0
+        assert await asyncio.to_thread(served.process.wait, CEILING) == 0
 
 
 async def test_a_server_that_waits_for_its_runs_takes_no_new_ones_and_ends_at_the_second_signal(tmp_path: Path) -> None:
     with starting(tmp_path, environ=CANNOT_WAIT) as served:
         await served.ready()
-        async with httpx2.AsyncClient(base_url=served.url, trust_env=False) as client:
+        async with httpx2.AsyncClient(base_url=served.url, trust_env=False, timeout=CEILING) as client:
             async with answering(served.url, "ndjson", ENDLESS) as answer:
                 await answer.first()
                 served.process.send_signal(signal.SIGINT)
@@ -110,5 +110,5 @@ async def test_a_server_that_waits_for_its_runs_takes_no_new_ones_and_ends_at_th
                 served.process.send_signal(signal.SIGINT)
                 told = await answer.rest()
             assert told.end in ("interrupted", "cut")
-        assert await asyncio.to_thread(served.process.wait, 30) == 0, served.log.read_text()
+        assert await asyncio.to_thread(served.process.wait, CEILING) == 0, served.log.read_text()
     assert "Traceback" not in served.log.read_text()

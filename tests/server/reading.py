@@ -16,7 +16,7 @@ from penstock.testing.readings import READERS, Reading
 from penstock.testing.wire import Received, SseParser
 from tests.clients.eventsource_parser import EventStreamParser, ServerEvent
 from tests.serving import Served
-from tests.waiting import until
+from tests.waiting import CEILING, until
 
 PROMPT = {"model": "scripted", "messages": [{"role": "user", "content": "speak"}], "stream": True}
 TEXT = {"text": "text/plain", "ndjson": "application/x-ndjson", "sse": "text/event-stream"}
@@ -141,7 +141,8 @@ async def websocket(url: str, *, receive_buffer: int | None = None, **options: A
         sock.setblocking(False)
         await asyncio.get_running_loop().sock_connect(sock, (parts.hostname, parts.port))
         options = {"sock": sock, "max_queue": 1, **options}
-    async with connect(url, proxy=None, compression=None, max_size=None, **options) as connection:
+    options = {"open_timeout": CEILING, "proxy": None, "compression": None, "max_size": None, **options}
+    async with connect(url, **options) as connection:
         try:
             yield Messages(connection)
         finally:

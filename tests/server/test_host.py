@@ -17,7 +17,7 @@ from tests.cli import serving as process
 from tests.clients.raw_client import raw_client
 from tests.server.reading import Messages, websocket
 from tests.serving import Served
-from tests.waiting import until
+from tests.waiting import CEILING, until
 
 SOURCE = """
 import asyncio
@@ -86,7 +86,10 @@ async def test_the_first_signal_drains_begins_nothing_new_and_lets_live_answers_
     draining: process.Served, tmp_path: Path
 ) -> None:
     await draining.ready()
-    async with raw_client(draining.url) as raw, httpx2.AsyncClient(base_url=draining.url, trust_env=False) as client:
+    async with (
+        raw_client(draining.url) as raw,
+        httpx2.AsyncClient(base_url=draining.url, trust_env=False, timeout=CEILING) as client,
+    ):
         await raw.request("POST", "/v1/chat/chunked", body=BODY)
         await raw.head()
         assert await raw.body(4) == b"half"
@@ -134,7 +137,7 @@ async def test_the_second_signal_ends_everything_at_once_and_tells_the_readers(d
 
 
 async def draining_now(url: str) -> None:
-    async with httpx2.AsyncClient(base_url=url, trust_env=False) as client:
+    async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=CEILING) as client:
 
         async def unready() -> bool:
             return (await client.get("/readyz")).status_code == 503
@@ -145,6 +148,6 @@ async def draining_now(url: str) -> None:
 async def code_after(socket: Messages, last: str) -> int:
     """The close code that comes after a message of this type."""
     await socket.until(last)
-    await asyncio.wait_for(socket.connection.wait_closed(), 30)
+    await asyncio.wait_for(socket.connection.wait_closed(), CEILING)
     assert socket.connection.protocol.close_rcvd is not None
     return int(socket.connection.protocol.close_rcvd.code)

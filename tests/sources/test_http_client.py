@@ -607,6 +607,7 @@ async def test_a_look_up_and_a_handshake_without_end_are_given_up(authority: tru
         secret = HttpClient(server.url.replace("http:", "https:"), {}, ssl=trusting(authority), connect_seconds=0.05)
         with pytest.raises(Unreachable, match=r"^no connection within 0\.05 s$"):
             await secret.post(b"{}")
+        await until("the server has seen the attempt", lambda: len(server.visits) == 1)
         await server.visits[0].left.wait()
         await secret.close()
 
