@@ -160,6 +160,12 @@ TOOLS = {
             granted=True,
         ),
         Tool(
+            name="systemd",
+            found=lambda: shutil.which("systemd-analyze") is not None,
+            packages=_program_packages("systemd-analyze", "systemd"),
+            remedy="a Linux with systemd",
+        ),
+        Tool(
             name="node",
             found=_node_ready,
             packages=_node_packages,

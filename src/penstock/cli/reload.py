@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from penstock.cli import prepare
+from penstock.cli.notify import notify
 
 if TYPE_CHECKING:
     from penstock.config.model import Config
@@ -44,6 +46,12 @@ class Reload:
         if self._terminal.closed:
             host.handle_exit(signal.SIGINT, None)
             return
+        # systemd wants to know since when, by its clock.
+        notify("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+        self._reload(host)
+        notify("READY=1")
+
+    def _reload(self, host: Host) -> None:
         from penstock.telemetry import logs
 
         try:

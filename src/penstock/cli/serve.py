@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from penstock.cli import prepare
+from penstock.cli.notify import notify
 
 if TYPE_CHECKING:
     import socket
@@ -41,6 +42,7 @@ def command(file: Path | None, **given: object) -> None:
         drain=float(config.server.drain),
         accept=float(config.server.drain_accept),
         on_listening=lambda: _begun(config, host, port, console=console),
+        on_leaving=lambda: notify("STOPPING=1"),
         on_hangup=Reload(app, observer, file=file, given=given, started=config),
         root_path=config.server.path_prefix,
     )
@@ -55,6 +57,7 @@ def command(file: Path | None, **given: object) -> None:
 def _begun(config: Config, host: str, port: int, *, console: bool) -> None:
     """All that is imported lives as long as the process: the collector need never look at it again, nor look so often."""
     _welcome(config, host, port, console=console)
+    notify("READY=1")
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)

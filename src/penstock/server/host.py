@@ -44,6 +44,7 @@ class Host(uvicorn.Server):
         drain: float,
         accept: float = 0.0,
         on_listening: Callable[[], None] = lambda: None,
+        on_leaving: Callable[[], None] = lambda: None,
         on_hangup: Callable[[Host], None] = lambda host: None,
         **options: Any,
     ):
@@ -66,6 +67,7 @@ class Host(uvicorn.Server):
         self.accept = accept
         self._app = app
         self._on_listening = on_listening
+        self._on_leaving = on_leaving
         self._on_hangup = on_hangup
         self._going: asyncio.Task[None] | None = None
         self._began = 0.0
@@ -105,6 +107,7 @@ class Host(uvicorn.Server):
         runs, loop = self._app.service.runs, asyncio.get_running_loop()
         self._began = loop.time()
         runs.leaving = True
+        self._on_leaving()
         # No connection takes another request after the one it carries: the next goes to another server.
         self.config.timeout_keep_alive = 0
         for connection in self.server_state.connections:
