@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -36,7 +37,24 @@ def begun(port: int, order: str) -> tuple[str, str]:
 
 
 def ended(port: int, run: str) -> bool:
+    return bool(_state(port, run)["state"] == "ended")
+
+
+def readers(port: int, run: str) -> int:
+    """How many read the run now."""
+    return int(_state(port, run)["readers"])
+
+
+def go(port: int, run: str) -> None:
+    """Let a run begin whose order was `held`."""
+    status, answer = ask(port, "POST", f"/v1/streams/{run}/input", body='"go"')
+    if status != 202:
+        raise Unavailable(f"POST /v1/streams/{run}/input gave {status}: {answer[:300]!r}")
+
+
+def _state(port: int, run: str) -> dict[str, Any]:
     status, answer = ask(port, "GET", f"/v1/streams/{run}")
     if status != 200:
         raise Unavailable(f"GET /v1/streams/{run} gave {status}: {answer[:300]!r}")
-    return bool(msgspec.json.decode(answer)["state"] == "ended")
+    state: dict[str, Any] = msgspec.json.decode(answer)
+    return state

@@ -30,19 +30,27 @@ WAYS = {
 }
 
 
+def attached(port: int, run: str, count: int) -> None:
+    """Waits until so many read the run. Raises `Unavailable` when they never do."""
+    deadline = time.monotonic() + asking.PATIENCE
+    while asking.readers(port, run) < count:
+        if time.monotonic() > deadline:
+            raise harness.Unavailable(f"{count} readers did not attach within {asking.PATIENCE:g} s")
+        time.sleep(0.1)
+
+
 def told(
-    running: harness.Running, *, readers: int, tokens: int, rate: float, silence: float
+    running: harness.Running, *, readers: int, tokens: int, rate: float, ramp_ms: int
 ) -> tuple[float, list[harness.LoadResult]]:
     """Microseconds of the server's CPU for each delivered token, from the time when all readers were attached to the end of
     the last one's connection; and what the readers had."""
-    began = time.monotonic()
-    run, _ = asking.begun(running.port, order(tokens=tokens, rate=rate, first_ms=int(silence * 1000), stream=STREAM))
+    run, _ = asking.begun(running.port, order(tokens=tokens, rate=rate, stream=STREAM, held=True))
     each = Scenario(
         title="readers",
         streams=readers // len(WAYS),
         tokens=tokens,
         rate=rate,
-        ramp_ms=int(silence * 300),
+        ramp_ms=ramp_ms,
         limit_ms=120_000,
     )
 
@@ -61,20 +69,17 @@ def told(
 
     with ThreadPoolExecutor(len(WAYS)) as pool:
         reading = [pool.submit(read, way) for way in WAYS.values()]
-        time.sleep(silence * 0.4)
+        attached(running.port, run, each.streams * len(WAYS))
         until_quiet(running.pids)
-        if time.monotonic() - began > silence * 0.9:
-            raise harness.Unavailable(
-                "the readers were not attached before the run began to speak: the machine is busy"
-            )
         before = harness.cpu_seconds(running.pids)
+        asking.go(running.port, run)
         results = [one.result() for one in reading]
         spent = harness.cpu_seconds(running.pids) - before
     return 1e6 * spent / max(sum(result.tokens for result in results), 1), results
 
 
 def fanout(
-    sitting: Sitting, *, readers: int = 1000, tokens: int = 200, rate: float = 20.0, silence: float = 5.0
+    sitting: Sitting, *, readers: int = 1000, tokens: int = 200, rate: float = 20.0, ramp_ms: int = 1500
 ) -> list[Row]:
     """One run to `readers` readers, a fifth of them in each way, at `rate` tokens per second and as fast as they take them."""
     harness.raise_open_files()
@@ -83,7 +88,7 @@ def fanout(
         for label, so_fast, so_many in ((f"{rate:g} tokens/s", rate, tokens), ("unpaced", 0.0, 5 * tokens)):
             costs, faults = [], []
             for _ in range(sitting.rounds):
-                cost, results = told(running, readers=readers, tokens=so_many, rate=so_fast, silence=silence)
+                cost, results = told(running, readers=readers, tokens=so_many, rate=so_fast, ramp_ms=ramp_ms)
                 costs.append(cost)
                 faults += [f"{way}: {words}" for way, r in zip(WAYS, results, strict=True) if (words := trouble(r))]
             sitting.say(f"fanout {label}: {costs} µs {faults}")
