@@ -45,6 +45,10 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         if self.response.status_code == 101:
             self.scope["extensions"][EXTENSION] = self  # type: ignore[index]
 
+    def authenticated(self) -> None:
+        """Somebody answers for this client: its messages may be as large as any body."""
+        self.conn.max_message_size = self.config.ws_max_size
+
     def send_keepalive_ping(self) -> None:
         self._unsent = self._waiting()
         super().send_keepalive_ping()
