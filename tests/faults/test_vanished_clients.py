@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -65,13 +66,18 @@ async def test_the_kernel_gives_up_on_data_that_nobody_takes(way: Way) -> None:
 
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="the client is stopped by a signal")
 async def test_a_websocket_whose_client_hangs_is_closed_by_its_pings() -> None:
-    async with serving(configured(), ws_ping_interval=0.1, ws_ping_timeout=0.1) as served:
+    async with serving(configured(), ws_ping_timeout=0.1) as served:
         command = [sys.executable, "-c", SOCKET_CLIENT, served.ws_url]
         client = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
         assert client.stdout is not None
         try:
             handle = await served.attended(1)
             client.send_signal(signal.SIGSTOP)
+            # Not before it hangs: a client that is only slow must not be taken for one.
+            (connection,) = served.host.server_state.connections
+            pinging: Any = connection
+            pinging.stop_keepalive()
+            pinging.send_keepalive_ping()
             await until("the reader is gone", lambda: served.seen.left == [(handle.id, "left")])
             await until("its connection too", lambda: not served.host.server_state.connections)
         finally:
