@@ -26,6 +26,7 @@ async def test_a_run_is_created_with_nobody_reading_it_and_finishes(served: Serv
         "model": "scripted",
         "state": "idle",
         "events_url": f"/v1/streams/{run}/events",
+        "cancel_url": f"/v1/streams/{run}",
         "url": f"/v1/streams/{run}",
     }
     telling = await served.telling()

@@ -209,13 +209,15 @@ class Starter:
 
     async def _created(self, exchange: Exchange, handle: RunHandle) -> None:
         """201: the run has started and finishes whoever listens, until its first reader attaches."""
+        service = self._service
         path = exchange.scope.get("root_path", "") + f"/v1/streams/{handle.id}"
         body = {
             "id": handle.id,
             "cursor": handle.cursor(0),
             "model": handle.request.model,
             "state": handle.state.value,
-            "events_url": f"{path}/events",
+            "events_url": f"{path}/events{service.gate.token(handle, 'read')}",
+            "cancel_url": f"{path}{service.gate.token(handle, 'cancel')}",
             "url": path,
         }
         headers = [(b"location", path.encode()), (b"penstock-stream-id", handle.id.encode())]

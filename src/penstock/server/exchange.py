@@ -165,7 +165,7 @@ class Exchange:
             return
         self.started = self._streaming = True
         self.headers = {}
-        self.connection.begin([*headers, (b"x-request-id", self.request_id.encode())])
+        self.connection.begin([*headers, *self.admitted, (b"x-request-id", self.request_id.encode())])
 
     async def write(self, body: bytes) -> None:
         """Send a piece of the body; waits while the connection is behind."""

@@ -44,17 +44,33 @@ class StreamsApi:
         run = exchange.scope["path_params"]["stream"]
         return service.gate.find(service.runs, run, exchange.grant, right=right, token=exchange.access)
 
+    def _state(self, exchange: Exchange, handle: RunHandle) -> dict[str, object]:
+        log = handle.log
+        path = exchange.scope.get("root_path", "") + f"/v1/streams/{handle.id}/events"
+        return {
+            "id": handle.id,
+            "model": handle.request.model,
+            "state": handle.state.value,
+            "created": handle.created,
+            "cursor": handle.cursor(log.shown),
+            "entries": log.shown,
+            "readers": len(log.readers),
+            "end": handle.pump.terminal,
+            "events_url": path + self._service.gate.token(handle, "read"),
+        }
+
     async def index(self, exchange: Exchange) -> None:
         """The caller's runs, newest first."""
         exchange.options(())
         handles = reversed(self._service.runs.mine(exchange.grant.principal))
-        await exchange.reply(200, _encode({"streams": [_state(handle) for handle in handles]}), JSON)
+        states = [self._state(exchange, handle) for handle in handles]
+        await exchange.reply(200, _encode({"streams": states}), JSON)
 
     async def show(self, exchange: Exchange) -> None:
         """State, and everything said so far."""
         exchange.options({"access"})
         handle = self._handle(exchange, right="read")
-        await exchange.reply(200, _encode({**_state(handle), "snapshot": handle.log.snapshot()}), JSON)
+        await exchange.reply(200, _encode({**self._state(exchange, handle), "snapshot": handle.log.snapshot()}), JSON)
 
     async def delete(self, exchange: Exchange) -> None:
         """Cancel a run; with `?purge=1`, drop one that has ended. Cancelling twice, or after the end, changes nothing."""
@@ -68,7 +84,7 @@ class StreamsApi:
             await exchange.reply(200, _encode({"id": handle.id, "state": "purged"}), JSON)
             return
         self._service.runs.cancel(handle)
-        await exchange.reply(200, _encode(_state(handle)), JSON)
+        await exchange.reply(200, _encode(self._state(exchange, handle)), JSON)
 
     async def input(self, exchange: Exchange) -> None:
         """Give a run's source something in mid-answer: any JSON value."""
@@ -76,7 +92,7 @@ class StreamsApi:
         handle = self._handle(exchange, right=None)
         body = await exchange.body(self._service.max_body)
         self._service.runs.input(handle, read_json(body))
-        await exchange.reply(202, _encode(_state(handle)), JSON)
+        await exchange.reply(202, _encode(self._state(exchange, handle)), JSON)
 
     async def events(self, exchange: Exchange) -> None:
         """Attach or resume. With `?wait=`, answer with what there is within so many seconds, and end."""
@@ -243,17 +259,3 @@ def _seconds(text: str) -> float:
     if not (text.isascii() and text.isdecimal() and len(text) <= 4):
         raise Refused("unknown_option", "option 'wait' is a whole number of seconds", param="wait")
     return min(float(text), LONGEST_WAIT)
-
-
-def _state(handle: RunHandle) -> dict[str, object]:
-    log = handle.log
-    return {
-        "id": handle.id,
-        "model": handle.request.model,
-        "state": handle.state.value,
-        "created": handle.created,
-        "cursor": handle.cursor(log.shown),
-        "entries": log.shown,
-        "readers": len(log.readers),
-        "end": handle.pump.terminal,
-    }

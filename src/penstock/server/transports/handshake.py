@@ -9,7 +9,7 @@ import asyncio
 import binascii
 from base64 import urlsafe_b64decode
 from collections.abc import Sequence
-from typing import Protocol, cast
+from typing import Protocol, runtime_checkable
 
 import msgspec
 from starlette.types import Receive, Scope, Send
@@ -33,6 +33,7 @@ STRANGE = 64 * 1024
 _encode = msgspec.json.Encoder().encode
 
 
+@runtime_checkable
 class Limited(Protocol):
     """What our host knows of a socket that ASGI has no words for."""
 
@@ -54,8 +55,8 @@ async def opened(gate: Gate, scope: Scope, receive: Receive, send: Send) -> Gran
     await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL if SUBPROTOCOL in offered else None})
     if grant is None:
         grant = await _introduced(gate, scope, receive, send)
-    connection = cast("Limited | None", (scope.get("extensions") or {}).get(EXTENSION))
-    if grant is not None and connection is not None:
+    connection = (scope.get("extensions") or {}).get(EXTENSION)
+    if grant is not None and isinstance(connection, Limited):
         connection.authenticated()
     return grant
 

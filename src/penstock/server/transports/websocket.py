@@ -60,6 +60,7 @@ class Socket:
             "cancel": self._cancel,
             "input": self._input,
             "ping": self._ping,
+            "authenticate": self._authenticate,
         }
 
     @property
@@ -157,10 +158,13 @@ class Socket:
             if act is None:
                 known = ", ".join(self._commands)
                 raise Refused("unknown_command", f"no command is called {kind[:64]!r}; there are {known}", param="type")
-            self._grant = self._service.gate.renew(self._grant)
+            if kind != "authenticate":
+                self._grant = self._service.gate.renew(self._grant)
             await act(command, ref)
         except Refused as problem:
             await self._error(problem.fault, ref)
+            if problem.fault.code == "unauthenticated":
+                await self._close(problem.fault)
 
     async def _start(self, command: dict[str, Json], ref: str | None) -> None:
         if ref is None:
@@ -189,6 +193,8 @@ class Socket:
             self._refs = {known: run for known, run in self._refs.items() if run in self._turns.lanes}
         self._refs[ref] = handle.id
         answer: dict[str, Json] = {"type": "started", "ref": ref, "stream": handle.id, "id": handle.cursor(0)}
+        if token := service.gate.token(handle, "read"):
+            answer["events_url"] = f"{self._scope.get('root_path', '')}/v1/streams/{handle.id}/events{token}"
         if handle.id in self._turns.lanes:
             await self._say(answer)  # asked again with its key: the socket reads the run already, and goes on
             return
@@ -257,6 +263,16 @@ class Socket:
         _nothing_else(command, "input")
         self._service.runs.input(handle, body)
         await self._say({"type": "ok", "ref": ref, "stream": handle.id})
+
+    async def _authenticate(self, command: dict[str, Json], ref: str | None) -> None:
+        """Go on with a fresh key, so that streams need not be cut when one expires."""
+        key = take(command, "key", str, "") or ""
+        _nothing_else(command, "authenticate")
+        grant = await self._service.gate.enter(self._scope, key)
+        if grant.principal != self._grant.principal:
+            raise Refused("forbidden", "this socket belongs to another owner; open another one")
+        self._grant = grant
+        await self._say({"type": "ok", "ref": ref})
 
     async def _ping(self, command: dict[str, Json], ref: str | None) -> None:
         _nothing_else(command, "ping")
