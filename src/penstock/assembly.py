@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from penstock import registry
+from penstock import __version__, registry
 from penstock.auth.browser import Browsers
 from penstock.auth.capability import Capabilities
 from penstock.auth.grant import ANYBODY, Allowance, AsGiven, Authenticator, Grant, PrincipalOf
@@ -15,13 +15,17 @@ from penstock.auth.keys import made_up
 from penstock.config import model as config
 from penstock.config.target import AtProvider, AtUrl, Demo, Target, ThroughLitellm, read_target
 from penstock.core.errors import Refused
-from penstock.core.observer import Observer
+from penstock.core.observer import Observer, Several
 from penstock.core.source import Source
 from penstock.flow.policy import Bounds, OnDisconnect, Policy, TimeLimits
 from penstock.flow.runs import Runs
+from penstock.server import memory
 from penstock.server.app import App
 from penstock.server.gate import Gate
 from penstock.server.service import Model, Route, Service
+from penstock.telemetry.exposition import Exposition
+from penstock.telemetry.loop_lag import LoopWatch
+from penstock.telemetry.metrics import Metrics
 from penstock.web import pages
 
 MOST_MODELS = 1000
@@ -52,6 +56,12 @@ class Catalog:
             if len(self._models) < MOST_MODELS:
                 self._models[name] = known
         return known
+
+    @property
+    def named(self) -> frozenset[str]:
+        """Every name that stands in the configuration: what may be a label, where clients must not invent any."""
+        routes = (route.model for route in self._settings.route)
+        return frozenset(filter(None, (*self._named, self._default, self._settings.server.model, *routes)))
 
     def listed(self) -> list[Model]:
         """What can be named without knowing more than this server: the sources given in code, the aliases, and `demo`."""
@@ -136,9 +146,12 @@ def build(
     """
     settings = settings or config.Config()
     catalog = Catalog(settings, sources or {})
+    metrics = Metrics(catalog.named) if settings.metrics.enabled else None
+    told = Several(*(each for each in (metrics, observer) if each is not None))
     runs = Runs(
         registry.resolve("stores", "memory")(),
-        observer=observer,
+        observer=told,
+        memory=memory.bounded(settings.server.max_memory),
         max_bytes=settings.server.max_bytes,
         max_runs=settings.server.max_runs,
     )
@@ -161,6 +174,9 @@ def build(
         gate=_gate(settings, runs.observer, mounted=mounted, principal=principal),
         close=catalog.close,
         pages={} if sources else pages(),
+        exposition=Exposition(metrics, __version__) if metrics else None,
+        scrape_here=settings.metrics.port is None,
+        loop_watch=LoopWatch(on_lag=metrics.lagged if metrics else _ignore, on_hold=told.loop_held),
         max_body=settings.server.max_body,
         heartbeat=settings.server.heartbeat,
         retry_ms=settings.server.retry_ms,
@@ -223,6 +239,10 @@ def _gate(settings: config.Config, observer: Observer, *, mounted: bool, princip
         trusted_proxies=server.trusted_proxies,
         asks_later=principal is None,
     )
+
+
+def _ignore(seconds: float) -> None:
+    """Nobody counts it."""
 
 
 def _bounds(given: config.Bounds) -> Bounds:

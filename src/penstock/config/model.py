@@ -72,6 +72,13 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     max_bytes: Annotated[
         Bytes, Meta(description="What all runs keep together; ended runs give way first, then new ones are refused.")
     ] = Bytes(1 * GiB)
+    max_memory: Annotated[
+        Bytes,
+        Meta(
+            description="Resident memory of the process. Beyond nine tenths of it ended runs are dropped, then new ones refused. "
+            "0: the container's limit, if it has one."
+        ),
+    ] = Bytes(0)
     heartbeat: Annotated[Seconds, Meta(description="Silence after which a stream gets a sign of life.")] = Seconds(15)
     retry_ms: Annotated[
         int, Meta(ge=0, le=600_000, description="Milliseconds an EventSource waits before it comes back.")
@@ -175,6 +182,25 @@ class LogConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="What is less important is not logged.")
     ] = "info"
+
+
+class MetricsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What Prometheus may read at `/metrics`. On the server's own port it wants a key like any other path."""
+
+    enabled: Annotated[bool, Meta(description="Count, and serve the page.")] = True
+    port: Annotated[
+        int | None,
+        Meta(description="A port of its own, without keys; 0 takes a free one. Without it the server's."),
+    ] = None
+    host: Annotated[
+        str, Meta(description="The address of that port. Whoever reaches it sees all figures: choose an inner network.")
+    ] = "127.0.0.1"
+
+    def __post_init__(self) -> None:
+        if not self.host:
+            raise ValueError("host must not be empty; write an address such as '127.0.0.1'")
+        if self.port is not None and not 0 <= self.port <= 65535:
+            raise ValueError(f"port {self.port} is none; there are 0 to 65535")
 
 
 class DemoConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -378,6 +404,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     server: ServerConfig = ServerConfig()
     auth: AuthConfig = AuthConfig()
     log: LogConfig = LogConfig()
+    metrics: MetricsConfig = MetricsConfig()
     limits: TimeLimits = TimeLimits()
     bounds: Bounds = Bounds()
     demo: DemoConfig = DemoConfig()

@@ -24,6 +24,8 @@ from penstock.server.door import Starter
 from penstock.server.exchange import ClientGone, Cut, Exchange, Header
 from penstock.server.gate import BEARER, Gate, access, credential
 from penstock.server.health import Health
+from penstock.server.metrics import PATH as METRICS
+from penstock.server.metrics import Scrape
 from penstock.server.pages import NO_REFERRER, Page
 from penstock.server.problems import refuse, refuse_upgrade
 from penstock.server.service import Route, Service
@@ -53,10 +55,12 @@ class Endpoint:
         dialects: Mapping[str, Dialect],
         observer: Observer,
         *,
+        path: str,
         gate: Gate,
         way: Way = "key",
     ):
         self._answers = answers
+        self._path = path
         self._gate = gate
         self._way = way
         self._dialect = dialect
@@ -75,6 +79,7 @@ class Endpoint:
                 raise Refused("method_not_allowed", f"{exchange.method} is not allowed here; {self._allowed} are")
             await answer(exchange)
         except Refused as problem:
+            self._observer.refused(problem.fault.code, self._path)
             headers = [(b"allow", self._allowed.encode())] if problem.fault.code == "method_not_allowed" else []
             await self._refuse(exchange, problem.fault, headers)
         except ClientGone:
@@ -179,6 +184,8 @@ class App:
             ("/healthz", {"GET": health.live, "HEAD": health.live}, None, "health"),
             ("/readyz", {"GET": health.ready, "HEAD": health.ready}, None, "health"),
         ]
+        if service.exposition is not None and service.scrape_here:
+            endpoints.append((METRICS, {"GET": Scrape(service)}, None, "key"))
         for path, (body, kind) in service.pages.items():
             page = Page(body, kind)
             endpoints.append((path, {"GET": page, "HEAD": page}, None, "page"))
@@ -193,7 +200,15 @@ class App:
             *(
                 HttpRoute(
                     path,
-                    Endpoint(answers, dialect, service.dialects, service.runs.observer, gate=service.gate, way=way),
+                    Endpoint(
+                        answers,
+                        dialect,
+                        service.dialects,
+                        service.runs.observer,
+                        path=path,
+                        gate=service.gate,
+                        way=way,
+                    ),
                 )
                 for path, answers, dialect, way in endpoints
             ),
@@ -210,7 +225,9 @@ class App:
         await (exact or self._router)(scope, receive, send)
 
     def start(self) -> None:
-        """Start the ticker on the running loop."""
+        """Start the ticker on the running loop, and what watches that loop."""
+        if self.service.loop_watch is not None:
+            self.service.loop_watch.start()
         self._ticking = asyncio.get_running_loop().create_task(self._watchdog.run(), name="penstock watchdog")
 
     async def close(self) -> None:
@@ -224,6 +241,8 @@ class App:
             self._ticking.cancel()
             await asyncio.wait([self._ticking])
             self._ticking = None
+            if self.service.loop_watch is not None:
+                self.service.loop_watch.stop()
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -232,6 +251,8 @@ class App:
         try:
             await receive()
         except asyncio.CancelledError:
+            if self.service.loop_watch is not None:
+                self.service.loop_watch.stop()
             return  # told to end at once: nobody waits, and uvicorn would log it as an error
         await self.close()
         await send({"type": "lifespan.shutdown.complete"})
@@ -245,10 +266,12 @@ class App:
     async def _unknown(self, scope: Scope, receive: Receive, send: Send) -> None:
         path, mounted = get_route_path(scope), scope.get("root_path", "")
         sockets = [route.path for route in self._router.routes if isinstance(route, WebSocketRoute)]
+        refused = self.service.runs.observer.refused
         if scope["type"] == "websocket":
             await receive()
             where = f"; there is one at {', '.join(mounted + socket for socket in sockets)}" if sockets else ""
             problem = fault("route_not_found", f"no WebSocket is served at {mounted}{path[:128]}{where}")
+            refused(problem.code, "")
             await refuse_upgrade(scope, send, problem)
             return
         exchange = Exchange(scope, receive, send)
@@ -258,9 +281,11 @@ class App:
             if path not in sockets:
                 await gate.enter(scope, credential(exchange.headers))
         except Refused as refusal:
+            refused(refusal.fault.code, "")
             await refuse(exchange, refusal.fault, None)
             return
         if path in sockets:
+            refused("upgrade_required", path)
             lost = exchange.header("sec-websocket-key")
             what = LOST_UPGRADE if lost else NO_UPGRADE
             problem = fault("upgrade_required", f"{mounted}{path} is a WebSocket: {what}")
@@ -271,6 +296,7 @@ class App:
         places = f"GET {mounted}/v1/models and POST {mounted}/v1/streams are good places to begin"
         hint = f"did you mean {mounted}{near[0]}?" if near else places
         problem = fault("route_not_found", f"nothing is served at {mounted}{path[:128]}; {hint}")
+        refused(problem.code, "")
         await refuse(exchange, problem, None)
 
 
@@ -285,4 +311,5 @@ class SocketEndpoint:
         try:
             await Socket(self._service, self._route, scope, receive, send).run()
         except Refused as problem:
+            self._service.runs.observer.refused(problem.fault.code, self._route.path)
             await refuse_upgrade(scope, send, problem.fault)

@@ -13,6 +13,7 @@ from penstock.core.cursor import Cursor, parse_cursor
 from penstock.core.errors import Refused, fault
 from penstock.core.events import Cancelled, Failed
 from penstock.core.frame import Dialect, View
+from penstock.core.observer import Origin
 from penstock.core.request import ChatRequest
 from penstock.core.source import compose
 from penstock.encoders.stream import Stream
@@ -132,6 +133,11 @@ class Arrival:
                 place = Place(handle.log.last)
         return place, skip
 
+    def told_back(self, place: Place) -> None:
+        """Say to whoever watches what somebody got who came back; nothing of one who comes for the first time."""
+        if self.cursor is not None or self.skip_bytes is not None:
+            self.service.runs.observer.resumed("gap" if place.gap is not None else "replayed")
+
     def stream(self, handle: RunHandle, place: Place, skip_bytes: int) -> tuple[Stream[bytes], bytes]:
         """The reader's pipeline, primed, and what it says before the first entry."""
         encoder = http_encoder(
@@ -227,8 +233,10 @@ class Starter:
         """The run this request is about: the one its idempotency key began, or a new one."""
         service, route, exchange = self._service, self._route, arrival.exchange
         get = exchange.method == "GET"
-        body = exchange.scope["query_string"] if get else await exchange.body(service.max_body)
         key = exchange.header("idempotency-key") or options.get("key", "")
+        if not key:
+            service.runs.check_open()  # with a key, the run may have begun already
+        body = exchange.scope["query_string"] if get else await exchange.body(service.max_body)
         if len(key) > KEY_LONGEST:
             raise Refused("invalid_request", f"an Idempotency-Key has at most {KEY_LONGEST} characters")
         if arrival.skip_bytes is not None and not key:
@@ -244,7 +252,10 @@ class Starter:
             if request.stream and route is not service.native:
                 arrival.check_streams()
             detached = request.stream and arrival.json
-            return await begin(service, route, request, grant, keyed=bool(key), detached=detached)
+            transport = arrival.transport if request.stream or route.streams else "json"
+            return await begin(
+                service, route, request, grant, keyed=bool(key), detached=detached, transport=transport
+            )
 
         return await service.runs.once(grant.principal, route.path, key, body, begun) if key else await begun()
 
@@ -271,6 +282,7 @@ async def begin(
     *,
     keyed: bool = False,
     detached: bool = False,
+    transport: str,
 ) -> RunHandle:
     """Start a run of the model the request, the route or the configuration names; a `keyed` one waits for its client to come back.
 
@@ -282,7 +294,10 @@ async def begin(
     if keyed and policy.on_disconnect.what == "cancel":
         policy = msgspec.structs.replace(policy, on_disconnect=OnDisconnect("grace"))
     source = compose(model.source, route.stages)
-    return await service.runs.start(request, source, policy, principal=grant.principal, detached=detached)
+    origin = Origin(route.path, transport, model.owner)
+    return await service.runs.start(
+        request, source, policy, principal=grant.principal, detached=detached, origin=origin
+    )
 
 
 def at_end(handle: RunHandle, place: Place) -> bool:
@@ -305,9 +320,11 @@ async def read(arrival: Arrival, handle: RunHandle, *, held: float) -> None:
     now = service.runs.now
     place, skip_bytes = arrival.join(handle)
     if at_end(handle, place):
+        service.runs.observer.resumed("ended")
         await exchange.reply(204, b"", "", [(b"penstock-stream-id", handle.id.encode())])
         return
-    reader = service.runs.attach(handle, place.after)
+    arrival.told_back(place)
+    reader = service.runs.attach(handle, place.after, transport=arrival.transport)
     try:
         exchange.watch(reader.detach)
         reader.on_drop, reader.progress = exchange.abort, exchange.progress
@@ -328,7 +345,7 @@ async def read(arrival: Arrival, handle: RunHandle, *, held: float) -> None:
 async def whole(arrival: Arrival, handle: RunHandle) -> None:
     """Wait for the whole answer and send it as one object; a run that did not finish answers its error's status."""
     exchange, service = arrival.exchange, arrival.service
-    reader = service.runs.attach(handle, 0 if handle.log.first == 1 else handle.log.first - 1)
+    reader = service.runs.attach(handle, 0 if handle.log.first == 1 else handle.log.first - 1, transport="json")
     try:
         exchange.watch(reader.detach)
         while await reader.take(handle.policy.bounds.turn_bytes):

@@ -18,6 +18,7 @@ import uvicorn
 
 from penstock.server.app import App
 from penstock.server.http_protocol import HttpProtocol
+from penstock.server.metrics import ScrapePort
 from penstock.server.websocket_protocol import WebSocketProtocol
 
 LAST_WORDS = 2.0
@@ -34,7 +35,7 @@ class Host(uvicorn.Server):
     """A uvicorn server that lets its runs end before it goes.
 
     `drain` is how many seconds it may take to go; for the first `accept` of them it begins runs as ever. SIGHUP is
-    `on_hangup`'s.
+    `on_hangup`'s. Metrics are served on the listening socket `scraped_at` where there is one, to the end.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Host(uvicorn.Server):
         on_listening: Callable[[], None] = lambda: None,
         on_leaving: Callable[[], None] = lambda: None,
         on_hangup: Callable[[Host], None] = lambda host: None,
+        scraped_at: socket.socket | None = None,
         **options: Any,
     ):
         config = uvicorn.Config(
@@ -69,12 +71,17 @@ class Host(uvicorn.Server):
         self._on_listening = on_listening
         self._on_leaving = on_leaving
         self._on_hangup = on_hangup
+        self._scraped_at = scraped_at
+        self._scrape_port = ScrapePort(app.service) if scraped_at is not None else None
+        app.service.connections = lambda: len(self.server_state.connections)
         self._going: asyncio.Task[None] | None = None
         self._began = 0.0
         self._hurry = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
+        if self._scrape_port is not None and self._scraped_at is not None:
+            await self._scrape_port.startup(sockets=[self._scraped_at])
         self._on_listening()
 
     @contextlib.contextmanager
@@ -146,6 +153,8 @@ class Host(uvicorn.Server):
             connection.transport.abort()
         await _quiet(lambda: not tasks, until + MARGIN)
         await runs.close(seconds=max(0.0, until - loop.time()))
+        if self._scrape_port is not None:
+            await self._scrape_port.shutdown()
         await self.lifespan.shutdown()
         runs.observer.server_left(interrupted, loop.time() - self._began)
 

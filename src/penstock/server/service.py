@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 
 from penstock.auth.grant import Grant
 from penstock.core.frame import Dialect
+from penstock.core.measure import Levels
 from penstock.core.source import Source, Stage
 from penstock.flow.policy import MiB, Policy
 from penstock.flow.runs import Runs
@@ -44,6 +45,14 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     owner: str = "penstock"
 
 
+class LoopWatch(Protocol):
+    """Watches the event loop from `start`, which is called on it, to `stop`."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
 KEPT = frozenset({"runs", "connections", "exposition", "scrape_here", "loop_watch"})
 """What a server has only once, whatever its configuration becomes."""
 
@@ -65,6 +74,13 @@ class Service(msgspec.Struct, kw_only=True):
     """Close what the sources hold open."""
     pages: Mapping[str, tuple[bytes, str]] = {}
     """Static pages: path → contents and content type."""
+    exposition: Callable[[Levels, str], tuple[bytes, str]] | None = None
+    """Writes the page of metrics from how things stand, in the format an `Accept` asks for; with its content type."""
+    scrape_here: bool = True
+    """That page is served at `/metrics`, behind the gate; else it has a port of its own."""
+    connections: Callable[[], int] | None = None
+    """How many connections are open; the host's to say."""
+    loop_watch: LoopWatch | None = None
     max_body: int = 16 * MiB
     heartbeat: float = 15.0
     retry_ms: int = 1000

@@ -113,9 +113,11 @@ class StreamsApi:
         exchange, runs = arrival.exchange, self._service.runs
         place, skip_bytes = arrival.join(handle)
         if at_end(handle, place):
+            runs.observer.resumed("ended")
             await exchange.reply(204, b"", "", [(b"penstock-stream-id", handle.id.encode())])
             return
-        reader = runs.attach(handle, place.after)
+        arrival.told_back(place)
+        reader = runs.attach(handle, place.after, transport="poll")
         try:
             exchange.watch(lambda: reader.detach("left"))
             bounds = handle.policy.bounds
@@ -163,6 +165,10 @@ class StreamsApi:
             joined.append((handle, place))
             # Behind a gap the old position stands until the gap was told.
             positions[run] = (str(cursor) if place.gap and cursor else handle.cursor(place.after)).encode()
+        for handle, place in joined:
+            if wanted[handle.id] is not None or at_end(handle, place):
+                ended = "ended" if at_end(handle, place) else "replayed"
+                service.runs.observer.resumed("gap" if place.gap is not None else ended)
         if all(at_end(handle, place) for handle, place in joined):
             await exchange.reply(204, b"", "")
             return
@@ -189,7 +195,7 @@ class StreamsApi:
                 encoder = SharedSseEncoder(handle.id, positions, retry)
                 view = View(run=handle.id, model=handle.request.model, created=handle.created, event_names=event_names)
                 stream = pipeline(dialect, view, encoder, handle, place)
-                reader = service.runs.attach(handle, place.after)
+                reader = service.runs.attach(handle, place.after, transport="sse")
                 reader.on_drop, reader.progress = exchange.abort, exchange.progress
                 turns.add(Lane(handle, reader, stream, retold(dialect, stream, place)))
             await exchange.write(b"id: %b\n\n" % b",".join(positions.values()))

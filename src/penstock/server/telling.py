@@ -29,7 +29,12 @@ def ready(reader: Reader, bounds: Bounds) -> list[Entry]:
     """What is ready for a reader, merged where it is behind."""
     behind = reader.owed > bounds.merge_above
     entries = reader.poll(bounds.turn_bytes)
-    return coalesce(entries) if behind and len(entries) > 1 else entries
+    if not behind or len(entries) < 2:
+        return entries
+    merged = coalesce(entries)
+    if reader.delivery is not None:
+        reader.delivery.merged += len(entries) - len(merged)
+    return merged
 
 
 class Telling(Generic[W, Packed]):

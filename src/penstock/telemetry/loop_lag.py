@@ -21,7 +21,7 @@ PLACES = 24
 
 
 class LoopWatch:
-    """`on_lag(seconds, held)` is called on the loop with every beat, `on_hold(seconds, places)` once per hold.
+    """`on_lag(seconds)` is called on the loop with every beat, `on_hold(seconds, places)` once per hold.
 
     `on_hold` is called from the thread while the loop is held; or from the loop, with no places, where the thread was kept from
     running too, as by an extension that does not let go of the interpreter or by a machine that was asleep.
@@ -30,7 +30,7 @@ class LoopWatch:
     def __init__(
         self,
         *,
-        on_lag: Callable[[float, bool], None],
+        on_lag: Callable[[float], None],
         on_hold: Callable[[float, Sequence[str]], None],
         clock: Callable[[], float] = time.monotonic,
     ):
@@ -51,7 +51,7 @@ class LoopWatch:
         self._stop.clear()
         self._next(loop)
         self._thread = threading.Thread(
-            target=self._watch, args=(threading.get_ident(),), name="penstock loop watch", daemon=True
+            target=self._watch, args=(loop, threading.get_ident()), name="penstock loop watch", daemon=True
         )
         self._thread.start()
 
@@ -74,7 +74,7 @@ class LoopWatch:
     def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
         due = self._due
         lag = max(0.0, self._clock() - due)
-        self._on_lag(lag, lag > HELD)
+        self._on_lag(lag)
         if lag > HELD and self._told != due:
             self._told = due
             self._on_hold(lag, ())
@@ -82,8 +82,9 @@ class LoopWatch:
 
     # -- beside it -------------------------------------------------------------------------------------------------------
 
-    def _watch(self, thread: int) -> None:
-        while not self._stop.wait(BEAT):
+    def _watch(self, loop: asyncio.AbstractEventLoop, thread: int) -> None:
+        # A loop may end without a word, as that of a script does.
+        while not self._stop.wait(BEAT) and not loop.is_closed():
             due = self._due
             lag = self._clock() - due
             if lag > HELD and self._told != due:

@@ -17,6 +17,7 @@ from penstock.core.events import Cancelled, Failed, Finished, Terminal, Usage
 from penstock.core.measure import MOMENTS, Histogram
 from penstock.core.observer import Departure, Observer, Origin
 from penstock.core.request import ChatRequest, Principal
+from penstock.telemetry.loop_lag import HELD
 
 Kind = Literal["counter", "gauge", "histogram"]
 Labels = tuple[str, ...]
@@ -342,10 +343,10 @@ class Metrics(Observer):
     def background_failed(self, error: BaseException) -> None:
         self.counters["penstock_background_failures_total"].add()
 
-    def lagged(self, seconds: float, *, held: bool) -> None:
-        """The event loop came so late to a timer; `held` where something must have held it."""
+    def lagged(self, seconds: float) -> None:
+        """The event loop came so late to a timer."""
         self.histograms["penstock_loop_lag_seconds"][()].add(seconds)
-        if held:
+        if seconds > HELD:
             self.counters["penstock_loop_holds_total"].add()
 
 

@@ -21,7 +21,7 @@ from penstock.core.events import Fault, Json
 from penstock.core.frame import Dialect, View
 from penstock.encoders.websocket import WebSocketEncoder
 from penstock.flow.runs import Place, RunHandle
-from penstock.server.door import admit, begin, parsed
+from penstock.server.door import admit, at_end, begin, parsed
 from penstock.server.exchange import EXTENSION
 from penstock.server.joining import pipeline, retold
 from penstock.server.progress import progress
@@ -186,7 +186,8 @@ class Socket:
 
         async def begun() -> RunHandle:
             admit(service, route, self._grant)
-            return await begin(service, route, await parsed(route.dialect.parse, body), self._grant, keyed=bool(key))
+            request = await parsed(route.dialect.parse, body)
+            return await begin(service, route, request, self._grant, keyed=bool(key), transport="websocket")
 
         handle = await service.runs.once(self._grant.principal, route.path, key, body, begun) if key else await begun()
         if len(self._refs) >= MOST_REFS:
@@ -214,6 +215,9 @@ class Socket:
             raise Refused("bad_cursor", "the cursor belongs to another stream", param="after")
         place = self._service.runs.place(handle, cursor)
         self._joinable(place, dialect)
+        if cursor is not None:
+            told = "ended" if at_end(handle, place) else "replayed"
+            self._service.runs.observer.resumed("gap" if place.gap is not None else told)
         await self._join(handle, place, dialect, {"type": "ok", "ref": ref, "stream": handle.id})
 
     def _joinable(self, place: Place, dialect: Dialect) -> None:
@@ -221,7 +225,7 @@ class Socket:
             raise Refused("cursor_gone", "what followed this cursor is no longer held; attach in the native dialect")
 
     async def _join(self, handle: RunHandle, place: Place, dialect: Dialect, answer: dict[str, Json]) -> None:
-        reader = self._service.runs.attach(handle, place.after)
+        reader = self._service.runs.attach(handle, place.after, transport="websocket")
         if (connection := self._scope.get("extensions", {}).get(EXTENSION)) is not None:
             reader.progress = partial(progress, connection.transport)
         view = View(
