@@ -188,7 +188,10 @@ def reload(app: App, settings: config.Config) -> None:
     """Serve by another configuration from now on; live runs go on as they began. Raises as `build`, and has then changed nothing."""
     runs = app.service.runs
     fresh = build(settings, observer=runs.observer).service
-    runs.max_bytes, runs.max_runs = fresh.runs.max_bytes, fresh.runs.max_runs
+    runs.max_bytes, runs.max_runs, runs.memory = fresh.runs.max_bytes, fresh.runs.max_runs, fresh.runs.memory
+    known, named = app.service.exposition, fresh.exposition
+    if isinstance(known, Exposition) and isinstance(named, Exposition):
+        known.metrics.models = named.metrics.models
     fresh.gate.inherit(app.service.gate)
     app.adopt(fresh)
 

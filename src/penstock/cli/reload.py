@@ -24,6 +24,9 @@ FIXED = (
     ("server", "path_prefix"),
     ("server", "socket_send_buffer"),
     ("log", "format"),
+    ("metrics", "enabled"),
+    ("metrics", "host"),
+    ("metrics", "port"),
 )
 """What stays as it was at the start, whatever the file says later."""
 

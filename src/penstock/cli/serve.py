@@ -35,14 +35,21 @@ def command(file: Path | None, **given: object) -> None:
     console = logs.configure(config.log.format, config.log.level)
     observer = logs.LogObserver()
     app = prepare.build(config, observer)
-    listener = _listen(config)
+    listener = _listen(
+        config.server.host, config.server.port, "with --port", send_buffer=config.server.socket_send_buffer
+    )
     host, port = listener.getsockname()[:2]
+    scraped = config.metrics
+    scraped_at = None if scraped.port is None or not scraped.enabled else _listen(
+        scraped.host, scraped.port, "in [metrics]"
+    )
     server = Host(
         app,
         drain=float(config.server.drain),
         accept=float(config.server.drain_accept),
         on_listening=lambda: _begun(config, host, port, console=console),
         on_leaving=lambda: notify("STOPPING=1"),
+        scraped_at=scraped_at,
         on_hangup=Reload(app, observer, file=file, given=given, started=config),
         root_path=config.server.path_prefix,
     )
@@ -52,6 +59,8 @@ def command(file: Path | None, **given: object) -> None:
         sys.exit(130)
     finally:
         listener.close()
+        if scraped_at is not None:
+            scraped_at.close()
 
 
 def _begun(config: Config, host: str, port: int, *, console: bool) -> None:
@@ -63,14 +72,13 @@ def _begun(config: Config, host: str, port: int, *, console: bool) -> None:
     gc.set_threshold(50_000, 20, 100)
 
 
-def _listen(config: Config) -> socket.socket:
+def _listen(host: str, port: int, where: str, **options: int) -> socket.socket:
     from penstock.server.listener import listen
 
-    host, port = config.server.host, config.server.port
     try:
-        return listen(host, port, send_buffer=config.server.socket_send_buffer)
+        return listen(host, port, **options)
     except OSError as problem:
-        hint = "; choose another port with --port, or stop what listens there" if port and "use" in str(problem) else ""
+        hint = f"; choose another port {where}, or stop what listens there" if port and "use" in str(problem) else ""
         raise prepare.Misconfigured(f"cannot listen on {host}, port {port}: {problem.strerror}{hint}") from None
 
 

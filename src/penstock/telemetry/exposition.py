@@ -23,7 +23,7 @@ class Exposition:
     """Writes `metrics` and the `levels` of the moment, in the format that an `Accept` header asks for."""
 
     def __init__(self, metrics: Metrics, version: str):
-        self._metrics = metrics
+        self.metrics = metrics
         self._version = version
         self._registry: CollectorRegistry | None = None
         self._levels: Levels | None = None
@@ -55,7 +55,7 @@ class Exposition:
         """For the registry: every family that has a value."""
         if self._levels is None:
             return
-        found = {**counted(self._metrics), **standing(self._levels, self._metrics)}
+        found = {**counted(self.metrics), **standing(self._levels, self.metrics)}
         found["penstock_build_info"] = {(self._version,): 1.0}
         for name, family in FAMILIES.items():
             if name in found:

@@ -246,7 +246,8 @@ class Metrics(Observer):
     """Counts what it is told. `models` are the names that may be labels; what happened under any other is counted as `other`."""
 
     def __init__(self, models: Collection[str] = ()):
-        self._models = frozenset(models)
+        self.models = frozenset(models)
+        """They may change while the server runs."""
         self._live: dict[str, _Live] = {}
         self.counters = {family.name: Counts() for family in _TABLE if family.kind == "counter"}
         self.histograms = {family.name: Distributions(family.edges) for family in _TABLE if family.kind == "histogram"}
@@ -263,7 +264,7 @@ class Metrics(Observer):
     # -- runs ----------------------------------------------------------------------------------------------------------
 
     def run_started(self, run: str, request: ChatRequest, principal: Principal, origin: Origin) -> None:
-        model = request.model if request.model in self._models else OTHER
+        model = request.model if request.model in self.models else OTHER
         live = self._live[run] = _Live((origin.route, origin.transport, model), ("chat", origin.provider, model))
         self._started.add(live.labels)
 
