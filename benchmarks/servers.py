@@ -16,6 +16,10 @@ NATIVE_BODY = '{"model":"openai/mock","messages":[{"role":"user","content":"{ord
 SOCKET_BODY = '{"type":"start","ref":"{ref}","request":' + NATIVE_BODY + "}"
 
 
+AT_ONCE = {"PENSTOCK_SERVER__DRAIN": "0"}
+"""Nobody waits for a server whose measurement is over."""
+
+
 class Server(msgspec.Struct, frozen=True, kw_only=True):
     """`{port}`, `{upstream}` (address:port) and `{dir}` (an empty folder of its own) are filled in where they stand
     in `command`, `env`, `url`, `headers` and `files`. Without a `command` the load goes straight to the upstream."""
@@ -55,7 +59,7 @@ def _penstock(name: str, *, path: str, body: str, end: str, accept: str = "", sc
         url=f"{scheme}://127.0.0.1:{{port}}{path}",
         command=[str(_BIN / "penstock"), "serve", "--port", "{port}"],
         install="make install",
-        env={"OPENAI_BASE_URL": "http://{upstream}/v1", "OPENAI_API_KEY": "sk-bench"},
+        env={"OPENAI_BASE_URL": "http://{upstream}/v1", "OPENAI_API_KEY": "sk-bench", **AT_ONCE},
         headers=[f"Accept: {accept}"] if accept else [],
         body=body,
         end=end,
@@ -99,7 +103,7 @@ def in_process(name: str, server: Server) -> Server:
         server,
         name=name,
         command=[*server.command, "--model", SOURCE],
-        env={"PYTHONPATH": str(ROOT)},
+        env={"PYTHONPATH": str(ROOT), **AT_ONCE},
         body=server.body.replace(NATIVE_BODY, _FEED_BODY),
     )
 
