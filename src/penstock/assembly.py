@@ -227,10 +227,14 @@ def _gate(settings: config.Config, observer: Observer, *, mounted: bool, princip
     elif auth.authenticator != "keys":
         authenticator = registry.resolve("authenticators", auth.authenticator)()
     elif not auth.open:
+        try:
+            fixed = made_up(auth.api_keys.reveal()) if auth.api_keys else ()
+        except ValueError as wrong:
+            raise ValueError(f"auth.api_keys (PENSTOCK_API_KEYS): {wrong}") from None
         from penstock.auth.keyfile import KeyFile
 
         authenticator = registry.resolve("authenticators", "keys")(
-            made_up(auth.api_keys.reveal()) if auth.api_keys else (),
+            fixed,
             ring=KeyFile(Path(auth.keys_file), troubled=observer.background_failed) if auth.keys_file else None,
             allowance=allowance,
         )

@@ -14,6 +14,7 @@ COMMANDS = {
     "check": "penstock.cli.check",
     "chat": "penstock.cli.chat",
     "streams": "penstock.cli.streams",
+    "keys": "penstock.cli.keys",
     "completion": "penstock.cli.completion",
     "version": "penstock.cli.version",
 }

@@ -7,6 +7,7 @@ so that one question never begins two runs.
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import struct
 import time
@@ -54,7 +55,10 @@ class _Dropped(Exception):
 
 @asynccontextmanager
 async def connected(url: str) -> AsyncIterator[Client]:
-    """A client of the server at `url`, with a connection pool of its own. Raises `Unreachable` for what is no URL."""
+    """A client of the server at `url`, with a connection pool of its own, and with the key in `PENSTOCK_API_KEY`.
+
+    Raises `Unreachable` for what is no URL.
+    """
     from penstock.config.target import read_base_url
 
     try:
@@ -62,7 +66,9 @@ async def connected(url: str) -> AsyncIterator[Client]:
     except ValueError:
         raise Unreachable(f"{url!r} is no URL of a server; write it like http://127.0.0.1:8420") from None
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=SILENCE)
-    async with aiohttp.ClientSession(timeout=timeout) as session:
+    key = os.environ.get("PENSTOCK_API_KEY", "").strip()
+    headers = {"authorization": f"Bearer {key}"} if key.isascii() and key.isprintable() and key else {}
+    async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session:
         yield Client(url, session)
 
 

@@ -43,6 +43,7 @@ def summary(config: Config, *, file: str | None) -> str:
     lines = [
         f"file       {file or 'none; these are the defaults'}",
         f"address    {address(server.host, server.port)}{server.path_prefix}",
+        f"access     {_access(config)}",
         "",
         "routes",
         *_columns(
@@ -75,6 +76,16 @@ def summary(config: Config, *, file: str | None) -> str:
         rows = ((name, it.base_url, "with a key" if it.api_key else "no key") for name, it in config.providers.items())
         lines += ["", "providers", *_columns(*rows)]
     return "\n".join(lines) + "\n"
+
+
+def _access(config: Config) -> str:
+    auth = config.auth
+    if auth.open:
+        return "open: any key is accepted and ignored"
+    if auth.authenticator != "keys":
+        return f"decided by {auth.authenticator}"
+    places = [*(["PENSTOCK_API_KEYS"] if auth.api_keys else []), *([auth.keys_file] if auth.keys_file else [])]
+    return f"with a key of {' and '.join(places)}"
 
 
 def address(host: str, port: int) -> str:
@@ -169,7 +180,7 @@ These have a shorter name too; the long one wins:
 {short}
 
 `PORT` sets the port where neither the file nor a variable of ours does. `PENSTOCK_CONFIG` names the file,
-`PENSTOCK_URL` the server that `penstock chat` and `penstock streams` talk to.
+`PENSTOCK_URL` the server that `penstock chat` and `penstock streams` talk to, `PENSTOCK_API_KEY` the key they show it.
 
 ## Providers from the environment
 
