@@ -48,6 +48,7 @@ class ScrapePort(uvicorn.Server):
                 self._answer,
                 http=HttpProtocol,
                 ws="none",
+                interface="asgi3",
                 lifespan="off",
                 access_log=False,
                 log_config=None,
