@@ -1,5 +1,6 @@
 """`penstock serve` as a process: where it listens, what it logs, how it ends."""
 
+import errno
 import json
 import signal
 import socket
@@ -9,6 +10,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from penstock.cli.prepare import Misconfigured
+from penstock.cli.serve import bound
 from tests.cli.serving import PENSTOCK, clean_environment, starting
 from tests.cli.terminal import CTRL_C, terminal
 from tests.waiting import CEILING, until
@@ -35,7 +38,8 @@ async def text_of(url: str, body: dict[str, object], path: str = "/v1/chat/chunk
 async def test_it_serves_without_a_file_and_says_where(tmp_path: Path) -> None:
     with starting(tmp_path) as served:
         await served.ready()
-        assert (await served.logged("listening"))["model"] == "demo"
+        said = await served.logged("listening")
+        assert (said["model"], said["models"], said["access"]) == ("demo", ["demo"], "this machine")
         text = await text_of(served.url, {"prompt": "Hello", "demo": {"rate": 0, "tokens": 20}})
         assert text.startswith("You said: **Hello**.")
 
@@ -105,6 +109,47 @@ def test_a_port_in_use_is_named_with_the_way_out(tmp_path: Path) -> None:
     )
 
 
+def test_an_address_that_is_not_this_machines_is_named_with_the_way_out(tmp_path: Path) -> None:
+    """192.0.2.0/24 is nobody's (RFC 5737)."""
+    command = [*PENSTOCK, "serve", "--host", "192.0.2.1", "--insecure", "--port", "0"]
+    environ = clean_environment()
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=tmp_path, env=environ)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: cannot listen on 192.0.2.1, port 0: Cannot assign requested address; no interface of this machine has "
+        "this address; 127.0.0.1 is this machine alone, 0.0.0.0 is every interface\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("problem", "way_out"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied"), "choose a higher one with --port"),
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "give an address, such as 127.0.0.1"),
+        (OSError(errno.EAFNOSUPPORT, "Address family not supported"), "Address family not supported"),
+    ],
+)
+def test_whatever_keeps_it_from_listening_is_said_with_what_can_be_done(
+    monkeypatch: pytest.MonkeyPatch, problem: OSError, way_out: str
+) -> None:
+    def refuse(host: str, port: int) -> None:
+        raise problem
+
+    monkeypatch.setattr("penstock.server.listener.listen", refuse)
+    with pytest.raises(Misconfigured, match=r"cannot listen on 127\.0\.0\.1, port 80: ") as said:
+        bound("127.0.0.1", 80, "with --port")
+    assert way_out in said.value.message
+
+
+async def test_with_keys_the_next_thing_to_type_has_one(tmp_path: Path) -> None:
+    environ = clean_environment(PWD=str(tmp_path), PENSTOCK_API_KEYS="k" * 32)
+    async with terminal([*PENSTOCK, "serve", "--port", "0"], environ) as shown:
+        await shown.shows("""/v1/chat/chunked -H "Authorization: Bearer $PENSTOCK_API_KEY" -d""")
+        shown.press(CTRL_C)
+        assert await shown.ended() == 0
+    assert "k" * 32 not in shown.text
+
+
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 async def test_the_first_signal_lets_a_live_answer_end(tmp_path: Path, how: signal.Signals) -> None:
     (tmp_path / "mine.py").write_text(WAITS)
@@ -140,6 +185,7 @@ async def test_on_a_terminal_it_is_friendly_and_ctrl_c_ends_it(tmp_path: Path) -
     command = [*PENSTOCK, "serve", "--port", "0"]
     async with terminal(command, clean_environment(PWD=str(tmp_path))) as shown:
         at = await shown.shows("listening")
+        at = await shown.shows("open: http://127.0.0.1:", after=at)
         at = await shown.shows("""/v1/chat/chunked -d '{"prompt": "Hello"}'""", after=at)
         await shown.shows("penstock chat --url http://127.0.0.1:", after=at)
         shown.press(CTRL_C)

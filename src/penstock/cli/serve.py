@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import sys
 from pathlib import Path
+from socket import gaierror
 from typing import TYPE_CHECKING
 
 import click
@@ -35,13 +37,13 @@ def command(file: Path | None, **given: object) -> None:
     console = logs.configure(config.log.format, config.log.level)
     observer = logs.LogObserver()
     app = prepare.build(config, observer)
-    listener = _listen(
+    listener = bound(
         config.server.host, config.server.port, "with --port", send_buffer=config.server.socket_send_buffer
     )
     host, port = listener.getsockname()[:2]
     scraped = config.metrics
-    scraped_at = None if scraped.port is None or not scraped.enabled else _listen(
-        scraped.host, scraped.port, "in [metrics]"
+    scraped_at = (
+        None if scraped.port is None or not scraped.enabled else bound(scraped.host, scraped.port, "in [metrics]")
     )
     server = Host(
         app,
@@ -72,25 +74,52 @@ def _begun(config: Config, host: str, port: int, *, console: bool) -> None:
     gc.set_threshold(50_000, 20, 100)
 
 
-def _listen(host: str, port: int, where: str, **options: int) -> socket.socket:
+def bound(host: str, port: int, where: str, **options: int) -> socket.socket:
+    """A listening socket. Raises `Misconfigured` with what can be done; `where` says where another port is chosen."""
     from penstock.server.listener import listen
 
     try:
         return listen(host, port, **options)
     except OSError as problem:
-        hint = f"; choose another port {where}, or stop what listens there" if port and "use" in str(problem) else ""
-        raise prepare.Misconfigured(f"cannot listen on {host}, port {port}: {problem.strerror}{hint}") from None
+        way_out = _way_out(problem, where)
+        said = problem.strerror or type(problem).__name__
+        raise prepare.Misconfigured(
+            f"cannot listen on {host}, port {port}: {said}{way_out and '; '}{way_out}"
+        ) from None
+
+
+def _way_out(problem: OSError, where: str) -> str:
+    """What to do about an address or port that cannot be had; empty where nothing better is known than the system's words."""
+    if isinstance(problem, gaierror):
+        return "nothing has this name; give an address, such as 127.0.0.1"
+    match problem.errno:
+        case errno.EADDRINUSE:
+            return f"choose another port {where}, or stop what listens there"
+        case errno.EACCES | errno.EPERM:
+            return (
+                f"ports below 1024 are the system's own; choose a higher one {where} and let a proxy stand on this one, "
+                "or give the service the capability CAP_NET_BIND_SERVICE"
+            )
+        case errno.EADDRNOTAVAIL:
+            return "no interface of this machine has this address; 127.0.0.1 is this machine alone, 0.0.0.0 is every interface"
+        case _:
+            return ""
 
 
 def _welcome(config: Config, host: str, port: int, *, console: bool) -> None:
-    """Where the server is. On a terminal also what to type next."""
+    """Where the server is, what it offers, and to whom. On a terminal also what to do next."""
     from penstock.config.explain import address
+    from penstock.config.load import is_loopback
     from penstock.telemetry import logs
 
     url = address(host, port) + config.server.path_prefix
-    logs.listening(url, model=config.default_model)
+    keyed = not config.auth.open
+    access = "keys" if keyed else "this machine" if is_loopback(host) else "everybody"
+    logs.listening(url, model=config.default_model, models=[*config.models, "demo"], access=access)
     if console:
         text = next((route.path for route in config.route if route.transport[0] == "text"), None)
+        key = ' -H "Authorization: Bearer $PENSTOCK_API_KEY"' if keyed else ""
+        click.echo(f"open: {url}/", err=True)
         if text is not None:
-            click.echo(f"""try:  curl -N {url}{text} -d '{{"prompt": "Hello"}}'""", err=True)
+            click.echo(f"""try:  curl -N {url}{text}{key} -d '{{"prompt": "Hello"}}'""", err=True)
         click.echo(f"or:   penstock chat --url {url}", err=True)

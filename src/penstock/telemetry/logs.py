@@ -95,9 +95,10 @@ class _Spout(io.TextIOBase):
                 self._stream.flush()
 
 
-def listening(url: str, *, model: str) -> None:
-    """The server takes requests now."""
-    _log().info("listening", url=url, model=_clean(model))
+def listening(url: str, *, model: str, models: Sequence[str] = (), access: str = "") -> None:
+    """The server takes requests now. `model` answers where none is named, `access` says for whom."""
+    known = {"models": [_clean(each) for each in models], "access": access} if access else {}
+    _log().info("listening", url=url, model=_clean(model), **known)
 
 
 def reloaded(*, unchanged: list[str]) -> None:
