@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.tools import chromium
-from tests.waiting import until
+from tests.waiting import CEILING, until
 
 if TYPE_CHECKING:
     from playwright.async_api import ConsoleMessage, Error, Page, Route
@@ -45,9 +45,10 @@ async def chromium_page(console_errors: list[str]) -> AsyncGenerator["Page"]:
 
     async with (
         async_playwright() as playwright,
-        await playwright.chromium.launch(executable_path=chromium(), args=FLAGS) as browser,
+        await playwright.chromium.launch(executable_path=chromium(), args=FLAGS, timeout=1000 * CEILING) as browser,
     ):
         page = await browser.new_page()
+        page.set_default_timeout(1000 * CEILING)
         page.on("console", heard)
         page.on("pageerror", thrown)
         yield page
