@@ -81,6 +81,8 @@ class _AnswerWatch:
         template = next((name for name, form in TEMPLATES.items() if form.fullmatch(path)), None)
         if not self._status or template is None or method == "HEAD":
             return
+        if (method, self._status) == ("OPTIONS", 204):
+            return  # a preflight; the Fetch standard describes those
         body = b"".join(self._body)
         kind = STREAMS.get(self._media.partition(";")[0])
         options = parse_qs(self._scope["query_string"].decode("latin-1"))
