@@ -6,7 +6,7 @@ The rows are those of `docs/explanation/reliability.md`; the provider is scripte
 import asyncio
 import gzip
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from itertools import cycle
 from typing import Any
 
@@ -136,7 +136,8 @@ async def test_of_a_stream_cut_at_any_byte_no_reader_is_told_that_it_is_complete
     rest = b"".join(event_bytes(chunk({"content": word})) for word in ("is ", "whole", ".")) + event_bytes(
         chunk(finish="stop")
     )
-    ways, cuts = cycle(WAYS), cycle((Cut(), Reset()))
+    ways: Iterator[Way] = cycle(WAYS)
+    cuts: Iterator[Step] = cycle((Cut(), Reset()))
     complete = []
     for length in range(0, len(rest), 1 if CHAOS else 29):
         provider.script(Head(), Body(begin), gate := Gate(), Body(rest[:length]), next(cuts))
