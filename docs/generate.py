@@ -55,12 +55,17 @@ from penstock.encoders.stream import Stream
 from penstock.encoders.websocket import WebSocketEncoder
 from penstock.server.app import App, Endpoint
 from penstock.server.negotiation import MEDIA_TYPES
+from penstock.telemetry import metrics
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 BLOCK = re.compile(r"(<!-- generated: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
-PAGES: dict[str, Callable[[], str]] = {"reference/config.md": explain.reference, "reference/cli.md": cli.reference}
+PAGES: dict[str, Callable[[], str]] = {
+    "reference/config.md": explain.reference,
+    "reference/cli.md": cli.reference,
+    "reference/metrics.md": metrics.reference,
+}
 """Pages that are generated whole, by the room they describe."""
 
 
@@ -281,6 +286,7 @@ PURPOSE = {
     "/v1/streams/{stream}/events": "attach or resume, over any HTTP transport, in any dialect; `?wait=` seconds to long-poll",
     "/v1/streams/{stream}/input": "give the source something in mid-run: any JSON",
     "/v1/models": "the models, as OpenAI lists them",
+    "/metrics": "the figures of the server, as Prometheus reads them; see [the metrics](metrics.md)",
     "/healthz": "200 while the process lives",
     "/readyz": "200 while it wants traffic, 503 while it drains",
 }

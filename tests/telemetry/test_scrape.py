@@ -173,7 +173,7 @@ async def test_a_stopped_source_is_timed_and_a_dropped_run_says_how_much_of_it_w
         await served.quiet()
         await http.delete(f"/v1/streams/{run}", params={"purge": "1"})
         page = await scraped(http)
-        assert page.sum("penstock_cancel_seconds_count", by="client") == 1
+        assert page.sum("penstock_cancel_seconds_count", cause="client") == 1
         assert page.sum("penstock_stream_read_ratio_count") == 1
         assert page.sum("penstock_stream_read_ratio_sum") == 1
         assert page.sum("penstock_streams_held") == 0

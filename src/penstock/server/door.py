@@ -253,9 +253,7 @@ class Starter:
                 arrival.check_streams()
             detached = request.stream and arrival.json
             transport = arrival.transport if request.stream or route.streams else "json"
-            return await begin(
-                service, route, request, grant, keyed=bool(key), detached=detached, transport=transport
-            )
+            return await begin(service, route, request, grant, keyed=bool(key), detached=detached, transport=transport)
 
         return await service.runs.once(grant.principal, route.path, key, body, begun) if key else await begun()
 

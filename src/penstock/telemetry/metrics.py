@@ -42,7 +42,7 @@ class Family(msgspec.Struct, frozen=True):
     kind: Kind
     about: str
     labels: Labels = ()
-    edges: Sequence[float] = ()
+    edges: tuple[float, ...] = ()
 
 
 _TABLE = (
@@ -105,7 +105,7 @@ _TABLE = (
         "histogram",
         "From the end of a stream that its source did not end to the source being closed, by who ended it: `client`, "
         "`disconnect`, `grace`, `server` or `limit`.",
-        ("by",),
+        ("cause",),
         CANCELS,
     ),
     Family("penstock_sources_abandoned_total", "counter", "Sources that did not close in time and were left behind."),
@@ -203,6 +203,37 @@ _TABLE = (
 )
 
 FAMILIES: Mapping[str, Family] = {family.name: family for family in _TABLE}
+
+_PAGE = """# Metrics
+
+What `GET /metrics` says, in the text format of Prometheus or as OpenMetrics. [Metrics and alerts](../howto/metrics.md) says how to
+scrape it and what to look at.
+
+A label holds a name of the configuration or a word of this page: a model that the configuration does not name is `other`, and so is
+a route that nobody serves. Ids, keys, addresses and words of clients and models are nowhere on the page. A series appears with
+the first thing there is to count in it.
+
+Names that begin with `gen_ai_` are those of OpenTelemetry's semantic conventions for generative AI, as Prometheus writes them. All
+else that is ours begins with `penstock_`; a *stream* is what the code calls a run. `process_…` and `python_…` come from
+`prometheus_client`, which describes them on the page itself.
+
+{table}
+"""
+
+
+def reference() -> str:
+    """The page `docs/reference/metrics.md`."""
+    lines = ["| metric | kind | labels | what it says |", "| --- | --- | --- | --- |"]
+    for family in _TABLE:
+        labels = " ".join(f"`{label}`" for label in family.labels)
+        lines.append(f"| `{family.name}` | {family.kind} | {labels} | {family.about} |")
+    edges = sorted({family.edges for family in _TABLE if family.edges}, key=str)
+    lines += ["", "## Buckets", ""]
+    for each in edges:
+        names = ", ".join(f"`{family.name}`" for family in _TABLE if family.edges == each)
+        lines.append(f"- {' '.join(f'{edge:g}' for edge in each)}: {names}")
+    return _PAGE.format(table="\n".join(lines))
+
 
 RESUMES = {"bad_cursor": "malformed", "cursor_ahead": "ahead", "cursor_gone": "gone"}
 """What a refused cursor is called among the results of coming back."""

@@ -162,6 +162,7 @@ class Socket:
                 self._grant = self._service.gate.renew(self._grant)
             await act(command, ref)
         except Refused as problem:
+            self._service.runs.observer.refused(problem.fault.code, self._path)
             await self._error(problem.fault, ref)
             if problem.fault.code == "unauthenticated":
                 await self._close(problem.fault)
