@@ -56,11 +56,9 @@ async def speaker(request):
             yield "Hel"
             raise RuntimeError("never shown")
         case _:
-            number = 0
-            while True:
-                number += 1
+            for number in range(1, 10):
                 yield f"word{number} "
-                await asyncio.sleep(0.01)
+            await asyncio.Event().wait()
 '''
 
 
@@ -74,6 +72,6 @@ def _speaking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.fixture
 async def speaking(_speaking: Served) -> Served:
-    """A server whose model does what it is told: `count`, `wait` for the file `go`, `fail`, or speak for ever."""
+    """A server whose model does what it is told: `count`, `wait` for the file `go`, `fail`, or say nine words and never end."""
     await _speaking.ready()
     return _speaking
