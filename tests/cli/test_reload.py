@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +12,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from penstock.cli import prepare
+from penstock.cli.reload import Reload
+from penstock.telemetry.logs import LogObserver
 from tests.cli.serving import PENSTOCK, Served, clean_environment, starting
 from tests.cli.terminal import terminal
 from tests.clients.raw_client import raw_client
@@ -144,6 +148,26 @@ async def test_a_file_that_has_gone_is_no_empty_one(tmp_path: Path) -> None:
         assert line["reason"] == "penstock.toml is not there any more"
         (tmp_path / "go").touch()
         assert (await client.post("/old", json=BODY)).text == "half and half"
+
+
+def test_a_server_that_others_can_reach_is_not_opened_to_them_by_a_reload(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new file says loopback and has no key; but the socket stays where it is."""
+    keyed = "[server]\nhost = '0.0.0.0'\n[auth]\napi_keys = 'kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk'\n"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    file = tmp_path / "penstock.toml"
+    file.write_text(keyed)
+    started = prepare.read(None, {})
+    reloading = Reload(prepare.build(started), LogObserver(), file=None, given={}, started=started)
+    file.write_text("")
+    with pytest.raises(prepare.Misconfigured, match="until a restart the server listens on 0"):
+        reloading.read()
+    file.write_text("[server]\ninsecure = true\n")
+    assert reloading.read().server.insecure
+    file.write_text(keyed)
+    assert not reloading.read().auth.open
 
 
 async def test_what_only_a_restart_can_change_is_named(tmp_path: Path) -> None:

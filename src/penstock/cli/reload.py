@@ -58,7 +58,7 @@ class Reload:
         from penstock.telemetry import logs
 
         try:
-            config = self._read()
+            config = self.read()
             prepare.rebuild(self._app, config)
         except prepare.Misconfigured as wrong:
             logs.not_reloaded(wrong.message)
@@ -69,10 +69,21 @@ class Reload:
         host.config.ws_max_size = config.server.max_body
         logs.reloaded(unchanged=[".".join(key) for key in FIXED if _at(self._started, key) != _at(config, key)])
 
-    def _read(self) -> Config:
+    def read(self) -> Config:
+        """The new configuration. Raises `Misconfigured` for one that may not take the place of what the server has."""
+        from penstock.config.load import is_loopback
+
         if self._found is not None and not self._found.is_file():
             raise prepare.Misconfigured(f"{self._found} is not there any more")
-        return prepare.read(self._file, self._given)
+        config = prepare.read(self._file, self._given)
+        # As at a start nobody is let in by accident, and what counts is where the server listens, not what the file says of it now.
+        host = self._started.server.host
+        if config.auth.open and not config.server.insecure and not is_loopback(host):
+            raise prepare.Misconfigured(
+                f"it has no keys any more, and until a restart the server listens on {host}, which can be reached from other "
+                "machines; keep a key, restart, or say insecure = true in [server]"
+            )
+        return config
 
 
 class Terminal:
