@@ -1,0 +1,1 @@
+"""penstock behind real proxies, configured as the documentation says, and as it warns against."""
