@@ -130,7 +130,7 @@ class SocketAnswer(Answer):
     async def more(self) -> bool:
         message = await self._socket.recv()
         kind = json.loads(message)["type"] if isinstance(message, str) else "chunk"
-        if kind != "ok":
+        if kind not in ("ok", "goaway"):  # which are of no run
             self.messages.append(message)
         return kind not in ("finished", "failed", "cancelled")
 
