@@ -80,6 +80,38 @@ def _namespaces() -> bool:
     )
 
 
+def libfaketime() -> Path | None:
+    """The library that tells a process another time; Debian keeps it in a folder of its own."""
+    return next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))), None)
+
+
+@cache
+def cgroup() -> Path | None:
+    """The memory control group this process is in, where groups with a limit can be made below it."""
+    root = Path("/sys/fs/cgroup")
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return None
+    for _, controllers, path in (line.split(":", 2) for line in lines):
+        version_1 = "memory" in controllers.split(",")
+        if not version_1 and controllers:
+            continue
+        inner = (root / "memory" if version_1 else root) / path.lstrip("/")
+        probe = inner / f"penstock-probe-{os.getpid()}"
+        try:
+            probe.mkdir()
+        except OSError:
+            continue
+        try:
+            limited = any((probe / name).exists() for name in ("memory.max", "memory.limit_in_bytes"))
+        finally:
+            probe.rmdir()
+        if limited:
+            return inner
+    return None
+
+
 def _node_ready() -> bool:
     return shutil.which("node") is not None and (NODE_CLIENTS / "node_modules" / ".package-lock.json").exists()
 
@@ -158,6 +190,18 @@ TOOLS = {
             packages=_program_packages("ip", "iproute2"),
             remedy="a machine that grants network namespaces (unshare --map-root-user --net)",
             granted=True,
+        ),
+        Tool(
+            name="cgroup",
+            found=lambda: cgroup() is not None,
+            remedy="a machine that grants memory control groups (root, and /sys/fs/cgroup writable)",
+            granted=True,
+        ),
+        Tool(
+            name="faketime",
+            found=lambda: libfaketime() is not None,
+            packages=lambda: () if libfaketime() or sys.platform == "darwin" else ("faketime",),
+            remedy="a Linux with libfaketime",
         ),
         Tool(
             name="systemd",
