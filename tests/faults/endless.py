@@ -13,6 +13,9 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
+from penstock.core.errors import Broken
+from penstock.core.measure import Histogram
+
 ENVIRON = {
     "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
 }
@@ -49,10 +52,24 @@ async def held(request: Any) -> AsyncGenerator[str, None]:
 def _held() -> dict[str, Any]:
     gc.collect()
     pages = int(Path("/proc/self/statm").read_text().split()[1])
-    ours = Counter(type(each).__name__ for each in gc.get_objects() if type(each).__module__.startswith("penstock."))
+    kinds = (type(each) for each in gc.get_objects())
+    # Not what counts: of that there is one for each label, from the first time it is needed.
+    ours = Counter(kind.__name__ for kind in kinds if kind.__module__.startswith("penstock.") and kind is not Histogram)
     return {
         "tasks": len(asyncio.all_tasks()),
         "files": len(list(Path("/proc/self/fd").iterdir())),
         "resident": pages * PAGE,
         "objects": dict(ours),
     }
+
+
+async def broken(request: Any) -> AsyncGenerator[str, None]:
+    """A few numbers, and then the provider gives up."""
+    yield "0 1 2 "
+    raise Broken("provider_truncated", "it gave up, as it was told to")
+
+
+async def silent(request: Any) -> AsyncGenerator[str, None]:
+    """Says nothing until it is cancelled."""
+    await asyncio.get_running_loop().create_future()
+    yield ""

@@ -1,0 +1,279 @@
+"""Streams of all kinds come and go for a minute (`make chaos`: ten): then the server's process holds what it held before.
+
+What is held is asked of a source inside the process. Tasks, open files and living objects have to be exactly as many as after the
+warm-up; memory may differ by `SLACK`, because an allocator gives pages back when it pleases, and not every page it can.
+"""
+
+import asyncio
+import json
+import random
+import sys
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from itertools import count, cycle
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from penstock.testing.readings import READERS
+from penstock.testing.wire import parse_ndjson, parse_sse
+from tests.chaos import CHAOS
+from tests.cli import serving as process
+from tests.faults.endless import ENVIRON, missing
+from tests.faults.reading import SMALL, WAYS, Line, Reader, line
+from tests.server.reading import CURSOR_KEYS
+from tests.waiting import until
+
+SECONDS = 600 if CHAOS else 60
+WARM_UP = 0.25
+"""The share of it that comes before the first look."""
+WORKERS = 4
+MiB = 1 << 20
+SLACK = 8 * MiB
+CONFIG = """
+[limits]
+retention = "1s"
+stall = "2s"
+[models.count]
+targets = ["tests.faults.endless:count"]
+[models.broken]
+targets = ["tests.faults.endless:broken"]
+[models.silent]
+targets = ["tests.faults.endless:silent"]
+[models.held]
+targets = ["tests.faults.endless:held"]
+"""
+
+
+class Churn:
+    """Clients of one server, each doing one thing after the other; what it should not have seen is in `wrong`."""
+
+    def __init__(self, server: process.Served) -> None:
+        self._server = server
+        self._client: httpx2.AsyncClient
+        self._ways = cycle(WAYS)
+        self._dialects = cycle(CURSOR_KEYS)
+        self._random = random.Random(7)
+        self._keys = count()
+        self._stalled = Stalled(server.log)
+        self.done: Counter[str] = Counter()
+        self.wrong: list[str] = []
+        self.acts: tuple[Callable[[], Awaitable[None]], ...] = (
+            self.whole, self.cut, self.cancelled, self.left, self.failed, self.silent,
+            self.told, self.twice, self.several, self.stopped,
+        )  # fmt: skip
+
+    async def go_on(self, seconds: float) -> None:
+        """For so long, and until each thing was done once more; then until all have finished what they began."""
+        loop = asyncio.get_running_loop()
+        until_then, before = loop.time() + seconds, self.done.copy()
+
+        async def work(turn: int) -> None:
+            while loop.time() < until_then or len(self.done - before) < len(self.acts):
+                act = self.acts[turn % len(self.acts)]
+                await act()
+                self.done[act.__name__] += 1
+                turn += 1
+
+        async with (
+            httpx2.AsyncClient(base_url=self._server.url, trust_env=False, timeout=60) as self._client,
+            asyncio.TaskGroup() as tasks,
+        ):
+            for number in range(WORKERS):
+                tasks.create_task(work(3 * number))
+
+    def close(self) -> None:
+        self._stalled.close()
+
+    def _check(self, what: str, *problems: str) -> None:
+        self.wrong += [f"{what}: {problem}" for problem in problems if problem]
+
+    def _next(self) -> Reader:
+        return Reader(next(self._ways))
+
+    def _begun(self, reader: Reader, model: str, prompt: str = "count", **options: Any) -> Any:
+        return line(self._server.url, reader, model=model, prompt=prompt, **options)
+
+    async def whole(self) -> None:
+        reader = self._next()
+        async with self._begun(reader, "count", "count 500") as reading:
+            await reading.to_the_end()
+        self._check("whole", missing(reader.text, 500), _unless(reader, "finished"))
+
+    async def cut(self) -> None:
+        """Cut somewhere, come back with what there is, twice."""
+        reader = self._next()
+        for stop in sorted(self._random.sample(range(500), 2)):
+            async with self._begun(reader, "count", "count 1000") as reading:
+                while not reader.end and len(reader.text) < 4 * stop and await reading.read(SMALL):
+                    pass
+                _leave(reading)
+        if not reader.end:
+            async with self._begun(reader, "count") as back:
+                await back.to_the_end()
+        self._check("cut", missing(reader.text, 1000))
+
+    async def cancelled(self) -> None:
+        reader = self._next()
+        async with self._begun(reader, "count") as reading:
+            await reading.until("99 ")
+            await self._client.delete(f"/v1/streams/{reader.run}")
+            await reading.to_the_end()
+        self._check("cancelled", missing(reader.text.rpartition(" ")[0] + " "), _unless(reader, "cancelled"))
+
+    async def left(self) -> None:
+        """Go away in the middle, for good; the run ends by itself."""
+        async with self._begun(self._next(), "count", "count 2000") as reading:
+            await reading.read(SMALL)
+            _leave(reading)
+
+    async def failed(self) -> None:
+        reader = self._next()
+        async with self._begun(reader, "broken") as reading:
+            await reading.to_the_end()
+        self._check("failed", missing(reader.text, 3), _unless(reader, "failed"))
+
+    async def silent(self) -> None:
+        """Give up before the first token."""
+        made = await self._client.post(
+            "/v1/streams", json={"model": "silent", "prompt": "x"}, headers={"accept": "application/json"}
+        )
+        reader = Reader(next(self._ways), made.json()["id"])
+        async with self._begun(reader, "silent") as reading:
+            await self._client.delete(f"/v1/streams/{reader.run}")
+            await reading.to_the_end()
+        self._check("silent", _unless(reader, "cancelled"))
+
+    async def told(self) -> None:
+        """Told in another dialect."""
+        dialect = next(self._dialects)
+        accept = self._random.choice(["text/event-stream", "application/x-ndjson"])
+        answer = await self._client.post(
+            f"/v1/streams?dialect={dialect}", json={"model": "count", "prompt": "count 200"}, headers={"accept": accept}
+        )
+        sse = accept == "text/event-stream"
+        received = parse_sse([answer.content]) if sse else parse_ndjson([answer.content], CURSOR_KEYS[dialect])
+        words = [each for each in received if each.value != "[DONE]"]
+        self._check(f"told in {dialect}", missing(READERS[dialect](words).text(), 200))
+
+    async def twice(self) -> None:
+        """The same request, twice at once."""
+        headers = {"idempotency-key": str(next(self._keys)), "accept": "text/plain"}
+        body = {"model": "count", "prompt": "count 100"}
+        answers = await asyncio.gather(
+            *(self._client.post("/v1/streams", json=body, headers=headers) for _ in range(2))
+        )
+        self._check("twice", *(missing(answer.text, 100) for answer in answers))
+        if len({answer.headers["penstock-stream-id"] for answer in answers}) != 1:
+            self._check("twice", "two runs")
+
+    async def several(self) -> None:
+        """Readers of one run on every transport."""
+        async with AsyncExitStack() as stack:
+            first = Reader("websocket")
+            reading: list[Line] = [await stack.enter_async_context(self._begun(first, "count", "count 300"))]
+            for way in WAYS:
+                reading.append(await stack.enter_async_context(self._begun(Reader(way, first.run), "count")))
+            await asyncio.gather(*(each.to_the_end() for each in reading))
+            self._check("several", *(missing(each.reader.text, 300) for each in reading))
+
+    async def stopped(self) -> None:
+        """Stop reading an endless answer until the server lets go, then come back for a while."""
+        reader = self._next()
+        async with self._begun(reader, "count", receive_buffer=SMALL) as reading:
+            await reading.until("9 ")
+            await until("the reader was let go", lambda: reader.run in self._stalled.streams())
+            await reading.to_the_end()
+        async with self._begun(reader, "count") as back:
+            await back.until("9 ")
+        await self._client.delete(f"/v1/streams/{reader.run}")
+        self._check("stopped", missing(reader.text))
+
+
+def _unless(reader: Reader, end: str) -> str:
+    """What is wrong with how a reader's answer ended. Bare text has a clean end and a cut one."""
+    if reader.way == "text":
+        end = "complete" if end == "finished" else "cut"
+    return "" if reader.end == end else f"{reader.way} ended {reader.end!r}, not {end!r}"
+
+
+def _leave(reading: Line) -> None:
+    if reading.reader.way == "websocket":
+        reading.connection.transport.abort()
+    else:
+        reading.connection.reset()
+
+
+class Stalled:
+    """The streams whose readers were let go, read from the log as it grows."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log.open("rb")
+        self._rest = b""
+        self._found: set[str] = set()
+
+    def streams(self) -> set[str]:
+        whole, newline, self._rest = (self._rest + self._log.read()).rpartition(b"\n")
+        for line_ in (whole + newline).splitlines():
+            if b'"stalled"' in line_:
+                self._found.add(json.loads(line_)["stream"])
+        return self._found
+
+    def close(self) -> None:
+        self._log.close()
+
+
+class Held:
+    """What the process holds, with nothing going on in it."""
+
+    def __init__(self, told: dict[str, Any]) -> None:
+        self.resident: int = told.pop("resident")
+        self.countable: dict[str, Any] = told
+
+
+async def held(url: str) -> Held:
+    """Wait until no run is left, then look."""
+    async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=60) as client:
+
+        async def empty() -> bool:
+            return not (await client.get("/v1/streams")).json()["streams"]
+
+        await until("every run was forgotten", empty, ceiling=60)
+        answer = await client.post(
+            "/v1/chat/completions",
+            json={"model": "held", "messages": [{"role": "user", "content": "x"}], "stream": False},
+        )
+    return Held(json.loads(answer.json()["choices"][0]["message"]["content"]))
+
+
+async def settled(url: str) -> Held:
+    """Look until two looks in a row find the same: connections take a moment to close."""
+    looks = [await held(url)]
+
+    async def same() -> bool:
+        looks.append(await held(url))
+        return looks[-1].countable == looks[-2].countable
+
+    await until("two looks find the same", same)
+    return looks[-1]
+
+
+@pytest.mark.timeout(SECONDS + 300)
+@pytest.mark.skipif(sys.platform != "linux", reason="what a process holds is read from /proc")
+async def test_after_a_soak_the_process_holds_what_it_held_before(tmp_path: Path) -> None:
+    with process.starting(tmp_path, config=CONFIG, environ=ENVIRON) as server:
+        await server.ready()
+        churn = Churn(server)
+        await churn.go_on(WARM_UP * SECONDS)
+        before = await settled(server.url)
+        await churn.go_on((1 - WARM_UP) * SECONDS)
+        churn.close()
+        assert churn.wrong == []
+        assert set(churn.done) == {act.__name__ for act in churn.acts}
+        after = await settled(server.url)
+        assert after.countable == before.countable
+        assert after.resident - before.resident <= SLACK
+        assert [each for each in server.lines if each["level"] in ("error", "critical")] == []
