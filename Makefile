@@ -84,8 +84,8 @@ test-matrix: $(PYTHONS:%=.venvs/py%/.ready) ## Run units and laws on each of PYT
 	        $(PYTEST_ARGS) || exit 1; \
 	done
 
-chaos: dev ## Run the laws with many more examples, for as long as it takes
-	@HYPOTHESIS_PROFILE=chaos $(PY) -m pytest tests/laws --timeout=0 -n auto
+chaos: dev ## Run the laws with many more examples, and the soak for ten minutes
+	@HYPOTHESIS_PROFILE=chaos $(PY) -m pytest tests/laws tests/faults/test_soak.py tests/faults/test_upstream.py --timeout=0 -n auto
 
 check: dev ## Lint, check formatting and types, keep the rooms apart
 	@$(PY) -m ruff check .
