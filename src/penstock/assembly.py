@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Awaitable, Callable, Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from penstock.flow.policy import Bounds, OnDisconnect, Policy, TimeLimits
 from penstock.flow.runs import Runs
 from penstock.server import memory
 from penstock.server.app import App
+from penstock.server.connections import ConnectionLimits
 from penstock.server.gate import Gate
 from penstock.server.service import Model, Route, Service
 from penstock.telemetry.exposition import Exposition
@@ -178,6 +180,7 @@ def build(
         scrape_here=settings.metrics.port is None,
         loop_watch=LoopWatch(on_lag=metrics.lagged if metrics else _ignore, on_hold=told.loop_held),
         max_body=settings.server.max_body,
+        connection_limits=_connections(settings.server),
         heartbeat=settings.server.heartbeat,
         retry_ms=settings.server.retry_ms,
     )
@@ -250,6 +253,24 @@ def _gate(settings: config.Config, observer: Observer, *, mounted: bool, princip
 
 def _ignore(seconds: float) -> None:
     """Nobody counts it."""
+
+
+def _connections(given: config.ServerConfig) -> ConnectionLimits:
+    return ConnectionLimits(
+        head_bytes=given.max_head,
+        line_bytes=given.max_line,
+        headers=given.max_headers,
+        head_seconds=given.head_timeout,
+        body_seconds=given.body_timeout,
+        idle_seconds=given.keep_alive,
+        ping_seconds=given.heartbeat,
+        pong_seconds=given.ping_timeout,
+        message_bytes=given.max_body,
+        strange_message_bytes=given.max_message_before_key,
+        most=given.max_connections,
+        most_per_address=given.max_connections_per_address,
+        proxies=tuple(ip_network(proxy) for proxy in given.trusted_proxies),
+    )
 
 
 def _bounds(given: config.Bounds) -> Bounds:

@@ -67,4 +67,7 @@ def test_the_summary_names_routes_models_and_providers_and_no_secret() -> None:
 
 
 def test_an_ipv6_address_has_brackets_in_a_url() -> None:
-    assert [address("::1", 1), address("127.0.0.1", 2)] == ["http://[::1]:1", "http://127.0.0.1:2"]
+    assert [address("::1", 1, tls=True), address("127.0.0.1", 2, tls=False)] == [
+        "https://[::1]:1",
+        "http://127.0.0.1:2",
+    ]

@@ -81,10 +81,10 @@ async def main() -> dict[str, object]:
     limits = TimeLimits(stall=Seconds(3600))
     config = configured(msgspec.structs.replace(Config(), limits=limits), heartbeat=Seconds(3600))
     # WebSocket pings are another guard, with a test of their own.
-    async with serving(config, ws_ping_interval=None) as served:
+    async with serving(config) as served:
         told: dict[str, object] = {"healed": await healed(served)}
     for name, speaking in (("speaking", True), ("silent", False)):
-        async with serving(config, patience=1, ws_ping_interval=None) as served:
+        async with serving(config, patience=1) as served:
             told[name] = await gone(served, speaking=speaking)
     return told
 

@@ -57,7 +57,7 @@ def test_a_client_without_a_network_is_given_up_and_comes_back_to_the_rest(
 async def test_the_kernel_gives_up_on_data_that_nobody_takes(way: Way) -> None:
     config = Config(limits=TimeLimits(stall=Seconds(3600)))
     async with (
-        serving(configured(config), patience=1, ws_ping_interval=None) as served,
+        serving(configured(config, heartbeat=Seconds(3600)), patience=1) as served,
         line(served.url, Reader(way), receive_buffer=SMALL),
     ):
         (await served.telling()).flood("word " * 200, 1000)
@@ -66,7 +66,7 @@ async def test_the_kernel_gives_up_on_data_that_nobody_takes(way: Way) -> None:
 
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="the client is stopped by a signal")
 async def test_a_websocket_whose_client_hangs_is_closed_by_its_pings() -> None:
-    async with serving(configured(), ws_ping_timeout=0.1) as served:
+    async with serving(configured(heartbeat=Seconds(3600), ping_timeout=Seconds(0.1))) as served:
         command = [sys.executable, "-c", SOCKET_CLIENT, served.ws_url]
         client = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
         assert client.stdout is not None
@@ -76,9 +76,13 @@ async def test_a_websocket_whose_client_hangs_is_closed_by_its_pings() -> None:
             # Not before it hangs: a client that is only slow must not be taken for one.
             (connection,) = served.host.server_state.connections
             pinging: Any = connection
-            pinging.stop_keepalive()
-            pinging.send_keepalive_ping()
-            await until("the reader is gone", lambda: served.seen.left == [(handle.id, "left")])
+
+            def gone() -> bool:
+                if pinging.pending_ping_payload is None:
+                    pinging.overdue(0.0)  # the pong of the last was still said: it stopped a little later
+                return served.seen.left == [(handle.id, "left")]
+
+            await until("the reader is gone", gone)
             await until("its connection too", lambda: not served.host.server_state.connections)
         finally:
             client.send_signal(signal.SIGCONT)

@@ -103,13 +103,13 @@ async def test_a_slow_websocket_is_left_in_peace_as_long_as_something_moves(serv
         await served.stuck(served.only)
         (connection,) = served.host.server_state.connections
         ours: Any = connection
-        ours.send_keepalive_ping()
+        ours.overdue(0.0)
         for _ in range(100):
             await socket.next()
         await served.stuck(served.only)
-        ours.keepalive_timeout()
+        ours.overdue(0.0)
         assert not ours.transport.is_closing()
-        ours.keepalive_timeout()
+        ours.overdue(0.0)
         assert ours.transport.is_closing()
         with pytest.raises(ConnectionClosed):
             await socket.until("never")
@@ -120,8 +120,7 @@ async def test_a_websocket_that_answers_its_pings_lives(served: Served) -> None:
         (connection,) = served.host.server_state.connections
         ours: Any = connection
         for _ in range(3):
-            ours.stop_keepalive()
-            ours.send_keepalive_ping()
+            ours.overdue(0.0)
             await until("the pong is there", lambda: ours.pending_ping_payload is None)
         assert (await socket.ask(type="ping"))["type"] == "pong"
 

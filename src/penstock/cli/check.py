@@ -23,5 +23,6 @@ def command(file: Path | None, **given: object) -> None:
 
     config = prepare.read(file, given)
     prepare.build(config)
+    prepare.certificate(config)
     found = chosen_file(os.environ, file)
     click.echo(summary(config, file=str(found) if found else None), nl=False)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    import ssl
+
     from penstock.config.locate import Key
     from penstock.config.model import Config
     from penstock.core.observer import Observer
@@ -25,6 +27,8 @@ FLAGS: dict[str, Key] = {
     "port": ("server", "port"),
     "model": ("server", "model"),
     "insecure": ("server", "insecure"),
+    "tls_certificate": ("server", "tls_certificate"),
+    "tls_key": ("server", "tls_key"),
     "log_format": ("log", "format"),
     "log_level": ("log", "level"),
 }
@@ -59,6 +63,13 @@ def options(command: F) -> F:
             click.option(
                 "--insecure", is_flag=True, help="Let everybody in who reaches the port, from other machines too."
             ),
+            click.option(
+                "--tls-certificate",
+                type=click.Path(resolve_path=True),
+                metavar="FILE",
+                help="Serve TLS with this certificate (PEM).",
+            ),
+            click.option("--tls-key", type=click.Path(resolve_path=True), metavar="FILE", help="Its key (PEM)."),
             click.option(
                 "--log-format", type=click.Choice(["auto", "console", "json"]), help="How the log is written."
             ),
@@ -121,6 +132,19 @@ def _saying() -> Iterator[None]:
         raise Misconfigured(str(wrong)) from None
     except Refused as wrong:
         raise Misconfigured(wrong.fault.message) from None
+
+
+def certificate(config: Config) -> ssl.SSLContext | None:
+    """What TLS is served with; None where it is not. Raises `Misconfigured`."""
+    certificate, key = config.server.tls_certificate, config.server.tls_key
+    if certificate is None or key is None:
+        return None
+    from penstock.server.tls import BadCertificate, read_certificate
+
+    try:
+        return read_certificate(certificate, key)
+    except BadCertificate as wrong:
+        raise Misconfigured(str(wrong)) from None
 
 
 def _extras(config: Config) -> None:

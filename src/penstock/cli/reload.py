@@ -59,6 +59,7 @@ class Reload:
 
         try:
             config = self.read()
+            tls = prepare.certificate(config)
             prepare.rebuild(self._app, config)
         except prepare.Misconfigured as wrong:
             logs.not_reloaded(wrong.message)
@@ -66,7 +67,7 @@ class Reload:
         logs.configure(self._started.log.format, config.log.level)
         self._observer.renew()
         host.drain, host.accept = float(config.server.drain), float(config.server.drain_accept)
-        host.config.ws_max_size = config.server.max_body
+        host.renew(tls)
         logs.reloaded(unchanged=[".".join(key) for key in FIXED if _at(self._started, key) != _at(config, key)])
 
     def read(self) -> Config:

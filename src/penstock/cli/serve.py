@@ -32,11 +32,14 @@ def command(file: Path | None, **given: object) -> None:
 
     from penstock.cli.reload import Reload
     from penstock.server.host import Host
+    from penstock.server.listener import raise_file_limit
     from penstock.telemetry import logs
 
+    raise_file_limit()
     console = logs.configure(config.log.format, config.log.level)
     observer = logs.LogObserver()
     app = prepare.build(config, observer)
+    tls = prepare.certificate(config)
     listener = bound(
         config.server.host, config.server.port, "with --port", send_buffer=config.server.socket_send_buffer
     )
@@ -53,6 +56,7 @@ def command(file: Path | None, **given: object) -> None:
         on_leaving=lambda: notify("STOPPING=1"),
         scraped_at=scraped_at,
         on_hangup=Reload(app, observer, file=file, given=given, started=config),
+        tls=tls,
         root_path=config.server.path_prefix,
     )
     try:
@@ -112,7 +116,7 @@ def _welcome(config: Config, host: str, port: int, *, console: bool) -> None:
     from penstock.config.load import is_loopback
     from penstock.telemetry import logs
 
-    url = address(host, port) + config.server.path_prefix
+    url = address(host, port, tls=config.server.tls_certificate is not None) + config.server.path_prefix
     keyed = not config.auth.open
     access = "keys" if keyed else "this machine" if is_loopback(host) else "everybody"
     logs.listening(url, model=config.default_model, models=[*config.models, "demo"], access=access)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import msgspec
@@ -42,7 +43,7 @@ def summary(config: Config, *, file: str | None) -> str:
     server = config.server
     lines = [
         f"file       {file or 'none; these are the defaults'}",
-        f"address    {address(server.host, server.port)}{server.path_prefix}",
+        f"address    {address(server.host, server.port, tls=server.tls_certificate is not None)}{server.path_prefix}",
         f"access     {_access(config)}",
         "",
         "routes",
@@ -88,9 +89,9 @@ def _access(config: Config) -> str:
     return f"with a key of {' and '.join(places)}"
 
 
-def address(host: str, port: int) -> str:
+def address(host: str, port: int, *, tls: bool) -> str:
     """The URL of a server, with the brackets an IPv6 address needs."""
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    return f"http{'s' if tls else ''}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _columns(*rows: Sequence[str]) -> list[str]:
@@ -231,7 +232,7 @@ def _described(kind: Any) -> tuple[Any, msgspec.Meta]:
 
 def _kind(kind: Any, meta: msgspec.Meta) -> str:
     simple = {str: "text", int: "whole number", float: "number", bool: "true or false"}
-    named = {Seconds: "time", Bytes: "size", Secret: "secret", OnDisconnect: "text or table"}
+    named = {Seconds: "time", Bytes: "size", Secret: "secret", OnDisconnect: "text or table", Path: "path"}
     if get_origin(kind) is Literal:
         return " ".join(f"`{word}`" for word in get_args(kind))
     if get_origin(kind) is tuple:

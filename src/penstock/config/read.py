@@ -121,6 +121,10 @@ class Reader:
     def _hook(self, kind: type, value: object) -> object:
         if kind is Secret:
             return self._secret(value)
+        if kind is Path:
+            if not isinstance(value, str) or not value:
+                raise ValueError("a file is named by its path")
+            return self._folder / Path(value).expanduser()
         if kind in (Seconds, Bytes, OnDisconnect):
             return kind.read(value)
         raise NotImplementedError(kind)

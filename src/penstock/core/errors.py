@@ -32,6 +32,7 @@ TABLE: dict[str, Row] = {
         "client", 400, 4500, False, "The request has a field that is missing, unknown or of the wrong type."
     ),
     "unknown_option": Row("client", 400, 4500, False, "The URL has an option this route does not know."),
+    "bad_host": Row("client", 400, 4500, False, "The request has not exactly one valid Host header."),
     "bad_cursor": Row("client", 400, 4500, False, "The cursor is malformed; send it back exactly as it was received."),
     "unknown_dialect": Row("client", 400, 4500, False, "No dialect has this name."),
     "unknown_command": Row("client", 400, 4500, False, "No WebSocket command has this type."),
@@ -54,7 +55,9 @@ TABLE: dict[str, Row] = {
         "client", 410, 4510, False, "What followed the cursor is no longer held; start from the snapshot."
     ),
     "run_gone": Row("client", 410, 4510, False, "The run that answered this idempotency key is no longer held."),
+    "request_timeout": Row("client", 408, 4408, True, "The request did not come in the time it has."),
     "body_too_large": Row("client", 413, 1009, False, "The body is larger than the route takes."),
+    "url_too_long": Row("client", 414, 4514, False, "The URL is longer than the server reads."),
     "unknown_host": Row("client", 421, 4521, False, "The server is not known by this host name."),
     "idempotency_mismatch": Row("client", 422, 4522, False, "The idempotency key was used before with another body."),
     "upgrade_required": Row(
@@ -63,6 +66,10 @@ TABLE: dict[str, Row] = {
     "rate_limited": Row("client", 429, 4029, True, "Too many requests in too short a time; wait a moment."),
     "too_many_runs": Row("client", 429, 4029, True, "Too many runs at once; wait for one to end."),
     "too_many_readers": Row("client", 429, 4029, True, "Too many streams are read at once; close one first."),
+    "too_many_connections": Row(
+        "client", 429, 4029, True, "This address has as many connections as one may have; close one first."
+    ),
+    "head_too_large": Row("client", 431, 4531, False, "The head of the request is larger than the server reads."),
     "input_full": Row("client", 429, 4029, True, "The run has not read its earlier input yet."),
     "slow_reader": Row(
         "client", 408, 4008, True, "The reader fell behind and was detached; come back with the cursor."

@@ -25,6 +25,15 @@ EXTENSION = "penstock.connection"
 """The ASGI extension under which our own host offers a `Connection`."""
 
 
+def new_request_id() -> str:
+    return f"req_{secrets.token_hex(12)}"
+
+
+def request_id(given: str) -> str:
+    """The id a client or a proxy gave its request, where it can be one; else a new one."""
+    return given if _REQUEST_ID.fullmatch(given) else new_request_id()
+
+
 class Cut(Exception):
     """Raised to end a response without its last chunk under a server that knows no better way."""
 
@@ -90,7 +99,7 @@ class Exchange:
         self.send = send
         self.method: str = scope.get("method", "GET")
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        self.request_id = self._request_id()
+        self.request_id = request_id(self.header("x-request-id"))
         self.started = self._streaming = False
         self.connection: Connection | None = (scope.get("extensions") or {}).get(EXTENSION)
         self._watcher: asyncio.Task[None] | None = None
@@ -103,10 +112,6 @@ class Exchange:
         """What the caller may do."""
         self.access: str | None = None
         """The token of a URL that carries a right."""
-
-    def _request_id(self) -> str:
-        given = self.header("x-request-id")
-        return given if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
 
     def header(self, name: str) -> str:
         """The value of a header as text; empty where it is missing."""

@@ -10,13 +10,19 @@ import asyncio
 import contextlib
 import signal
 import socket
+import ssl
+import sys
 from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
 from types import FrameType
 from typing import Any
 
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
 
+from penstock.server.acceptor import Acceptor
 from penstock.server.app import App
+from penstock.server.connections import Connections
 from penstock.server.http_protocol import HttpProtocol
 from penstock.server.metrics import ScrapePort
 from penstock.server.websocket_protocol import WebSocketProtocol
@@ -35,7 +41,8 @@ class Host(uvicorn.Server):
     """A uvicorn server that lets its runs end before it goes.
 
     `drain` is how many seconds it may take to go; for the first `accept` of them it begins runs as ever. SIGHUP is
-    `on_hangup`'s. Metrics are served on the listening socket `scraped_at` where there is one, to the end.
+    `on_hangup`'s. Metrics are served on the listening socket `scraped_at` where there is one, to the end. With `tls` it
+    speaks nothing else.
     """
 
     def __init__(
@@ -48,6 +55,7 @@ class Host(uvicorn.Server):
         on_leaving: Callable[[], None] = lambda: None,
         on_hangup: Callable[[Host], None] = lambda host: None,
         scraped_at: socket.socket | None = None,
+        tls: ssl.SSLContext | None = None,
         **options: Any,
     ):
         config = uvicorn.Config(
@@ -55,7 +63,6 @@ class Host(uvicorn.Server):
             http=HttpProtocol,
             ws=WebSocketProtocol,
             ws_per_message_deflate=False,
-            ws_max_size=app.service.max_body,
             access_log=False,
             log_config=None,
             proxy_headers=False,
@@ -65,6 +72,10 @@ class Host(uvicorn.Server):
             **options,
         )
         super().__init__(config)
+        self.connections = Connections(app.service.connection_limits, app.service.runs.observer)
+        self.server_state = self.connections
+        self.tls = tls
+        """Of the next handshake."""
         self.drain = drain
         self.accept = accept
         self._app = app
@@ -79,10 +90,22 @@ class Host(uvicorn.Server):
         self._hurry = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets=sockets)
+        """As uvicorn does, but for the acceptor: one for each of `sockets`."""
+        await self.lifespan.startup()
+        if self.lifespan.should_exit:
+            sys.exit(STARTUP_FAILURE)
+        make = partial(HttpProtocol, self.config, self.connections, self.lifespan.state)
+        self.servers = [Acceptor(listener, make, self.connections, tls=lambda: self.tls) for listener in sockets or ()]  # type: ignore[misc]
+        self.connections.start()
+        self.started = True
         if self._scrape_port is not None and self._scraped_at is not None:
             await self._scrape_port.startup(sockets=[self._scraped_at])
         self._on_listening()
+
+    def renew(self, tls: ssl.SSLContext | None) -> None:
+        """Go by what the application's limits are now, and by this certificate."""
+        self.connections.renew(self._app.service.connection_limits)
+        self.tls = tls
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -116,7 +139,7 @@ class Host(uvicorn.Server):
         runs.leaving = True
         self._on_leaving()
         # No connection takes another request after the one it carries: the next goes to another server.
-        self.config.timeout_keep_alive = 0
+        self.connections.leaving = True
         for connection in self.server_state.connections:
             if isinstance(connection, HttpProtocol):
                 connection.part()
@@ -155,6 +178,7 @@ class Host(uvicorn.Server):
         await runs.close(seconds=max(0.0, until - loop.time()))
         if self._scrape_port is not None:
             await self._scrape_port.shutdown()
+        self.connections.stop()
         await self.lifespan.shutdown()
         runs.observer.server_left(interrupted, loop.time() - self._began)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 
 KiB = 1024
@@ -38,3 +39,14 @@ def listen(host: str, port: int, *, send_buffer: int = 64 * KiB, patience: int =
         listener.close()
         raise
     return listener
+
+
+def raise_file_limit() -> int:
+    """Raise the soft limit of file descriptors to the hard one, as every server may; returns what it is now."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (OSError, ValueError):  # macOS has a lower limit than the one it tells
+            return soft
+    return hard

@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from penstock.core.errors import Refused
 from penstock.flow.levels import levels
+from penstock.server.connections import Connections
 from penstock.server.exchange import ClientGone, Exchange
 from penstock.server.http_protocol import HttpProtocol
 from penstock.server.problems import refuse
@@ -57,6 +58,8 @@ class ScrapePort(uvicorn.Server):
                 date_header=False,
             )
         )
+        self.connections = Connections(service.connection_limits, service.runs.observer)
+        self.server_state = self.connections
         self._scrape = Scrape(service)
         self.config.load()
         self.lifespan = self.config.lifespan_class(self.config)
@@ -73,6 +76,10 @@ class ScrapePort(uvicorn.Server):
             except Refused as problem:
                 await refuse(exchange, problem.fault, None)
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        self.connections.start()
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Signals are the host's."""
@@ -80,6 +87,7 @@ class ScrapePort(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End now: a scrape is over at once, or comes again."""
+        self.connections.stop()
         for server in self.servers:
             server.close()
         for connection in list(self.server_state.connections):

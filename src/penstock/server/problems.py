@@ -8,7 +8,7 @@ from starlette.types import Scope, Send
 from penstock.core.errors import TABLE
 from penstock.core.events import Fault
 from penstock.core.frame import Dialect
-from penstock.server.exchange import Exchange, Header
+from penstock.server.exchange import Exchange, Header, request_id
 
 _encode = msgspec.json.Encoder().encode
 
@@ -40,11 +40,16 @@ async def refuse_upgrade(scope: Scope, send: Send, fault: Fault) -> None:
     if "websocket.http.response" not in (scope.get("extensions") or {}):
         await send({"type": "websocket.close", "code": row.close, "reason": fault.code})
         return
-    headers = [(b"content-type", b"application/problem+json"), (b"cache-control", b"no-store")]
+    told = request_id(dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1"))
+    headers = [
+        (b"content-type", b"application/problem+json"),
+        (b"cache-control", b"no-store"),
+        (b"x-request-id", told.encode()),
+    ]
     if row.status == 401:
         headers.append(CHALLENGE)
     await send({"type": "websocket.http.response.start", "status": row.status, "headers": headers})
-    await send({"type": "websocket.http.response.body", "body": problem(fault, "")})
+    await send({"type": "websocket.http.response.body", "body": problem(fault, told)})
 
 
 def problem(fault: Fault, request_id: str) -> bytes:

@@ -13,6 +13,7 @@ from penstock.core.measure import Levels
 from penstock.core.source import Source, Stage
 from penstock.flow.policy import MiB, Policy
 from penstock.flow.runs import Runs
+from penstock.server.connections import ConnectionLimits
 from penstock.server.gate import Gate
 
 Transport = Literal["sse", "websocket", "ndjson", "text"]
@@ -82,6 +83,7 @@ class Service(msgspec.Struct, kw_only=True):
     """How many connections are open; the host's to say."""
     loop_watch: LoopWatch | None = None
     max_body: int = 16 * MiB
+    connection_limits: ConnectionLimits = ConnectionLimits()
     heartbeat: float = 15.0
     retry_ms: int = 1000
 
