@@ -144,7 +144,8 @@ class Host(uvicorn.Server):
             if isinstance(connection, HttpProtocol):
                 connection.part()
         runs.observer.server_leaving(runs.live, accept, self.drain)
-        await self._unless_hurried(asyncio.sleep(accept))
+        if accept > 0:
+            await self._unless_hurried(asyncio.sleep(accept))
         runs.refuse()
         left = max(0.0, self._began + self.drain - LAST_WORDS - MARGIN - loop.time())
         runs.observer.server_refusing(runs.live, left)
