@@ -42,7 +42,7 @@ $(VENV)/.dev: requirements/dev.lock $(VENV)/.core
 	@touch $@
 
 # What the tests need beside .venv: environments whose pins clash with it, the Node clients, programs of the system.
-SIDE := $(patsubst %,.venvs/%/.ready,openai2 litellm llama)
+SIDE := $(patsubst %,.venvs/%/.ready,openai2 litellm llama fuzz)
 NODE := tests/live/node
 NODE_READY := $(NODE)/node_modules/.package-lock.json
 

@@ -82,6 +82,7 @@ def wanted(lock: str) -> list[str]:
         "litellm": core + litellm,
         "openai2": group("clients-openai2"),
         "llama": group("realserver"),
+        "fuzz": group("fuzz"),
         "docs": group("docs"),
     }[lock]
 

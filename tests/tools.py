@@ -39,7 +39,7 @@ class Tool:
 
 
 def venv_python(name: str) -> Path:
-    """The interpreter of the side environment `.venvs/NAME` (openai2, litellm, llama), which may not exist yet."""
+    """The interpreter of the side environment `.venvs/NAME` (openai2, litellm, llama, fuzz), which may not exist yet."""
     return ROOT / ".venvs" / name / "bin" / "python"
 
 
@@ -218,6 +218,7 @@ TOOLS = {
         Tool(name="openai2", found=lambda: venv_ready("openai2")),
         Tool(name="litellm", found=lambda: venv_ready("litellm")),
         Tool(name="llama", found=lambda: venv_ready("llama")),
+        Tool(name="schemathesis", found=lambda: venv_ready("fuzz")),
     )
 }
 
