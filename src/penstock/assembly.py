@@ -184,6 +184,7 @@ def build(
         heartbeat=settings.server.heartbeat,
         retry_ms=settings.server.retry_ms,
     )
+    runs.stands = service.gate.stands
     return App(service)
 
 
@@ -196,6 +197,7 @@ def reload(app: App, settings: config.Config) -> None:
     if isinstance(known, Exposition) and isinstance(named, Exposition):
         known.metrics.models = named.metrics.models
     fresh.gate.inherit(app.service.gate)
+    runs.stands = fresh.gate.stands
     app.adopt(fresh)
 
 

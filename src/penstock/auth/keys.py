@@ -113,6 +113,7 @@ class KeyAuthenticator:
         self._allowance = allowance
         self._clock = clock
         self._known: Mapping[str, Key] = self._fixed
+        self._named = _by_name(self._fixed)
         self._seen: Mapping[str, Key] | None = None
 
     async def authenticate(self, credential: str, scope: Mapping[str, Any]) -> Grant:
@@ -134,13 +135,14 @@ class KeyAuthenticator:
         if grant.credential:
             key = keys.get(grant.credential)
             return self._grant(key) if key is not None and not self._expired(key) else None
-        own = (key for key in keys.values() if key.name == grant.principal.name and not self._expired(key))
-        return next((self._grant(key) for key in own), None)
+        own = self._named.get(grant.principal.name, ())
+        return next((self._grant(key) for key in own if not self._expired(key)), None)
 
     def _keys(self) -> Mapping[str, Key]:
         if self._ring is not None and (now := self._ring.keys()) is not self._seen:
             self._seen = now
             self._known = {**now, **self._fixed}
+            self._named = _by_name(self._known)
         return self._known
 
     def _expired(self, key: Key) -> bool:
@@ -154,6 +156,13 @@ class KeyAuthenticator:
             routes=key.routes,
             allowance=key.allowance or self._allowance,
         )
+
+
+def _by_name(keys: Mapping[str, Key]) -> dict[str, list[Key]]:
+    named: dict[str, list[Key]] = {}
+    for key in keys.values():
+        named.setdefault(key.name, []).append(key)
+    return named
 
 
 def _digest(text: str) -> bytes:

@@ -29,6 +29,7 @@ from penstock.flow.memory import SHED_SECONDS, Memory, short
 from penstock.flow.policy import MiB, OnDisconnect, Policy
 from penstock.flow.pump import CLOSING, Pump
 from penstock.flow.reader import Reader
+from penstock.flow.shares import Shares
 from penstock.flow.store import Claim, Store
 
 LEASE = 5.0
@@ -120,6 +121,10 @@ class _Keyed(msgspec.Struct, frozen=True):
     digest: bytes
 
 
+def _always(principal: Principal) -> bool:
+    return True
+
+
 class Runs:
     """All runs of this process. `max_bytes` bounds what they keep together, `max_keys` the idempotency table."""
 
@@ -147,6 +152,9 @@ class Runs:
         self._resting_bytes = 0
         self.kept = 0
         """Bytes all runs keep, as of the ticker's last look."""
+        self.shares = Shares()
+        self.stands: Callable[[Principal], bool] = _always
+        """Whether a principal has any right left to be here; the ticker asks."""
         self.leaving = False
         """The server was told to go: whoever has the choice should ask another one."""
         self.draining = False
@@ -182,12 +190,21 @@ class Runs:
         principal: Principal,
         detached: bool = False,
         origin: Origin = DIRECT,
+        most: int = 0,
     ) -> RunHandle:
-        """Begin a run. A detached one finishes whoever listens, until its first reader attaches. Raises `Refused`."""
+        """Begin a run, where fewer than `most` of this principal are live (0: however many).
+
+        A detached one finishes whoever listens, until its first reader attaches. Raises `Refused`.
+        """
         self.check_open()
         self._admit()
         run_id = new_run_id()
-        claim = await self.store.claim(run_id, self._owner, LEASE)
+        self.shares.begin(principal, most=most)
+        try:
+            claim = await self.store.claim(run_id, self._owner, LEASE)
+        except BaseException:
+            self.shares.end(principal)
+            raise
         handle = RunHandle(run_id, request, principal, policy, epoch=claim.epoch, hold=self.store.shared)
         handle.pump = Pump(
             handle.log, handle, clock=self._clock, observer=self.observer, on_end=partial(self._ended, handle, claim)
@@ -324,6 +341,7 @@ class Runs:
             delivery = self.delivered[transport] = Delivered(transport, self._clock)
         reader.count(delivery)
         reader.on_gone = partial(self._left, handle)
+        self.shares.join(handle.principal)
         reader.quiet_since = reader.owing_since = reader.came
         if self._resting.pop(handle.id, None) is not None:
             self._resting_bytes -= handle.log.kept
@@ -334,6 +352,7 @@ class Runs:
         return reader
 
     def _left(self, handle: RunHandle, reader: Reader, reason: str) -> None:
+        self.shares.leave(handle.principal)
         self._depart(handle, reader, reason)
         if handle.log.readers or handle.state is Phase.ENDED:
             return
@@ -391,10 +410,20 @@ class Runs:
         handle.pump.finish(terminal)
 
     def _ended(self, handle: RunHandle, claim: Claim) -> None:
+        self.shares.end(handle.principal)
         handle.inbox.close()
         self.events += handle.log.last
         self.said += handle.log.said
         self._owing.append(lambda: self.store.release(claim))
+
+    def revoke(self, principal: Principal) -> None:
+        """Somebody lost every right to be here: their live runs end, and their readers are let go."""
+        lost = fault("unauthenticated", "the key this stream belongs to has expired or was revoked")
+        for handle in [handle for handle in self.active.values() if handle.principal == principal]:
+            self.end(handle, Failed(lost))
+            if handle.pump.terminal != Failed(lost):
+                for reader in list(handle.log.readers):
+                    reader.drop(lost, "revoked")
 
     def forget(self, handle: RunHandle) -> None:
         """Drop an ended run; whoever still reads it is let go."""
@@ -424,6 +453,9 @@ class Runs:
         for handle in [handle for handle in self._resting.values() if handle.expires < now]:
             self.forget(handle)
         self.kept = self._resting_bytes + sum(handle.log.kept for handle in self.active.values())
+        for principal in self.shares.principals():
+            if not self.stands(principal):
+                self.revoke(principal)
 
     async def settle(self) -> None:
         """Tell the store of the runs that ended or were dropped since the last call; the ticker's.

@@ -247,7 +247,7 @@ class Starter:
             )
 
         async def begun() -> RunHandle:
-            admit(service, route, grant)
+            admit(service, route, grant, reads=not arrival.json)
             request = asked(options) if get else await parsed(route.dialect.parse, body)
             if request.stream and route is not service.native:
                 arrival.check_streams()
@@ -265,10 +265,12 @@ async def parsed(parse: Callable[[bytes], T], body: bytes) -> T:
     return parse(body)
 
 
-def admit(service: Service, route: Route, grant: Grant) -> None:
-    """Somebody wants to begin a run at a route. Raises `Refused` where they may not, or not so fast."""
+def admit(service: Service, route: Route, grant: Grant, *, reads: bool) -> None:
+    """Somebody wants to begin a run at a route, and read it or not. Raises `Refused` where they may not, or not so fast."""
     if not grant.may_begin(route.path):
         raise Refused("forbidden", f"this key may not begin runs at {route.path}; it may at {', '.join(grant.routes)}")
+    if reads:
+        service.runs.shares.check_reader(grant.principal, most=grant.allowance.concurrent_readers)
     service.gate.quota.begin(grant)
 
 
@@ -294,7 +296,13 @@ async def begin(
     source = compose(model.source, route.stages)
     origin = Origin(route.path, transport, model.owner)
     return await service.runs.start(
-        request, source, policy, principal=grant.principal, detached=detached, origin=origin
+        request,
+        source,
+        policy,
+        principal=grant.principal,
+        detached=detached,
+        origin=origin,
+        most=grant.allowance.concurrent_runs,
     )
 
 
@@ -322,6 +330,7 @@ async def read(arrival: Arrival, handle: RunHandle, *, held: float) -> None:
         await exchange.reply(204, b"", "", [(b"penstock-stream-id", handle.id.encode())])
         return
     arrival.told_back(place)
+    service.gate.check_reader(service.runs, handle, exchange.grant)
     reader = service.runs.attach(handle, place.after, transport=arrival.transport)
     try:
         exchange.watch(reader.detach)
@@ -343,6 +352,7 @@ async def read(arrival: Arrival, handle: RunHandle, *, held: float) -> None:
 async def whole(arrival: Arrival, handle: RunHandle) -> None:
     """Wait for the whole answer and send it as one object; a run that did not finish answers its error's status."""
     exchange, service = arrival.exchange, arrival.service
+    service.gate.check_reader(service.runs, handle, exchange.grant)
     reader = service.runs.attach(handle, 0 if handle.log.first == 1 else handle.log.first - 1, transport="json")
     try:
         exchange.watch(reader.detach)

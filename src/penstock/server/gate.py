@@ -80,6 +80,10 @@ class Gate:
             raise Refused("unauthenticated", "the key has expired or was revoked meanwhile")
         return standing
 
+    def stands(self, principal: Principal) -> bool:
+        """Whether there is any way left in which a principal could be let in."""
+        return self._authenticator is None or self._owner(principal) is not None
+
     # -- what they find ------------------------------------------------------------------------------------------------
 
     def find(self, runs: Runs, run: str, grant: Grant, *, right: Right | None, token: str | None = None) -> RunHandle:
@@ -105,8 +109,11 @@ class Gate:
         assert self._authenticator is not None  # noqa: S101 - an open gate asks for no token
         return self._authenticator.standing(Grant(principal=principal))
 
-    def limits(self, runs: Runs, handle: RunHandle, grant: Grant) -> None:
-        """Somebody wants to read a run. Raises `Refused(too_many_readers)` where its owner reads as much as they may."""
+    def check_reader(self, runs: Runs, handle: RunHandle, grant: Grant) -> None:
+        """Somebody wants to read a run they found. Raises `Refused(too_many_readers)` where its owner reads as much as may be."""
+        if grant is BEARER:
+            grant = self._owner(handle.principal) or BEARER
+        runs.shares.check_reader(handle.principal, most=grant.allowance.concurrent_readers)
 
     def token(self, handle: RunHandle, right: Right) -> str:
         """What makes a URL of a run one for those without a key: `?access=…`; empty while nobody needs one."""

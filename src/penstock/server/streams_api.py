@@ -117,6 +117,7 @@ class StreamsApi:
             await exchange.reply(204, b"", "", [(b"penstock-stream-id", handle.id.encode())])
             return
         arrival.told_back(place)
+        self._service.gate.check_reader(runs, handle, exchange.grant)
         reader = runs.attach(handle, place.after, transport="poll")
         try:
             exchange.watch(lambda: reader.detach("left"))
@@ -162,6 +163,7 @@ class StreamsApi:
         for run, cursor in wanted.items():
             handle = service.gate.find(service.runs, run, exchange.grant, right="read", token=tokens.get(run))
             place = service.runs.place(handle, cursor)
+            service.gate.check_reader(service.runs, handle, exchange.grant)
             joined.append((handle, place))
             # Behind a gap the old position stands until the gap was told.
             positions[run] = (str(cursor) if place.gap and cursor else handle.cursor(place.after)).encode()

@@ -186,7 +186,7 @@ class Socket:
         body = _encode(asked)
 
         async def begun() -> RunHandle:
-            admit(service, route, self._grant)
+            admit(service, route, self._grant, reads=True)
             request = await parsed(route.dialect.parse, body)
             return await begin(service, route, request, self._grant, keyed=bool(key), transport="websocket")
 
@@ -226,6 +226,7 @@ class Socket:
             raise Refused("cursor_gone", "what followed this cursor is no longer held; attach in the native dialect")
 
     async def _join(self, handle: RunHandle, place: Place, dialect: Dialect, answer: dict[str, Json]) -> None:
+        self._service.gate.check_reader(self._service.runs, handle, self._grant)
         reader = self._service.runs.attach(handle, place.after, transport="websocket")
         if (connection := self._scope.get("extensions", {}).get(EXTENSION)) is not None:
             reader.progress = partial(progress, connection.transport)

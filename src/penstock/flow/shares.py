@@ -1,0 +1,57 @@
+"""What each principal has in use: live runs and readers. Counted when one begins and when it ends, so that asking costs nothing."""
+
+from __future__ import annotations
+
+from penstock.core.errors import Refused
+from penstock.core.request import Principal
+
+
+class Shares:
+    """Two counts for each principal that has anything in use. A bound of 0 is none."""
+
+    def __init__(self) -> None:
+        self._runs: dict[Principal, int] = {}
+        self._readers: dict[Principal, int] = {}
+
+    def begin(self, principal: Principal, *, most: int) -> None:
+        """One more run, live from now until `end`. Raises `Refused(too_many_runs)`."""
+        if most and self._runs.get(principal, 0) >= most:
+            raise Refused(
+                "too_many_runs",
+                f"{most} runs of this key are live, as many as may be; wait for one to end",
+                retry_after=1,
+            )
+        _add(self._runs, principal, 1)
+
+    def end(self, principal: Principal) -> None:
+        """One run less."""
+        _add(self._runs, principal, -1)
+
+    def check_reader(self, principal: Principal, *, most: int) -> None:
+        """Raise `Refused(too_many_readers)` where there is no place for one more reader of this principal's runs."""
+        if most and self._readers.get(principal, 0) >= most:
+            raise Refused(
+                "too_many_readers",
+                f"{most} streams of this key are being read, as many as may be; close one first",
+                retry_after=1,
+            )
+
+    def join(self, principal: Principal) -> None:
+        """One more reader, until `leave`."""
+        _add(self._readers, principal, 1)
+
+    def leave(self, principal: Principal) -> None:
+        """One reader less."""
+        _add(self._readers, principal, -1)
+
+    def principals(self) -> set[Principal]:
+        """Who has anything in use."""
+        return {*self._runs, *self._readers}
+
+
+def _add(counts: dict[Principal, int], principal: Principal, number: int) -> None:
+    now = counts.get(principal, 0) + number
+    if now:
+        counts[principal] = now
+    else:
+        del counts[principal]
