@@ -31,7 +31,7 @@ class Departure(msgspec.Struct, frozen=True, kw_only=True):
 
     transport: str
     reason: str
-    """`done` and `left` are the client's doing; `stalled`, `slow` and `forgotten` are the server's."""
+    """`done` and `left` are the client's doing; `stalled`, `slow`, `forgotten` and `revoked` are the server's."""
     at: int
     """The last offset it took."""
     cursor: str

@@ -80,8 +80,8 @@ _TABLE = (
     Family(
         "penstock_streams_total",
         "counter",
-        "Streams that have ended, by how: `completed`, `cancelled`, `client_gone`, `upstream_error`, `interrupted` "
-        "(the server went) or `server_error`. Begun are these and the active ones.",
+        "Streams that have ended, by how: `completed`, `cancelled`, `client_gone`, `upstream_error`, `server_error`, "
+        "`client_error` (as when its key was revoked) or `interrupted` (the server went). Begun are these and the active ones.",
         ("route", "transport", "model", "outcome"),
     ),
     Family("penstock_stream_failures_total", "counter", "Streams that failed, by error code.", ("code",)),
@@ -116,8 +116,8 @@ _TABLE = (
     Family(
         "penstock_readers_left_total",
         "counter",
-        "Readers that are gone, by why: `done` and `left` were the client's doing; `stalled`, `slow` and `forgotten` "
-        "were dropped. Attached were these and those that are.",
+        "Readers that are gone, by why: `done` and `left` were the client's doing; `stalled`, `slow`, `forgotten` and "
+        "`revoked` were dropped. Attached were these and those that are.",
         ("transport", "cause"),
     ),
     Family("penstock_reader_seconds", "histogram", "How long readers stayed, by why they left.", ("cause",), STAYS),
@@ -384,6 +384,7 @@ class Metrics(Observer):
 
 CANCELLERS = frozenset({"client", "disconnect", "grace", "server", "limit"})
 DESERTIONS = frozenset({"disconnect", "grace"})
+BLAMED = {"provider": "upstream_error", "server": "server_error", "client": "client_error"}
 
 
 def _outcome(terminal: Terminal) -> tuple[str, str]:
@@ -394,9 +395,8 @@ def _outcome(terminal: Terminal) -> tuple[str, str]:
         case Cancelled(by):
             return ("client_gone" if by in DESERTIONS else "cancelled"), ""
         case Failed(error):
-            row = TABLE.get(error.code)
             if error.code == "interrupted":
                 return "interrupted", error.code
-            if row is None or row.blame == "provider":
-                return "upstream_error", error.code if row else OTHER
-            return "server_error", error.code
+            if (row := TABLE.get(error.code)) is None:
+                return "upstream_error", OTHER
+            return BLAMED[row.blame], error.code
