@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -33,40 +32,48 @@ class Handle(SimpleNamespace):
         super().__init__(id=RUN, log=log, policy=SimpleNamespace(bounds=ROOMY), tellings={})
 
 
+class Alike:
+    """A manner that notes at which offsets a reader got a stream of its own. `name` says who is told the same."""
+
+    def __init__(self, pair: Pair, name: str):
+        self.apart: list[int] = []
+        self._pair = pair
+        self._name = name
+
+    def __hash__(self) -> int:
+        return hash(self._name)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Alike) and other._name == self._name
+
+    def stream(self, handle: RunHandle, after: int) -> Stream[Any]:
+        self.apart.append(after)
+        encoder = SseEncoder(retry_ms=None) if self._pair.transport == "sse" else self._pair.encoder()
+        return pipeline(self._pair.dialect, self._pair.view(), encoder, handle, Place(after))
+
+
 class Told:
     """One reader: what it was written, and what it should have been."""
 
-    def __init__(self, pair: Pair, handle: Handle, likeness: Hashable):
+    def __init__(self, pair: Pair, handle: Handle, name: str = "alike"):
         self._pair = pair
         self._handle = cast("RunHandle", handle)
         self.reader = handle.log.attach(0)
         self.written: list[Any] = []
-        self.apart: list[int] = []
-        """The offsets at which it got a stream of its own."""
+        self.manner = Alike(pair, name)
         self.teller: Teller[Any, list[Any]] = Teller(
-            self._handle,
-            self.reader,
-            self._stream(0),
-            pack=list,
-            again=self._again,
-            likeness=likeness,
+            self._handle, self.reader, self._stream(), manner=self.manner, pack=list
         )
 
-    def _again(self, after: int) -> Stream[Any]:
-        self.apart.append(after)
-        return self._stream(after, begun=True)
-
-    def _stream(self, after: int, *, begun: bool = False) -> Stream[Any]:
-        silent = begun and self._pair.transport == "sse"
-        encoder = SseEncoder(retry_ms=None) if silent else self._pair.encoder()
-        return pipeline(self._pair.dialect, self._pair.view(), encoder, self._handle, Place(after))
+    def _stream(self) -> Stream[Any]:
+        return pipeline(self._pair.dialect, self._pair.view(), self._pair.encoder(), self._handle, Place(0))
 
     def turn(self) -> None:
         if (packed := self.teller.take()) is not None:
             self.written += packed
 
     def due(self) -> list[Any]:
-        return self._stream(0).feed(self._handle.log.read(0, 4 * MiB))
+        return self._stream().feed(self._handle.log.read(0, 4 * MiB))
 
 
 @laws
@@ -76,7 +83,7 @@ def test_readers_that_share_are_written_what_they_would_be_alone(entries: list[E
     for pair in [*PAIRS, BARE]:
         with naming(pair):
             handle = Handle()
-            readers = [Told(pair, handle, "alike") for _ in range(3)]
+            readers = [Told(pair, handle) for _ in range(3)]
             said = iter(entries)
             for turn in turns:
                 if turn:
@@ -95,7 +102,7 @@ def test_readers_that_share_are_written_what_they_would_be_alone(entries: list[E
 def test_those_who_keep_pace_have_one_telling_and_the_last_to_leave_ends_it() -> None:
     pair = PAIRS[0]
     handle = Handle()
-    readers = [Told(pair, handle, "alike") for _ in range(5)]
+    readers = [Told(pair, handle) for _ in range(5)]
     other = Told(pair, handle, "another likeness")
     for entry in placed_run():
         handle.log.append(entry.event, entry.at)
@@ -104,20 +111,20 @@ def test_those_who_keep_pace_have_one_telling_and_the_last_to_leave_ends_it() ->
     assert len({id(told.teller.stream) for told in readers}) == 1
     assert other.teller.stream is not readers[0].teller.stream
     for told in readers:
-        assert "alike" in handle.tellings
+        assert len(handle.tellings) == 2
         told.teller.leave()
-    assert list(handle.tellings) == ["another likeness"]
+    assert list(handle.tellings) == [other.manner]
 
 
 def test_one_that_falls_behind_is_told_apart_and_joins_again_when_it_has_caught_up() -> None:
     handle = Handle()
-    fast, slow = (Told(PAIRS[0], handle, "alike") for _ in range(2))
+    fast, slow = (Told(PAIRS[0], handle) for _ in range(2))
     for entry in placed_run(texts=40):
         handle.log.append(entry.event, entry.at)
         fast.turn()
         if not 5 < entry.last <= 30:
             slow.turn()
-    assert (fast.apart, slow.apart) == ([], [5])
+    assert (fast.manner.apart, slow.manner.apart) == ([], [5])
     assert slow.teller.stream is fast.teller.stream
     assert slow.written == fast.written == fast.due()
 

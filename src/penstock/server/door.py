@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import msgspec
@@ -33,7 +34,7 @@ from penstock.server.negotiation import (
 from penstock.server.problems import refuse
 from penstock.server.service import Route, Service, Transport
 from penstock.server.telling import Teller
-from penstock.server.transports.http import HttpTeller, deliver, hold, streaming_headers
+from penstock.server.transports.http import Delivery, HttpTeller, deliver, hold, streaming_headers
 
 T = TypeVar("T")
 
@@ -155,16 +156,23 @@ class Arrival:
         return stream, opening
 
     def teller(self, handle: RunHandle, reader: Reader, stream: Stream[bytes]) -> HttpTeller:
-        """What tells this reader its run, which begins with `stream`."""
-        view = self.view(handle)
+        """What tells this reader its run, which begins with `stream`. It holds nothing of the request."""
+        manner = HttpManner(self.transport, self.dialect, self.route.abort_on_error, self.view(handle))
+        return Teller(handle, reader, stream, manner=manner, pack=b"".join)
 
-        def again(after: int) -> Stream[bytes]:
-            # What an encoder says to each reader once, this one has been told.
-            encoder = http_encoder(self.transport, self.dialect, abort_on_error=self.route.abort_on_error)
-            return pipeline(self.dialect, view, encoder, handle, Place(after))
 
-        likeness = (self.transport, self.dialect.name, self.route.abort_on_error, view)
-        return Teller(handle, reader, stream, pack=b"".join, again=again, likeness=likeness)
+class HttpManner(msgspec.Struct, frozen=True):
+    """How a response tells its run."""
+
+    transport: Transport
+    dialect: Dialect
+    abort_on_error: bool
+    view: View
+
+    def stream(self, handle: RunHandle, after: int) -> Stream[bytes]:
+        """The pipeline of a reader that was told everything up to offset `after`."""
+        encoder = http_encoder(self.transport, self.dialect, abort_on_error=self.abort_on_error)
+        return pipeline(self.dialect, self.view, encoder, handle, Place(after))
 
 
 def flag(options: dict[str, str], name: str) -> bool:
@@ -332,6 +340,7 @@ async def read(arrival: Arrival, handle: RunHandle, *, held: float) -> None:
     arrival.told_back(place)
     service.gate.check_reader(service.runs, handle, exchange.grant)
     reader = service.runs.attach(handle, place.after, transport=arrival.transport)
+    handed_over = False
     try:
         exchange.watch(reader.detach)
         reader.on_drop, reader.progress = exchange.abort, exchange.progress
@@ -343,10 +352,17 @@ async def read(arrival: Arrival, handle: RunHandle, *, held: float) -> None:
             return
         stream, opening = arrival.stream(handle, place, skip_bytes)
         await exchange.stream(streaming_headers(handle, CONTENT_TYPES[arrival.transport]))
-        await deliver(exchange, arrival.teller(handle, reader, stream), opening=opening)
+        teller = arrival.teller(handle, reader, stream)
+        if exchange.connection is None:
+            await deliver(exchange, teller, opening=opening)
+        else:
+            failed = partial(service.runs.observer.request_failed, exchange.request_id, str(exchange.scope["path"]))
+            handed_over = True
+            Delivery(exchange.connection, teller, opening, failed=failed).begin()
     finally:
-        exchange.unwatch()
-        reader.detach("done" if reader.finished else "left")
+        if not handed_over:
+            exchange.unwatch()
+            reader.detach("done" if reader.finished else "left")
 
 
 async def whole(arrival: Arrival, handle: RunHandle) -> None:

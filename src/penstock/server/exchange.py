@@ -50,6 +50,9 @@ class Connection(Protocol):
     def begin(self, headers: list[Header]) -> None:
         """Begin a 200 of unknown length, whose head leaves together with the first piece of its body."""
 
+    def keep(self) -> None:
+        """The response goes on when the task of its request has ended, and needs nothing of the request any more."""
+
     def write(self, body: bytes) -> bool:
         """Write a piece of the body of a response that has begun; whether the connection keeps up. An empty piece is its head alone."""
 

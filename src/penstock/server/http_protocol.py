@@ -20,7 +20,7 @@ from penstock.core.events import Fault
 from penstock.flow.policy import KiB
 from penstock.server.connections import LINGER, PACE, Connections
 from penstock.server.exchange import EXTENSION, new_request_id
-from penstock.server.http_request import ExpectingCycle, Line, OldCycle
+from penstock.server.http_request import NOTHING_ASKED, ExpectingCycle, Line, OldCycle
 from penstock.server.lean import Flow, Queue, Signal
 from penstock.server.problems import problem
 
@@ -234,6 +234,8 @@ class HttpProtocol(HttpToolsProtocol):
         if self._stage is not Stage.HEAD:
             self._enter(Stage.WHOLE if self._lines else Stage.IDLE)
         super().on_message_complete()
+        if not self.parser.should_upgrade():
+            self.scope, self.headers = NOTHING_ASKED, []  # the cycle has them, as long as it needs them
         if not self.pipeline:
             # A large body has paused reading, and nobody else resumes it: the client could leave unseen.
             self.flow.resume_reading()

@@ -7,13 +7,17 @@ import socket
 import struct
 from collections.abc import Callable
 
-from uvicorn._types import ASGISendEvent
+from uvicorn._types import ASGISendEvent, HTTPScope
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from penstock.server.progress import progress
 
 RESET = struct.pack("ii", 1, 0)
 """SO_LINGER on with zero seconds: closing sends RST (socket(7))."""
+
+
+NOTHING_ASKED: HTTPScope = {"type": "http", "method": "GET"}  # type: ignore[typeddict-item]
+"""What is left of a request when its response goes on by itself."""
 
 
 class ExpectingCycle(RequestResponseCycle):
@@ -44,18 +48,21 @@ class OldCycle(RequestResponseCycle):
 class Line:
     """One request's view of its connection. A pipelined request behind it is another `Line`."""
 
-    __slots__ = ("_gone", "_head", "_transport", "cycle")
+    __slots__ = ("_answered", "_gone", "_head", "_lost", "_transport", "cycle")
 
     def __init__(self, cycle: RequestResponseCycle, transport: asyncio.Transport):
         self.cycle = cycle
         self._head = b""
         """Of a response that has begun, until something leaves with it."""
+        self._answered = cycle.on_response  # uvicorn takes it from the cycle when the task of the request ends
+        self._lost = False
+        """The client has left, or was let go."""
         self._transport = transport
         self._gone: Callable[[], None] | None = None
 
     def watch(self, gone: Callable[[], None]) -> None:
         """Call `gone` once when the client leaves before its response is complete."""
-        if self.cycle.disconnected:
+        if self._lost:
             gone()
         else:
             self._gone = gone
@@ -65,7 +72,7 @@ class Line:
 
     def lost(self) -> None:
         """The client has left."""
-        self.cycle.disconnected = True
+        self._lost = self.cycle.disconnected = True
         self.cycle.message_event.set()
         gone, self._gone = self._gone, None
         if gone is not None:
@@ -86,22 +93,27 @@ class Line:
             b"" if cycle.keep_alive else b"connection: close\r\n",
         )
 
+    def keep(self) -> None:
+        """The response goes on when the task of its request has ended, and needs nothing of the request any more."""
+        self.cycle.disconnected = True  # for uvicorn alone, so that it does not miss the end of the response then
+        self.cycle.scope = NOTHING_ASKED
+
     def write(self, body: bytes) -> bool:
         """Write a piece of the body; whether the connection keeps up. An empty piece is the head alone."""
         cycle = self.cycle
-        if not cycle.disconnected:
+        if not self._lost:
             if self._head:
                 head, self._head = self._head, b""
                 chunked = cycle.chunked_encoding and body
                 self._transport.write(b"%b%x\r\n%b\r\n" % (head, len(body), body) if chunked else head + body)
             elif body:
                 self._transport.write(b"%x\r\n%b\r\n" % (len(body), body) if cycle.chunked_encoding else body)
-        return not cycle.flow.write_paused or cycle.disconnected
+        return not cycle.flow.write_paused or self._lost
 
     def end(self, body: bytes) -> None:
         """Write the last piece of the body of a response begun with `begin`."""
         cycle = self.cycle
-        if cycle.disconnected:
+        if self._lost:
             return
         head, self._head = self._head, b""
         if cycle.chunked_encoding:
@@ -111,7 +123,7 @@ class Line:
         cycle.message_event.set()
         if not cycle.keep_alive:
             self._transport.close()
-        cycle.on_response()
+        self._answered()
 
     def when_drained(self, room: Callable[[], None]) -> None:
         """Call `room` once when the connection has room again, or is gone."""
@@ -132,7 +144,7 @@ class Line:
     def cut(self) -> None:
         """End without the zero chunk, after what is buffered; where there are no chunks, with a reset."""
         self.write(b"")
-        self.cycle.disconnected = True  # uvicorn takes the response for given up, and logs nothing
+        self._lost = self.cycle.disconnected = True  # uvicorn takes the response for given up, and logs nothing
         if isinstance(self.cycle, OldCycle):
             if self._transport.get_extra_info("ssl_object") is not None:
                 # Closing would say close_notify, which is how TLS tells a whole answer from a broken one.
@@ -143,5 +155,5 @@ class Line:
 
     def abort(self) -> None:
         """End now."""
-        self.cycle.disconnected = True
+        self._lost = self.cycle.disconnected = True
         self._transport.abort()

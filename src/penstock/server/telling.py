@@ -8,10 +8,11 @@ that comes back, and joins the others again when it has caught up. That all of t
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Generic, TypeVar, cast
+from typing import Generic, Protocol, TypeVar, cast
 
 from penstock.core.cursor import Entry
 from penstock.core.events import Terminal
+from penstock.core.frame import Wire_co
 from penstock.encoders.coalesce import coalesce
 from penstock.encoders.stream import Stream
 from penstock.flow.policy import Bounds
@@ -59,14 +60,17 @@ class Telling(Generic[W, Packed]):
         recent[after] = self.at, packed
 
 
+class Manner(Hashable, Protocol[Wire_co]):
+    """How readers are told a run: equal for those that are told the same."""
+
+    def stream(self, handle: RunHandle, after: int) -> Stream[Wire_co]:
+        """A stream for a reader that has everything up to offset `after`, and has been told what each is told once."""
+
+
 class Teller(Generic[W, Packed]):
-    """Tells one reader its run, packed for its transport.
+    """Tells one reader its run, which begins with `stream`. `pack` joins what a stream made of one turn."""
 
-    `again` makes a stream primed through an offset; `pack` joins what a stream made of one turn; `likeness` is equal for
-    readers that are told the same, and None for one that shares with nobody.
-    """
-
-    __slots__ = ("_again", "_joined", "_likeness", "_pack", "_telling", "handle", "reader")
+    __slots__ = ("_joined", "_manner", "_pack", "_telling", "handle", "reader")
 
     def __init__(
         self,
@@ -74,17 +78,15 @@ class Teller(Generic[W, Packed]):
         reader: Reader,
         stream: Stream[W],
         *,
+        manner: Manner[W],
         pack: Callable[[list[W]], Packed],
-        again: Callable[[int], Stream[W]],
-        likeness: Hashable,
     ):
         self.handle = handle
         self.reader = reader
         self._telling: Telling[W, Packed] = Telling(stream, reader.offset)
-        self._joined = likeness is None
+        self._joined = False
+        self._manner: Manner[W] = manner
         self._pack: Callable[[list[W]], Packed] = pack
-        self._again: Callable[[int], Stream[W]] = again
-        self._likeness = likeness
 
     @property
     def stream(self) -> Stream[W]:
@@ -120,19 +122,19 @@ class Teller(Generic[W, Packed]):
 
     def leave(self) -> None:
         """This reader needs no more."""
-        if self._joined and self._likeness is not None:
+        if self._joined:
             self._joined = False
             telling = self._telling
             telling.readers -= 1
             if telling.readers == 0:
-                del self.handle.tellings[self._likeness]
+                del self.handle.tellings[self._manner]
             elif telling.readers == 1:
                 telling.recent = None
 
     def _join(self) -> None:
         """Share with those who are told the same, if they are here too; be the first of them where there are none."""
         tellings = cast("dict[Hashable, Telling[W, Packed]]", self.handle.tellings)
-        theirs = tellings.setdefault(self._likeness, self._telling)
+        theirs = tellings.setdefault(self._manner, self._telling)
         if theirs is not self._telling:
             if theirs.at != self.reader.offset:
                 return
@@ -143,5 +145,5 @@ class Teller(Generic[W, Packed]):
     def _part(self) -> Telling[W, Packed]:
         self.leave()
         at = self.reader.offset
-        self._telling = Telling(self._again(at), at)
+        self._telling = Telling(self._manner.stream(self.handle, at), at)
         return self._telling

@@ -52,44 +52,37 @@ async def hold(handle: RunHandle, reader: Reader, now: Callable[[], float], unti
 HttpTeller = Teller[bytes, bytes]
 
 
-async def deliver(exchange: Exchange, teller: HttpTeller, *, opening: bytes) -> None:
-    """Write the body of a response that has begun, to the end of the run or of the connection."""
-    try:
-        if exchange.connection is None:
-            await _plainly(exchange, teller, opening)
-        else:
-            await Delivery(exchange.connection, teller, opening).over()
-    finally:
-        teller.leave()
-
-
 class Delivery:
-    """Writes as soon as there is something to write, from callbacks: no task has to be woken for a token."""
+    """The body of a response that has begun, written from callbacks as soon as there is something to write.
 
-    __slots__ = ("_connection", "_due", "_loop", "_opening", "_over", "_reader", "_stuck", "_teller")
+    No task waits for a token: the one that answered the request has ended, and all it held is gone.
+    """
 
-    def __init__(self, connection: Connection, teller: HttpTeller, opening: bytes):
+    __slots__ = ("_connection", "_due", "_failed", "_loop", "_opening", "_over", "_reader", "_stuck", "_teller")
+
+    def __init__(
+        self, connection: Connection, teller: HttpTeller, opening: bytes, *, failed: Callable[[BaseException], None]
+    ):
+        """`failed` is told of an exception that is in no table; the line is cut then."""
         self._connection = connection
         self._teller = teller
         self._reader = teller.reader
         self._opening = opening
+        self._failed = failed
         self._loop = asyncio.get_running_loop()
-        self._over: asyncio.Future[None] = self._loop.create_future()
-        self._due = False
+        self._due = self._over = False
         self._stuck = False
         """A write waits for the connection to have room again."""
 
-    async def over(self) -> None:
-        """Deliver; return when the response is complete, cut, or its client gone."""
-        reader = self._reader
+    def begin(self) -> None:
+        """Write what there is; the rest follows by itself, to the end of the run or of the connection."""
+        connection, reader = self._connection, self._reader
         reader.on_ready = self._mark
-        try:
-            self._turn()
-            if not self._over.done():
-                self._connection.write(b"")  # the head, where nothing was ready to leave with it
-            await self._over
-        finally:
-            reader.on_ready = None
+        reader.on_drop = connection.abort
+        connection.keep()
+        self._turn()
+        if not self._over:
+            connection.write(b"")  # the head, where nothing was ready to leave with it
 
     def _mark(self) -> None:
         if not self._due:
@@ -102,13 +95,21 @@ class Delivery:
 
     def _turn(self) -> None:
         self._due = False
-        if self._over.done():
+        if self._over:
             return
         try:
-            if self._go():
-                self._over.set_result(None)
-        except Exception as problem:  # noqa: BLE001 - it is raised where the response is waited for
-            self._over.set_exception(problem)
+            over = self._go()
+        except Exception as problem:  # noqa: BLE001 - a dialect is anybody's code
+            self._failed(problem)
+            self._connection.cut()
+            over = True
+        if over:
+            self._over = True
+            reader = self._reader
+            reader.on_ready = None
+            self._connection.unwatch()
+            self._teller.leave()
+            reader.detach("done" if reader.finished else "left")
 
     def _go(self) -> bool:
         """Write what is ready, about one turn of it; whether the response is over."""
@@ -151,8 +152,15 @@ class Delivery:
         return False
 
 
-async def _plainly(exchange: Exchange, teller: HttpTeller, opening: bytes) -> None:
+async def deliver(exchange: Exchange, teller: HttpTeller, *, opening: bytes) -> None:
     """The same over plain ASGI, where a write is a message to wait for."""
+    try:
+        await _deliver(exchange, teller, opening)
+    finally:
+        teller.leave()
+
+
+async def _deliver(exchange: Exchange, teller: HttpTeller, opening: bytes) -> None:
     reader = teller.reader
     pending = opening
     while reader.attached:
