@@ -4,7 +4,12 @@ const $ = (id) => document.getElementById(id);
 const base = new URL('.', document.baseURI);
 const at = (path) => new URL(path, base);
 
-let source, socket, fetching, stream;
+let source, socket, fetching, stream, events;
+
+// The key of a server that wants one. It is kept in this page's memory alone, and never in a URL.
+let key = '';
+const headers = (given = {}) => (key ? { authorization: `Bearer ${key}`, ...given } : given);
+const base64url = (text) => btoa(text).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
 
 class Column {
   constructor(name) {
@@ -37,7 +42,7 @@ class Words {
 }
 
 function readEvents(column, words = new Words(column), after = '') {
-  const url = at(`v1/streams/${stream}/events`);
+  const url = new URL(events);
   if (after) url.searchParams.set('after', after);
   source = new EventSource(url);
   source.onopen = () => column.status('streaming');
@@ -58,7 +63,7 @@ function readSocket(column, request) {
   const words = new Words(column);
   const url = at('v1/chat/ws');
   url.protocol = url.protocol.replace('http', 'ws');
-  socket = new WebSocket(url, 'penstock.v1');
+  socket = new WebSocket(url, key ? ['penstock.v1', `penstock.key.${base64url(key)}`] : 'penstock.v1');
   socket.onopen = () => socket.send(JSON.stringify({ type: 'start', ref: 'ask', request }));
   socket.onclose = () => column.status('closed');
   return new Promise((resolve, reject) => {
@@ -66,7 +71,12 @@ function readSocket(column, request) {
     socket.onmessage = ({ data }) => {
       const message = JSON.parse(data);
       if (message.ref === 'ask' && message.type === 'error') reject(new Error(message.message));
-      else if (message.ref === 'ask') { column.status('streaming'); resolve(message.stream); }
+      else if (message.ref === 'ask') {
+        column.status('streaming');
+        // An EventSource can send no key, so with keys the server gives a URL that is good for this run.
+        events = message.events_url ? new URL(message.events_url, base) : at(`v1/streams/${message.stream}/events`);
+        resolve(message.stream);
+      }
       else words.take(message);
     };
   });
@@ -75,7 +85,7 @@ function readSocket(column, request) {
 async function readBody(column) {
   fetching = new AbortController();
   try {
-    const response = await fetch(at(`v1/streams/${stream}/events`), { headers: { accept: 'text/plain' }, signal: fetching.signal });
+    const response = await fetch(at(`v1/streams/${stream}/events`), { headers: headers({ accept: 'text/plain' }), signal: fetching.signal });
     column.status('streaming');
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     for (let piece = await reader.read(); !piece.done; piece = await reader.read()) column.say(piece.value);
@@ -106,10 +116,23 @@ function command(body) { socket.send(JSON.stringify({ stream, ...body })); }
 $('ask').addEventListener('submit', ask);
 $('cancel').addEventListener('click', () => command({ type: 'cancel' }));
 $('steer').addEventListener('click', () => command({ type: 'input', body: { text: 'in French' } }));
-$('shell').textContent = [
-  `curl -N ${at('v1/chat/chunked')} -d '{"prompt": "Hello"}'`,
-  `curl -N '${at('v1/chat/stream?prompt=Hello')}'`,
-].join('\n');
+function showShell() {
+  const shown = $('with-key').hidden ? '' : ' -H "Authorization: Bearer $PENSTOCK_API_KEY"';
+  $('shell').textContent = [
+    `curl -N${shown} ${at('v1/chat/chunked')} -d '{"prompt": "Hello"}'`,
+    `curl -N${shown} '${at('v1/chat/stream?prompt=Hello')}'`,
+  ].join('\n');
+}
 
-const { data } = await (await fetch(at('v1/models'))).json();
-for (const { id } of data) $('model').append(new Option(id, id));
+async function loadModels() {
+  const answer = await fetch(at('v1/models'), { headers: headers() });
+  const wanted = answer.status === 401;
+  if (wanted) $('with-key').hidden = false;
+  $('key-status').textContent = !wanted ? '' : key ? 'the server does not know this key' : 'this server wants a key';
+  const { data = [] } = await answer.json();
+  showShell();
+  $('model').replaceChildren(...data.map(({ id }) => new Option(id, id)));
+}
+
+$('key').addEventListener('change', async () => { key = $('key').value.trim(); await loadModels(); });
+await loadModels();
