@@ -195,6 +195,8 @@ GOALS = [
     Goal("client leaves → upstream closed", "ms", 100, _figure("client leaves")),
     Goal("DELETE → upstream closed", "ms", 100, _figure("DELETE")),
     Goal("WebSocket cancel → upstream closed", "ms", 100, _figure("WebSocket cancel")),
+    Goal("SIGTERM with 500 streams → not ready", "ms", 100, _row("drain", "500 streams", "unready after ms")),
+    Goal("SIGTERM with 500 streams → gone", "s", 25, _row("drain", "500 streams", "exit s")),
     Goal("start to listening", "s", 0.6, _figure("start to listening")),
     Goal("memory once it answers", "MiB", 60, _figure("memory once it answers")),
     Goal("`penstock --help`", "s", 0.15, _figure("--help")),

@@ -211,7 +211,8 @@ async def test_the_log_says_in_few_lines_what_is_waited_for(tmp_path: Path) -> N
             (tmp_path / "go").touch()
             assert (await reading).text == "half and half"
         await until("the process has ended", lambda: served.ended)
-        assert [line["event"] for line in served.lines] == [
+        # Warnings, such as that the loop is held, are about a machine that has much else to do.
+        assert [line["event"] for line in served.lines if line["level"] == "info"] == [
             "listening",
             "run started",
             "stopping",
