@@ -24,7 +24,7 @@ _CODES = """## Exit codes
 | --- | --- |
 | 0 | it worked |
 | 1 | it did not, and the reason stands on standard error: a wrong configuration, no server, a refusal, an answer that failed |
-| 2 | the command line itself is wrong |
+| 2 | the command line itself is wrong; from `penstock doctor` also: nobody answers |
 | 130 | Ctrl-C |
 
 ## Signals
