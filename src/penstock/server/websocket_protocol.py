@@ -117,6 +117,11 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         """Somebody answers for this client: its messages may be as large as any body."""
         self.conn.max_message_size = self._shared.limits.message_bytes
 
+    def start_keepalive(self) -> None:
+        super().start_keepalive()
+        # The handshake is over; its headers would take three KiB for as long as the socket lives.
+        del self.request, self.response
+
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         if self.client is not None:

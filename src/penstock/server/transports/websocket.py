@@ -1,6 +1,6 @@
 """Many runs on one WebSocket: commands in, messages out in fair turns.
 
-One task reads commands, one writes. A malformed or unknown message gets a typed error and the socket lives.
+One task reads commands, another writes. A malformed or unknown message gets a typed error and the socket lives.
 """
 
 from __future__ import annotations
@@ -53,15 +53,6 @@ class Socket:
         self._parting = False
         """The client was told that the server goes: the socket closes once it has nothing left to tell."""
         self._closed = False
-        self._commands: dict[str, Callable[[dict[str, Json], str | None], Awaitable[None]]] = {
-            "start": self._start,
-            "attach": self._attach,
-            "detach": self._detach,
-            "cancel": self._cancel,
-            "input": self._input,
-            "ping": self._ping,
-            "authenticate": self._authenticate,
-        }
 
     @property
     def _route(self) -> Route:
@@ -85,30 +76,24 @@ class Socket:
         except OSError:
             pass  # the client left while something was being sent to it
         except Exception as problem:  # noqa: BLE001 - whatever it is, the client gets a close code and the log the reason
-            self._service.runs.observer.request_failed("", str(self._scope["path"]), problem)
-            await self._close(fault("internal"))
+            await self._fail(problem)
         finally:
             for lane in list(self._turns.lanes.values()):
                 self._turns.remove(lane, "left")
 
     async def _serve(self) -> None:
-        """Read and write until one of them ends; raises what ended it."""
-        loop = asyncio.get_running_loop()
+        """Read until the connection ends; a task of its own writes meanwhile."""
         farewells = self._service.runs.farewells
         farewells.add(self._part)
-        tasks = [loop.create_task(self._read(), name="read"), loop.create_task(self._write(), name="write")]
+        writing = asyncio.get_running_loop().create_task(self._write_all(), name="write")
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            await self._read()
         finally:
             farewells.discard(self._part)
-            if self._goodbye is not None:
-                tasks.append(self._goodbye)
+            tasks = [writing] if self._goodbye is None else [writing, self._goodbye]
             for task in tasks:
                 task.cancel()
-            ended = await asyncio.gather(*tasks, return_exceptions=True)
-        problems = [problem for problem in ended if isinstance(problem, Exception)]
-        if problems:
-            raise problems[0]
+            await asyncio.wait(tasks)
 
     def _part(self) -> None:
         self._goodbye = asyncio.get_running_loop().create_task(self._say_goodbye(), name="goodbye")
@@ -123,6 +108,10 @@ class Socket:
     async def _close_when_told(self) -> None:
         if self._parting and not self._turns.lanes and not self._closed:
             await self._close(fault("interrupted"))
+
+    async def _fail(self, problem: Exception) -> None:
+        self._service.runs.observer.request_failed("", self._path, problem)
+        await self._close(fault("internal"))
 
     async def _close(self, problem: Fault) -> None:
         self._closed = True
@@ -154,13 +143,13 @@ class Socket:
                 ref = None
                 raise Refused("invalid_request", f"'ref' has at most {REF_LONGEST} characters", param="ref")
             kind = take(command, "type", str, "")
-            act = self._commands.get(kind)
+            act = COMMANDS.get(kind)
             if act is None:
-                known = ", ".join(self._commands)
+                known = ", ".join(COMMANDS)
                 raise Refused("unknown_command", f"no command is called {kind[:64]!r}; there are {known}", param="type")
             if kind != "authenticate":
                 self._grant = self._service.gate.renew(self._grant)
-            await act(command, ref)
+            await act(self, command, ref)
         except Refused as problem:
             self._service.runs.observer.refused(problem.fault.code, self._path)
             await self._error(problem.fault, ref)
@@ -314,6 +303,14 @@ class Socket:
 
     # -- messages out -----------------------------------------------------------------------------------------------------
 
+    async def _write_all(self) -> None:
+        try:
+            await self._write()
+        except OSError:
+            pass  # the client left, as whoever reads is told
+        except Exception as problem:  # noqa: BLE001 - as in `run`; the close ends the reading too
+            await self._fail(problem)
+
     async def _write(self) -> None:
         while True:
             lane = await self._turns.next()
@@ -350,6 +347,17 @@ class Socket:
 
     async def _gone(self, handle: RunHandle, offset: int, reason: str) -> None:
         await self._say({"type": "detached", "stream": handle.id, "reason": reason, "id": handle.cursor(offset)})
+
+
+COMMANDS: dict[str, Callable[[Socket, dict[str, Json], str | None], Awaitable[None]]] = {
+    "start": Socket._start,
+    "attach": Socket._attach,
+    "detach": Socket._detach,
+    "cancel": Socket._cancel,
+    "input": Socket._input,
+    "ping": Socket._ping,
+    "authenticate": Socket._authenticate,
+}
 
 
 def _nothing_else(command: dict[str, Json], kind: str) -> None:
