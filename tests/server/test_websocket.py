@@ -401,7 +401,7 @@ async def test_a_handshake_where_no_websocket_is_says_where_there_is_one(served:
 
 async def test_a_get_without_a_handshake_says_that_this_is_a_websocket(client: httpx2.AsyncClient) -> None:
     answer = await client.get("/v1/chat/ws")
-    assert (answer.status_code, answer.json()["code"]) == (404, "route_not_found")
+    assert (answer.status_code, answer.json()["code"]) == (426, "upgrade_required")
     assert "WebSocket" in answer.json()["detail"]
 
 
