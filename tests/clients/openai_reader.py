@@ -1,8 +1,9 @@
 """Reads chat completions with the `openai` package, as its users do; for any Python that has version 2 or 3 of it.
 
-Standalone: `python openai_reader.py BASE_URL [--model M] [--prompt P] [--no-stream] [--usage] [--tools] [--count N]`.
-Prints one JSON line per chunk (or the whole answer), then `{"end": "complete"}` or `{"error": class, "message": …}`
-with `status`, `code`, `type`, `body` and `retry_after` where the exception has them. It never retries and imports nothing of the suite.
+Standalone: `python openai_reader.py`. Each line it is given is a JSON list of arguments: a base URL, `--model M`, `--prompt P`,
+`--no-stream`, `--usage`, `--tools`, `--count N`. For each it prints one JSON line per chunk (or the whole answer), then
+`{"end": "complete"}` or `{"error": class, "message": …}` with `status`, `code`, `type`, `body` and `retry_after` where the exception
+has them. It never retries and imports nothing of the suite. One process for all, since the import takes a second.
 """
 
 import argparse
@@ -29,7 +30,6 @@ def say(line: dict[str, Any]) -> None:
 
 
 def read(chosen: argparse.Namespace) -> None:
-    client = OpenAI(base_url=chosen.base_url, api_key=chosen.key, max_retries=0, timeout=60)
     asked: dict[str, Any] = {"model": chosen.model, "messages": [{"role": "user", "content": chosen.prompt}]}
     if chosen.tools:
         asked["tools"] = [WEATHER]
@@ -37,12 +37,13 @@ def read(chosen: argparse.Namespace) -> None:
         asked["n"] = chosen.count
     if chosen.usage and not chosen.no_stream:
         asked["stream_options"] = {"include_usage": True}
-    if chosen.no_stream:
-        say(client.chat.completions.create(**asked).model_dump(mode="json"))
-        return
-    with client.chat.completions.create(**asked, stream=True) as stream:
-        for chunk in stream:
-            say(chunk.model_dump(mode="json", exclude_unset=True))
+    with OpenAI(base_url=chosen.base_url, api_key=chosen.key, max_retries=0, timeout=60) as client:
+        if chosen.no_stream:
+            say(client.chat.completions.create(**asked).model_dump(mode="json"))
+            return
+        with client.chat.completions.create(**asked, stream=True) as stream:
+            for chunk in stream:
+                say(chunk.model_dump(mode="json", exclude_unset=True))
 
 
 def main() -> None:
@@ -55,8 +56,14 @@ def main() -> None:
     options.add_argument("--no-stream", action="store_true")
     options.add_argument("--usage", action="store_true", help="ask for the usage chunk")
     options.add_argument("--tools", action="store_true", help="offer one tool")
+    for line in sys.stdin:
+        answer(options.parse_args(json.loads(line)))
+
+
+def answer(chosen: argparse.Namespace) -> None:
+    """Everything about one request, its last line included."""
     try:
-        read(options.parse_args())
+        read(chosen)
     except openai.APIError as error:
         known = {
             "status": getattr(error, "status_code", None),
