@@ -145,20 +145,21 @@ class Host(uvicorn.Server):
                 connection.part()
         runs.observer.server_leaving(runs.live, accept, self.drain)
         if accept > 0:
-            await self._unless_hurried(asyncio.sleep(accept))
+            await self._pause(accept)
         runs.refuse()
         left = max(0.0, self._began + self.drain - LAST_WORDS - MARGIN - loop.time())
         runs.observer.server_refusing(runs.live, left)
-        await self._unless_hurried(asyncio.wait_for(runs.ended(), left))
+        await self._pause(left, runs.ended())
         self.should_exit = True
 
-    async def _unless_hurried(self, waiting: Coroutine[Any, Any, None]) -> None:
-        """Wait, but not beyond the second signal; a time limit of `waiting` is its end too."""
-        tasks = [asyncio.ensure_future(waiting), asyncio.ensure_future(self._hurry.wait())]
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in tasks:
+    async def _pause(self, seconds: float, *ends: Coroutine[Any, Any, None]) -> None:
+        """Wait so long, but not beyond the second signal, nor beyond what else ends it."""
+        waiting = [asyncio.ensure_future(end) for end in (self._hurry.wait(), *ends)]
+        done, pending = await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*done)
+        await asyncio.gather(*pending, return_exceptions=True)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Tell whoever still listens, let their connections end, then cut the rest: within `LAST_WORDS` seconds."""
