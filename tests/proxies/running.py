@@ -82,10 +82,11 @@ class Front:
     kind: Kind
     port: int
     certificate: Certificate | None = None
+    path: str = ""
 
     @property
     def url(self) -> str:
-        return f"{'https' if self.certificate else 'http'}://127.0.0.1:{self.port}"
+        return f"{'https' if self.certificate else 'http'}://127.0.0.1:{self.port}{self.path}"
 
     @property
     def ws_url(self) -> str:
@@ -159,49 +160,71 @@ async def nginx(http: str) -> AsyncGenerator[Front]:
     """nginx with these lines in its `http` block; `PORT` stands for the port it listens on."""
     with TemporaryDirectory() as name, reserved() as port:
         folder = Path(name)
-        (folder / "nginx.conf").write_text(NGINX.format(http=http.replace("PORT", str(port))))
-        async with started([_binary("nginx"), "-p", folder, "-e", "stderr", "-c", "nginx.conf"], port, folder):
+        async with started(_command("nginx", folder, http.replace("PORT", str(port))), port, folder):
             yield Front("nginx", port)
 
 
 @asynccontextmanager
-async def documented(kind: Kind, upstream: int) -> AsyncGenerator[Front]:
-    """A proxy as `deploy/` configures it, with TLS, in front of the port `upstream`."""
+async def documented(kind: Kind, upstream: int, *, prefix: bool = False) -> AsyncGenerator[Front]:
+    """A proxy as `deploy/` configures it, with TLS, in front of the port `upstream`; with `prefix`, below `/llm`."""
     with TemporaryDirectory() as name, reserved() as port:
         folder = Path(name)
         certificate = Certificate(folder)
-        async with started(_documented(kind, folder, certificate, port, upstream), port, folder):
-            yield Front(kind, port, certificate)
+        write = _prefixed if prefix else _whole
+        text = replaced(write(kind, certificate, port), {UPSTREAM: f"127.0.0.1:{upstream}"})
+        async with started(_command(kind, folder, text), port, folder):
+            yield Front(kind, port, certificate, path="/llm" if prefix else "")
 
 
-def _documented(kind: Kind, folder: Path, certificate: Certificate, port: int, upstream: int) -> list[str | Path]:
-    """Write the configuration into the folder; the command that runs the proxy with it."""
-    here = {UPSTREAM: f"127.0.0.1:{upstream}"}
+def _whole(kind: Kind, certificate: Certificate, port: int) -> str:
+    """The file of `deploy/` that is a whole configuration."""
     match kind:
         case "nginx":
-            text = replaced(
-                (DEPLOY / "nginx/penstock.conf").read_text(),
-                {
-                    **here,
-                    "listen 443": f"listen 127.0.0.1:{port}",
-                    f"/etc/ssl/{NAME}/fullchain.pem": str(certificate.chain),
-                    f"/etc/ssl/{NAME}/privkey.pem": str(certificate.key),
-                },
-            )
-            (folder / "nginx.conf").write_text(NGINX.format(http=text))
-            return [_binary("nginx"), "-p", folder, "-e", "stderr", "-c", "nginx.conf"]
+            mine = {
+                "listen 443": f"listen 127.0.0.1:{port}",
+                f"/etc/ssl/{NAME}/fullchain.pem": str(certificate.chain),
+                f"/etc/ssl/{NAME}/privkey.pem": str(certificate.key),
+            }
+            return replaced((DEPLOY / "nginx/penstock.conf").read_text(), mine)
         case "caddy":
-            opening = f"https://127.0.0.1:{port} {{\n\tbind 127.0.0.1\n\ttls {certificate.chain} {certificate.key}"
-            text = replaced((DEPLOY / "caddy/Caddyfile").read_text(), {**here, f"{NAME} {{": opening})
-            (folder / "Caddyfile").write_text(CADDY.format(folder=folder) + text)
-            return [_binary("caddy"), "run", "--config", folder / "Caddyfile", "--adapter", "caddyfile"]
+            return replaced((DEPLOY / "caddy/Caddyfile").read_text(), _caddy_site(certificate, port))
         case "haproxy":
-            text = replaced(
-                (DEPLOY / "haproxy/haproxy.cfg").read_text(),
-                {**here, "bind :443": f"bind 127.0.0.1:{port}", f"/etc/haproxy/{NAME}.pem": str(certificate.both)},
-            )
-            (folder / "haproxy.cfg").write_text(text)
-            return [_binary("haproxy"), "-db", "-f", folder / "haproxy.cfg"]
+            mine = {"bind :443": f"bind 127.0.0.1:{port}", f"/etc/haproxy/{NAME}.pem": str(certificate.both)}
+            return replaced((DEPLOY / "haproxy/haproxy.cfg").read_text(), mine)
+
+
+def _prefixed(kind: Kind, certificate: Certificate, port: int) -> str:
+    """The file of `deploy/` for a part of a site, in a site that has nothing else."""
+    match kind:
+        case "nginx":
+            tls = f"ssl_certificate {certificate.chain}; ssl_certificate_key {certificate.key};"
+            inside = (DEPLOY / "nginx/prefix.conf").read_text()
+            return f"server {{ listen 127.0.0.1:{port} ssl; {tls}\n{inside}}}"
+        case "caddy":
+            return replaced((DEPLOY / "caddy/prefix.Caddyfile").read_text(), _caddy_site(certificate, port))
+        case "haproxy":
+            whole, _, _ = _whole(kind, certificate, port).partition("    default_backend")
+            return f"{whole}    use_backend penstock if {{ path_beg /llm/ }}\n{(DEPLOY / 'haproxy/prefix.cfg').read_text()}"
+
+
+def _caddy_site(certificate: Certificate, port: int) -> dict[str, str]:
+    opening = f"https://127.0.0.1:{port} {{\n\tbind 127.0.0.1\n\ttls {certificate.chain} {certificate.key}"
+    return {f"{NAME} {{": opening}
+
+
+def _command(kind: Kind, folder: Path, text: str) -> list[str | Path]:
+    """Write a configuration into the folder; the command that runs the proxy with it."""
+    file = folder / "configuration"
+    match kind:
+        case "nginx":
+            file.write_text(NGINX.format(http=text))
+            return [_binary("nginx"), "-p", folder, "-e", "stderr", "-c", file]
+        case "caddy":
+            file.write_text(CADDY.format(folder=folder) + text)
+            return [_binary("caddy"), "run", "--config", file, "--adapter", "caddyfile"]
+        case "haproxy":
+            file.write_text(text)
+            return [_binary("haproxy"), "-db", "-f", file]
 
 
 def _binary(name: str) -> Path:

@@ -10,6 +10,7 @@ import secrets
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from io import BytesIO
 from ssl import SSLContext
 from typing import Any, Literal
 
@@ -144,7 +145,11 @@ class Visit:
         """One whole request. Raises `aiohttp.ClientError` and `TimeoutError`."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         async with self.session.request(
-            method, self.url + path, data=body, headers={**self.headers, **named}, allow_redirects=False
+            method,
+            self.url + path,
+            data=None if body is None else BytesIO(body),
+            headers={**self.headers, **named},
+            allow_redirects=False,
         ) as response:
             return Answer(response, await response.read())
 
