@@ -133,6 +133,9 @@ def test_what_is_remembered_is_bounded_and_judged_the_same_again() -> None:
     for port in range(MOST + 10):
         admitted(browsers, host=b"localhost:%d" % port)
     assert len(browsers._answers) <= MOST
+    remembered = len(browsers._answers)
+    admitted(browsers, host=b"localhost:" + b"1" * 600)
+    assert len(browsers._answers) == remembered
     for _ in range(2):
         assert refused(browsers, host=b"evil.example") == "unknown_host"
 

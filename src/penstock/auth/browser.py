@@ -19,7 +19,8 @@ ALLOWED = b"Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-Api-K
 EXPOSED = b"Location, Penstock-Model, Penstock-Stream-Id, Retry-After, X-Request-Id"
 MAX_AGE = b"600"
 MOST = 1024
-"""Pairs of host and origin whose answer is remembered."""
+LONGEST = 512
+"""Pairs of host and origin whose answer is remembered, and bytes of one such pair."""
 
 _DEFAULT_PORT = {"http": ":80", "https": ":443"}
 
@@ -47,9 +48,10 @@ class Browsers:
         answer = self._answers.get((host, origin))
         if answer is None:
             answer = self._judge(host, origin)
-            if len(self._answers) >= MOST:
-                self._answers.clear()
-            self._answers[host, origin] = answer
+            if len(host or b"") + len(origin or b"") <= LONGEST:
+                if len(self._answers) >= MOST:
+                    self._answers.clear()
+                self._answers[host, origin] = answer
         if origin is None and self._open and not harmless and headers.get(b"sec-fetch-site") == b"cross-site":
             raise Refused("origin_refused", "a page of another site may not use this server while it needs no key")
         return answer

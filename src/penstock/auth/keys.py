@@ -80,10 +80,10 @@ def made_up(text: str) -> tuple[Key, ...]:
             raise ValueError(
                 f"key {number} must have {SHORTEST} to {LONGEST} characters of ASCII; `penstock keys new NAME` makes good ones"
             )
-        if key.startswith(PREFIX) and not _is_whole(key):
-            raise ValueError(f"key {number} is misspelt: its checksum is wrong; copy it again")
         digest = _digest(key)
         key_id = _id_of(key, digest)
+        if key_id is None:
+            raise ValueError(f"key {number} is misspelt: its checksum is wrong; copy it again")
         found[key_id] = Key(id=key_id, name=check_name(name) if colon else f"key-{key_id[:8]}", digest=digest)
     if not found:
         raise ValueError("there is no key in it; write keys separated by commas")
@@ -120,10 +120,11 @@ class KeyAuthenticator:
         """As `Authenticator`. Costs a hash and a look into a dictionary."""
         if not credential:
             raise Refused("unauthenticated", "this server wants a key: send the header 'Authorization: Bearer KEY'")
-        if credential.startswith(PREFIX) and not _is_whole(credential):
-            raise Refused("unauthenticated", "the key is misspelt: its checksum is wrong; copy it again")
         digest = _digest(credential)
-        key = self._keys().get(_id_of(credential, digest))
+        key_id = _id_of(credential, digest)
+        if key_id is None:
+            raise Refused("unauthenticated", "the key is misspelt: its checksum is wrong; copy it again")
+        key = self._keys().get(key_id)
         if not compare_digest(key.digest if key else _NOBODY, digest) or key is None:
             raise Refused("unauthenticated", "the key is not known here: it never was, or has been revoked")
         if self._expired(key):
@@ -169,14 +170,12 @@ def _digest(text: str) -> bytes:
     return sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
-def _id_of(text: str, digest: bytes) -> str:
-    """By what a key is found: the id written in one of ours, else the beginning of its hash."""
+def _id_of(text: str, digest: bytes) -> str | None:
+    """By what a key is found: the id written in one of ours, else the beginning of its hash. None for one of ours that is not whole."""
+    if not text.startswith(PREFIX):
+        return digest.hex()[:16]
     ours = _OURS.fullmatch(text)
-    return ours[1] if ours else digest.hex()[:16]
-
-
-def _is_whole(text: str) -> bool:
-    return _OURS.fullmatch(text) is not None and text[-6:] == _checksum(text[:-6])
+    return ours[1] if ours and text[-6:] == _checksum(text[:-6]) else None
 
 
 def _checksum(body: str) -> str:
