@@ -218,8 +218,12 @@ class Served:
         await until("a stopped reader holds the source back", still)
 
     async def quiet(self) -> None:
-        """No request is being answered any more."""
-        await until("every response is over", lambda: not self.host.server_state.tasks)
+        """No request is being answered any more, by a task or by callbacks."""
+        state = self.host.server_state
+        await until(
+            "every response is over",
+            lambda: not state.tasks and not any(getattr(each, "_lines", None) for each in state.connections),
+        )
 
     @asynccontextmanager
     async def client(self, **options: Any) -> AsyncGenerator[httpx2.AsyncClient]:

@@ -6,6 +6,8 @@ from typing import Any, cast
 from uvicorn.protocols.http.flow_control import FlowControl
 
 from penstock.server.lean import Flow, Messages, Queue, Signal
+from tests.server.reading import websocket
+from tests.serving import Served
 
 
 class Silent:
@@ -117,3 +119,14 @@ def test_a_queue_gives_first_what_was_put_in_first() -> None:
     queue.appendleft("first")
     queue.appendleft("second")
     assert [queue.pop(), queue.pop(), bool(queue)] == ["first", "second", False]
+
+
+async def test_a_connection_has_no_dictionary(served: Served) -> None:
+    async with served.client() as client, websocket(served.ws_url) as socket:
+        assert (await client.get("/healthz")).status_code == 200
+        assert (await socket.ask(type="ping"))["type"] == "pong"
+        connections = served.host.server_state.connections
+        assert {type(each).__name__: vars(each) for each in connections} == {
+            "HttpProtocol": {},
+            "WebSocketProtocol": {},
+        }

@@ -21,7 +21,7 @@ from penstock.flow.policy import KiB
 from penstock.server.connections import LINGER, PACE, Connections
 from penstock.server.exchange import EXTENSION, new_request_id
 from penstock.server.http_request import NOTHING_ASKED, ExpectingCycle, Line, OldCycle
-from penstock.server.lean import Flow, Queue, Signal
+from penstock.server.lean import HTTP_SLOTS, Flow, Queue, Signal
 from penstock.server.problems import problem
 
 if TYPE_CHECKING:
@@ -65,6 +65,19 @@ class HttpProtocol(HttpToolsProtocol):
 
     Seconds are counted while it is the client's turn: not while an earlier request of the same connection is being answered.
     """
+
+    __slots__ = (
+        *HTTP_SLOTS,
+        "_field_bytes",
+        "_fields",
+        "_lines",
+        "_received",
+        "_shared",
+        "_since",
+        "_stage",
+        "_unsent",
+        "due",
+    )
 
     def __init__(
         self,

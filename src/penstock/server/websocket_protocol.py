@@ -27,7 +27,7 @@ from websockets.server import ServerProtocol
 from penstock.core.errors import fault
 from penstock.server.connections import LINGER, PACE, Connections
 from penstock.server.exchange import EXTENSION, request_id
-from penstock.server.lean import Messages, Signal
+from penstock.server.lean import WEBSOCKET_SLOTS, Messages, Signal
 from penstock.server.problems import problem
 from penstock.server.progress import progress
 
@@ -75,6 +75,20 @@ class Handshake(ServerProtocol):
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
     """uvicorn's WebSocket connection, without timers, and without an error in our log for what a client did wrong."""
+
+    __slots__ = (
+        *WEBSOCKET_SLOTS,
+        "_complete",
+        "_controls",
+        "_controls_at",
+        "_deaf",
+        "_gathered",
+        "_moved",
+        "_parting",
+        "_shared",
+        "_unfinished",
+        "due",
+    )
 
     def __init__(
         self,
