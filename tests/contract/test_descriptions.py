@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from penstock.config.explain import ALWAYS
+from penstock.config.explain import ALWAYS, METRICS
 from penstock.config.model import DEFAULT_ROUTES
 from penstock.core.errors import TABLE, fault
 from penstock.core.events import Finished
@@ -92,7 +92,7 @@ def test_the_names_in_a_path_are_its_parameters() -> None:
 def test_every_path_that_is_served_is_described_and_no_other() -> None:
     served = {
         (path.replace("{id}", "{stream}"), method.lower())
-        for methods, paths, _ in ALWAYS
+        for methods, paths, _ in (*ALWAYS, METRICS)
         for path in paths.split()
         for method in methods.split()
     }

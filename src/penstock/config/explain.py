@@ -36,6 +36,8 @@ ALWAYS = (
     ("GET", "/healthz /readyz", "health"),
 )
 """What is served whatever the configuration says: methods, path, purpose."""
+METRICS = ("GET", "/metrics", "the figures of the server, for Prometheus")
+"""What is served beside them, unless the metrics are switched off or have a port of their own."""
 
 
 def summary(config: Config, *, file: str | None) -> str:
@@ -64,7 +66,7 @@ def summary(config: Config, *, file: str | None) -> str:
         ),
         "",
         "always there",
-        *_columns(*ALWAYS),
+        *_columns(*ALWAYS, *([METRICS] if config.metrics.enabled and config.metrics.port is None else [])),
         "",
         "models",
         *_columns(
