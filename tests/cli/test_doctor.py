@@ -1,0 +1,47 @@
+"""`penstock doctor` as a command: its table, its JSON, its exit codes."""
+
+import json
+from asyncio.subprocess import PIPE, create_subprocess_exec
+
+from tests.cli.serving import PENSTOCK, Served, clean_environment
+from tests.proxies.running import reserved
+
+PATIENT = ("--timeout", "60", "--idle", "0.2")
+
+
+async def doctor(*arguments: str) -> tuple[int, str, str]:
+    """Exit code, standard output, standard error."""
+    process = await create_subprocess_exec(
+        *PENSTOCK, "doctor", *arguments, stdout=PIPE, stderr=PIPE, env=clean_environment()
+    )
+    out, err = await process.communicate()
+    return await process.wait(), out.decode(), err.decode()
+
+
+async def test_a_server_without_faults_exits_with_0(quick: Served) -> None:
+    code, out, err = await doctor(quick.url, *PATIENT)
+    assert (code, err) == (0, "")
+    marks = {line.partition(" ")[0] for line in out.splitlines()}
+    assert marks == {"✓", "!"}
+    assert "✓ WebSocket              4 tokens came one by one" in out
+
+
+async def test_as_json_every_finding_is_an_object_on_its_line(quick: Served) -> None:
+    code, out, _ = await doctor(quick.url, *PATIENT, "--json", "--proxy", "nginx")
+    found = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert {each["outcome"] for each in found} == {"ok", "warning"}
+    assert all(each.keys() == {"check", "outcome", "said", "fault", "advice"} for each in found)
+
+
+async def test_a_fault_exits_with_1_and_its_line_is_shown(quick: Served) -> None:
+    code, out, _ = await doctor(f"{quick.url}/nowhere", *PATIENT)
+    assert code == 1
+    assert out.splitlines()[-1].startswith("✗ penstock")
+
+
+async def test_where_nobody_answers_it_exits_with_2() -> None:
+    with reserved() as port:
+        code, out, err = await doctor(f"http://127.0.0.1:{port}")
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: nobody answers at http://127.0.0.1:{port}")
