@@ -7,8 +7,9 @@ import socket
 
 KiB = 1024
 
-PATIENCE = 30
-"""Seconds after which the kernel gives up on a client that acknowledges nothing."""
+PATIENCE = 22
+"""Seconds after which the kernel gives up on a client that takes nothing: a little longer than `limits.stall`, which says so in the
+log, and little enough that a client that vanished just after a heartbeat is gone within 40 s."""
 
 
 def listen(host: str, port: int, *, send_buffer: int = 64 * KiB, patience: int = PATIENCE) -> socket.socket:
