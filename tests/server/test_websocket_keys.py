@@ -105,6 +105,15 @@ async def test_another_first_message_is_the_last(served: Served, first: str) -> 
     assert served.runs.by_id == {}
 
 
+async def test_a_refusal_after_the_handshake_is_counted_too(served: Served) -> None:
+    async with websocket(served.ws_url) as socket:
+        await socket.ask(type="authenticate", key="wrong")
+    async with served.client(headers=bearer(ALICE)) as client:
+        page = (await client.get("/metrics")).text
+    counted = [line for line in page.splitlines() if "unauthenticated" in line and "/v1/chat/ws" in line]
+    assert [line.rpartition(" ")[2] for line in counted] == ["1.0"]
+
+
 async def test_a_first_message_that_is_too_large_is_not_read(served: Served) -> None:
     async with websocket(served.ws_url) as socket:
         await socket.connection.send(json.dumps({"type": "authenticate", "key": "x" * handshake.STRANGE}))

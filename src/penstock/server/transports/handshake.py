@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import binascii
 from base64 import urlsafe_b64decode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 import msgspec
@@ -41,10 +41,12 @@ class Limited(Protocol):
         """Somebody answers for this client: messages may be as large as any body."""
 
 
-async def opened(gate: Gate, scope: Scope, receive: Receive, send: Send) -> Grant | None:
+async def opened(
+    gate: Gate, scope: Scope, receive: Receive, send: Send, *, refused: Callable[[str], None]
+) -> Grant | None:
     """Answer the handshake; what the client may do, or None where it left or was sent away after it.
 
-    Raises `Refused` while the handshake can still be refused.
+    Raises `Refused` while the handshake can still be refused; later `refused` is told with which code of the table it was.
     """
     headers = dict(scope["headers"])
     gate.greet(headers)
@@ -54,14 +56,16 @@ async def opened(gate: Gate, scope: Scope, receive: Receive, send: Send) -> Gran
     grant = None if late else await gate.enter(scope, shown)
     await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL if SUBPROTOCOL in offered else None})
     if grant is None:
-        grant = await _introduced(gate, scope, receive, send)
+        grant = await _introduced(gate, scope, receive, send, refused)
     connection = (scope.get("extensions") or {}).get(EXTENSION)
     if grant is not None and isinstance(connection, Limited):
         connection.authenticated()
     return grant
 
 
-async def _introduced(gate: Gate, scope: Scope, receive: Receive, send: Send) -> Grant | None:
+async def _introduced(
+    gate: Gate, scope: Scope, receive: Receive, send: Send, refused: Callable[[str], None]
+) -> Grant | None:
     """The first message is `{"type": "authenticate", "key": …}`, and is answered with `ok`, or with an error and the end."""
     ref: str | None = None
     try:
@@ -79,6 +83,7 @@ async def _introduced(gate: Gate, scope: Scope, receive: Receive, send: Send) ->
         key, ref = _read(body)
         grant = await gate.enter(scope, key)
     except Refused as refusal:
+        refused(refusal.fault.code)
         await _refuse(send, refusal.fault, ref)
         return None
     await _say(send, {"type": "ok", "ref": ref})

@@ -66,7 +66,7 @@ class Socket:
         """Serve the connection until it closes."""
         await self._receive()
         try:
-            grant = await opened(self._service.gate, self._scope, self._receive, self._send)
+            grant = await opened(self._service.gate, self._scope, self._receive, self._send, refused=self._refused)
             if grant is None:
                 return
             self._grant = grant
@@ -80,6 +80,9 @@ class Socket:
         finally:
             for lane in list(self._turns.lanes.values()):
                 self._turns.remove(lane, "left")
+
+    def _refused(self, code: str) -> None:
+        self._service.runs.observer.refused(code, self._path)
 
     async def _serve(self) -> None:
         """Read until the connection ends; a task of its own writes meanwhile."""
@@ -151,7 +154,7 @@ class Socket:
                 self._grant = self._service.gate.renew(self._grant)
             await act(self, command, ref)
         except Refused as problem:
-            self._service.runs.observer.refused(problem.fault.code, self._path)
+            self._refused(problem.fault.code)
             await self._error(problem.fault, ref)
             if problem.fault.code == "unauthenticated":
                 await self._close(problem.fault)
