@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import math
 import sys
 from pathlib import Path
 from socket import gaierror
@@ -41,7 +42,11 @@ def command(file: Path | None, **given: object) -> None:
     app = prepare.build(config, observer)
     tls = prepare.certificate(config)
     listener = bound(
-        config.server.host, config.server.port, "with --port", send_buffer=config.server.socket_send_buffer
+        config.server.host,
+        config.server.port,
+        "with --port",
+        send_buffer=config.server.socket_send_buffer,
+        patience=_patience(config),
     )
     host, port = listener.getsockname()[:2]
     scraped = config.metrics
@@ -76,6 +81,14 @@ def _begun(config: Config, host: str, port: int, *, console: bool) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
+
+
+def _patience(config: Config) -> int:
+    """A little more than the longest stall that any route allows: who is let go for it shall stand in the log."""
+    from penstock.server.listener import PATIENCE
+
+    limits = [config.limits, *(route.limits for route in config.route if route.limits is not None)]
+    return max(PATIENCE, math.ceil(max(float(each.stall) for each in limits)) + 2)
 
 
 def bound(host: str, port: int, where: str, **options: int) -> socket.socket:
