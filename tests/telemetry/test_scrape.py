@@ -5,6 +5,7 @@ import asyncio
 import httpx2
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from penstock.assembly import reload
 from penstock.config.model import Config, MetricsConfig, ModelConfig
 from penstock.config.units import Seconds
 from penstock.core.events import Usage
@@ -209,6 +210,20 @@ async def test_switched_off_there_is_no_page() -> None:
         assert (await http.get("/metrics")).status_code == 404
         assert (await http.post("/v1/streams", json=PROMPT, headers={"accept": "application/json"})).status_code == 201
         assert isinstance(served, Served)
+
+
+async def test_a_reload_keeps_what_was_counted_and_learns_the_new_names() -> None:
+    async with serving(QUIET) as served, served.client() as http:
+        await said(served, http, "word")
+        reload(served.app, Config(models={"fresh": ModelConfig(targets=("demo",))}))
+        answer = await http.post(
+            "/v1/streams", json={"model": "fresh", "prompt": "hi", "demo": {"rate": 0, "tokens": 3}}
+        )
+        assert answer.status_code == 200
+        page = await scraped(http)
+        assert page.sum("penstock_streams_started_total", model="scripted") == 1
+        assert page.sum("penstock_streams_started_total", model="fresh") == 1
+        assert page.sum("penstock_connections") > 0
 
 
 KEY = "sk-penstock-test-0123456789abcdef"
