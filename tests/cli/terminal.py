@@ -20,6 +20,8 @@ ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07|\x1b[()][A-Z0-9]
 OWN_THE_TERMINAL = (
     "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
 )
+QUIET = 20
+"""Looks in a row."""
 CTRL_C = "\x03"
 CTRL_D = "\x04"
 
@@ -60,8 +62,16 @@ class Terminal:
         os.write(self._master, keys.encode())
 
     async def waits(self) -> None:
-        """Wait until the command sleeps: a signal that comes after its prompt and before its sleep is seen at the next key only."""
-        await until("the command waits for a key", self._sleeps)
+        """Wait until the command sleeps and stays asleep: a signal between its prompt and its last sleep is seen at the next key
+        only, and it may have slept before, until its prompt was taken.
+        """
+        seen: list[bool] = []
+
+        def settled() -> bool:
+            seen.append(self._sleeps())
+            return len(seen) > QUIET and all(seen[-QUIET:])
+
+        await until("the command waits for a key", settled)
 
     def _sleeps(self) -> bool:
         stat = Path(f"/proc/{self.process.pid}/stat")

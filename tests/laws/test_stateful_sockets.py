@@ -184,8 +184,11 @@ class Sockets(RuleBasedStateMachine):
         self.stack = AsyncExitStack()
         self.served = await self.stack.enter_async_context(serving(configured(heartbeat=Seconds(3600))))
         self.http = await self.stack.enter_async_context(self.served.client())
-        proxy = CuttingProxy(self.served.port, plans=lambda _: self.plans.pop(0), receive_buffer=4096)
+        proxy = CuttingProxy(self.served.port, plans=self._plan, receive_buffer=4096)
         self.proxy = await self.stack.enter_async_context(proxy.listening())
+
+    def _plan(self, _number: int) -> Plan:
+        return self.plans.pop(0) if self.plans else PASS
 
     # -- what a source does ------------------------------------------------------------------------------------------------
 
@@ -280,6 +283,7 @@ class Sockets(RuleBasedStateMachine):
         for speaker in self.speakers:
             if not speaker.over:
                 speaker.end("finish")
+        self.plans.clear()  # a connection that is only now accepted, or still to be made, is never stalled
         async with asyncio.timeout(CEILING):
             for link in self.proxy.links:
                 await link.cut()  # also those that a plan will stall only later
@@ -288,7 +292,6 @@ class Sockets(RuleBasedStateMachine):
                     await follower.task
                 # A failed text is cut at its end, so it must come back to be told that there is no more.
                 while not follower.done:
-                    self.plans.append(PASS)
                     await follower.follow(self.proxy.url)
         for follower in self.followers:
             self._check(follower)

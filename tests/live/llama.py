@@ -3,13 +3,15 @@
 A request with the extra body fields of `ENDLESS` is answered for minutes, so that only a cancel can end it.
 """
 
+import asyncio
+import json
 import subprocess
 import tempfile
+import urllib.request
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-import aiohttp
 import pytest
 
 from tests.tools import venv_python
@@ -56,12 +58,17 @@ def llama_server() -> Generator[str]:
 
 async def processing(base_url: str) -> int:
     """How many of the server's slots are generating right now."""
-    async with (
-        aiohttp.ClientSession(raise_for_status=True) as session,
-        session.get(base_url.removesuffix("/v1") + "/slots") as answer,
-    ):
-        slots: list[dict[str, object]] = await answer.json()
+    slots = await asyncio.to_thread(_slots, base_url.removesuffix("/v1") + "/slots")
     return sum(slot["is_processing"] is True for slot in slots)
+
+
+def _slots(url: str) -> list[dict[str, object]]:
+    """Asked beside the loop: llama.cpp hangs up on a connection that says nothing for five seconds, and the loop may be busy
+    with an endless answer.
+    """
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=CEILING) as answer:
+        slots: list[dict[str, object]] = json.load(answer)
+    return slots
 
 
 async def slots_idle(base_url: str) -> None:
