@@ -114,6 +114,15 @@ def test_every_package_is_installed_from_a_lock_with_hashes() -> None:
         assert hashed or "--no-deps --no-build-isolation" in line or "--no-deps --no-index" in line, line
 
 
+def test_whichever_lock_an_image_is_built_from_the_server_has_what_it_runs_on() -> None:
+    names = {
+        lock: set(re.findall(r"^([a-z0-9.-]+)==", (ROOT / "requirements" / f"{lock}.lock").read_text(), re.MULTILINE))
+        for lock in ("core", "litellm")
+    }
+    assert names["core"] - names["litellm"] == set()
+    assert "litellm" in names["litellm"]
+
+
 def test_the_base_is_a_python_that_penstock_is_tested_with() -> None:
     (version,) = {each.rest.partition("=")[2] for each in instructions(TEXT) if each.rest.startswith("PYTHON=")}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
