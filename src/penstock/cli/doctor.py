@@ -25,7 +25,9 @@ class Nobody(Exception):
 
 @click.command("doctor")
 @click.argument("url")
-@click.option("--key", envvar="PENSTOCK_KEY", metavar="KEY", help="The key to come with, where the server wants one.")
+@click.option(
+    "--key", envvar="PENSTOCK_API_KEY", metavar="KEY", help="The key to come with, where the server wants one."
+)
 @click.option("--model", default="demo", show_default=True, metavar="NAME", help="The demo model's name there.")
 @click.option("--proxy", type=click.Choice(PROXIES), help="What stands in front, where it does not show itself.")
 @click.option(
@@ -131,7 +133,10 @@ async def examined(
         for finding in await secured(url, tls):
             yield finding
         if answer.status != 200:
-            reason = answer.message or f"GET /v1/models is answered with {answer.status}, and not by a penstock server"
+            elsewhere = (
+                f"with a redirect to {place}" if (place := answer.headers.get("location")) else f"with {answer.status}"
+            )
+            reason = answer.message or f"GET /v1/models is answered {elsewhere}, and not by a penstock server"
             yield Finding(check="penstock", outcome="fault", said=reason)
             return
         doctor = Doctor(visit, timeout=patience, idle=idle, proxy=proxy or recognised(answer.headers))

@@ -24,6 +24,8 @@ NAMES = {"sse": "SSE", "ndjson": "NDJSON", "text": "bare text", "websocket": "We
 PROMISED = {"cache-control": "no-store, no-transform", "x-content-type-options": "nosniff"}
 """Headers of every HTTP stream that no proxy should take away or change."""
 POLL = 0.1
+SETTLE = 10.0
+"""Seconds for what nothing stands in the way of, however early a token is given up."""
 SMALL_BODY, LARGE_BODY = 900 * 1024, 1280 * 1024
 """Below and above the megabyte that nginx takes where nobody tells it otherwise."""
 
@@ -44,6 +46,7 @@ class Doctor:
     def __init__(self, visit: Visit, *, timeout: float, idle: float, proxy: Proxy | None):
         self.visit = visit
         self.timeout = timeout
+        self.settle = max(timeout, SETTLE)
         self.idle_seconds = idle
         self.proxy = proxy
         self.passed: list[Carrier] = []
@@ -128,7 +131,7 @@ class Doctor:
                 await self.visit.ask("DELETE", f"/v1/streams/{run}")
                 return
             trips = await self._in_lockstep(run, far)
-            whole = await far.until(lambda: far.ended == "complete", self.timeout)
+            whole = await far.complete(self.settle)
         if trips is not None:
             self.passed.append(carrier)
             trip = f"{statistics.median(trips) * 1000:.0f} ms" if trips else "no time"
@@ -153,7 +156,7 @@ class Doctor:
             asked = time.perf_counter()
             if number:
                 await self._confirm(run, far)
-            if not await far.until(lambda before=seen: far.progress > before, self.timeout):  # type: ignore[misc]
+            if not await far.advanced(seen, self.timeout):
                 await self.visit.confirm(run, TOKENS - 1 - number)
                 return None
             if number:
@@ -213,7 +216,7 @@ class Doctor:
         run = await self.visit.begin()
         async with self.visit.reading(run, carrier, encodings="identity") as far:
             trips = await self._in_lockstep(run, far)
-            whole = await far.until(lambda: far.ended == "complete", self.timeout)
+            whole = await far.complete(self.settle)
         check = f"{name}, uncompressed"
         if trips is None:
             return self._held(check, far, whole=whole)
@@ -224,7 +227,7 @@ class Doctor:
     async def resume(self) -> Finding:
         """A reader that comes back with Last-Event-ID at the end of a run gets 204."""
         run = await self.visit.begin(tokens=1)
-        cursor = str((await self._settled(run, "state", "ended")).get("cursor"))
+        cursor = str((await self._settled(run, "state", "ended", self.settle)).get("cursor"))
         answer = await self.visit.ask("GET", f"/v1/streams/{run}/events", Last_Event_ID=cursor)
         if answer.status == 204:
             return _ok("resume", "Last-Event-ID arrives: a reader that has everything gets 204")
@@ -236,8 +239,8 @@ class Doctor:
         run = await self.visit.begin()
         async with self.visit.reading(run, "sse") as far:
             await far.until(lambda: far.status > 0, self.timeout)
-            joined = (await self._settled(run, "readers", 1)).get("readers")
-        left = (await self._settled(run, "readers", 0)).get("readers") == 0
+            joined = (await self._settled(run, "readers", 1, self.settle)).get("readers")
+        left = (await self._settled(run, "readers", 0, self.timeout)).get("readers") == 0
         await self.visit.ask("DELETE", f"/v1/streams/{run}")
         if not joined:
             return Finding(check="leaving", outcome="untested", said="the reader never arrived at the server")
@@ -246,9 +249,9 @@ class Doctor:
         said = f"{self.timeout:g} s after a client has left, the server still writes to it: leaving cancels nothing"
         return self.found("leaving", "leaving", said)
 
-    async def _settled(self, run: str, name: str, value: object) -> dict[str, Any]:
-        """How a run stands once it stands so, or when that is given up."""
-        deadline = time.monotonic() + self.timeout
+    async def _settled(self, run: str, name: str, value: object, seconds: float) -> dict[str, Any]:
+        """How a run stands once it stands so, or after so many seconds."""
+        deadline = time.monotonic() + seconds
         while True:
             state = await self.visit.state(run)
             if state.get(name) == value or time.monotonic() > deadline:
@@ -259,9 +262,9 @@ class Doctor:
         """Bare text that broke off must not end as if it were complete."""
         run = await self.visit.begin(drop_after=2)
         async with self.visit.reading(run, "text") as far:
-            await far.until(lambda: far.progress > 0, self.timeout)
+            await far.advanced(0, self.timeout)
             await self.visit.confirm(run)
-            await far.until(lambda: bool(far.ended), self.timeout)
+            await far.over(self.settle)
         if far.ended == "complete":
             return self.found("failure", "cut", "bare text that broke off arrives as if it were complete")
         if not far.ended:
@@ -282,33 +285,24 @@ class Doctor:
             began = time.monotonic()
             all_four: tuple[Far, ...] = (sse, ndjson, text, socket)
             for far in all_four:
-                await far.until(lambda far=far: far.progress > 0, self.timeout if far.carrier in self.passed else 0)  # type: ignore[misc]
-            waiting = [asyncio.ensure_future(self._until_ended(far, began)) for far in all_four]
-            await asyncio.wait(waiting, timeout=self.idle_seconds)
-            silences = [task.result() if task.done() else None for task in waiting]
-            for task in waiting:
-                task.cancel()
-            await asyncio.wait(waiting)
-            before = [far.progress for far in all_four]
+                await far.advanced(0, self.timeout if far.carrier in self.passed else 0)
+            await asyncio.gather(*(far.over(self.idle_seconds) for far in all_four))
+            before = [(far, far.ended_at and far.ended_at - began, far.progress) for far in all_four]
             await self.visit.confirm(run)
-            for far, ended, seen in zip(all_four, silences, before, strict=True):
-                yield await self._after_silence(far, ended, seen)
+            for far, silence, seen in before:
+                yield await self._after_silence(far, silence, seen)
         await self.visit.ask("DELETE", f"/v1/streams/{run}")
 
-    async def _until_ended(self, far: Far, began: float) -> float:
-        await far.until(lambda: bool(far.ended), 2 * self.idle_seconds)
-        return time.monotonic() - began
-
-    async def _after_silence(self, far: Far, ended: float | None, seen: int) -> Finding:
+    async def _after_silence(self, far: Far, silence: float | None, seen: int) -> Finding:
         check = f"{NAMES[far.carrier]} at rest"
         if far.carrier == "websocket" and far.status != 101:
             return Finding(check=check, outcome="untested", said="there is no WebSocket to be silent on")
-        if ended is not None:
+        if silence is not None:
             beat = "; bare text has no heartbeat" if far.carrier == "text" else ""
-            return self.found(check, "idle", f"a stream without tokens was ended after {ended:.0f} s{beat}")
+            return self.found(check, "idle", f"a stream without tokens was ended after {silence:.0f} s{beat}")
         if far.carrier not in self.passed:
             return Finding(check=check, outcome="untested", said="what is held back cannot be seen to survive")
-        survived = await far.until(lambda: far.progress > seen, self.timeout)
+        survived = await far.advanced(seen, self.timeout)
         if not survived:
             return self.found(check, "idle", f"after {self.idle_seconds:g} s without tokens the next one never came")
         beats = f", {far.beats} heartbeats" if far.beats else ""

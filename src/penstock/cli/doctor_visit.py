@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -74,6 +75,7 @@ class Far:
         self.headers: Mapping[str, str] = {}
         self.received = b""
         self.ended: Literal["", "complete", "cut"] = ""
+        self.ended_at: float | None = None
         self.problem = ""
         self._moved = asyncio.Event()
         self._inflate: Any = None
@@ -102,6 +104,8 @@ class Far:
         self._moved.set()
 
     def end(self, how: Literal["complete", "cut"], problem: str = "") -> None:
+        if not self.ended:
+            self.ended_at = time.monotonic()
         self.ended = self.ended or how
         self.problem = self.problem or problem
         self._moved.set()
@@ -116,6 +120,18 @@ class Far:
         except TimeoutError:
             pass
         return condition()
+
+    async def advanced(self, beyond: int, seconds: float) -> bool:
+        """Wait for a token after `beyond`; whether it came in time."""
+        return await self.until(lambda: self.progress > beyond, seconds)
+
+    async def over(self, seconds: float) -> bool:
+        """Wait for the end, whichever; whether it came in time."""
+        return await self.until(lambda: bool(self.ended), seconds)
+
+    async def complete(self, seconds: float) -> bool:
+        """Wait for a good end; whether it came in time."""
+        return await self.until(lambda: self.ended == "complete", seconds)
 
 
 class Socket(Far):
