@@ -11,6 +11,7 @@ import pytest
 from penstock.auth.keyfile import changing
 from penstock.auth.keys import new_key
 from penstock.core.events import Failed
+from penstock.core.request import Principal
 from tests.server.keyed import ALICE, BOB, BODIES, bearer, keyed, with_keys
 from tests.server.reading import PROMPT, event_stream, websocket
 from tests.server.test_errors import POSTS
@@ -119,6 +120,29 @@ async def test_a_reader_too_many_is_refused_on_every_transport_and_begins_no_run
     await served.attended(0, run)
     async with event_stream(client, "GET", path, headers=bearer(ALICE)):
         pass
+
+
+async def test_whichever_way_things_end_nothing_stays_in_use(three: tuple[Served, httpx2.AsyncClient]) -> None:
+    served, client = three
+    client.headers.update(bearer(ALICE))
+    body = (await begun(client, ALICE)).json()
+    path = f"/v1/streams/{body['id']}/events"
+    polled = asyncio.ensure_future(client.get(f"{path}?wait=60"))
+    async with event_stream(client, "GET", path):
+        await served.attended(2)
+        assert served.runs.shares.principals() == {Principal("alice")}
+        (await served.telling()).speak("a")
+        await polled
+    await served.attended(0, body["id"])
+    async with websocket(served.ws_url, additional_headers=bearer(ALICE)) as socket:
+        failing = await socket.start()
+        (await served.telling(1)).fail()
+        await until("it has failed", lambda: failing in served.seen.ended)
+    await client.delete(body["url"])
+    assert (await client.get(path)).status_code == 200
+    refused = await client.post("/v1/chat/completions", json={**PROMPT, "model": "none"})
+    assert refused.status_code == 404
+    await until("nothing is in use", lambda: not served.runs.shares.principals())
 
 
 async def test_keys_of_one_name_share_what_they_may_have(tmp_path: Path) -> None:
