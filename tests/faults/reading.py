@@ -158,7 +158,7 @@ async def line(
         raw = RawClient(sock, urlsplit(url).netloc)
         headers = {"Accept": ACCEPT[reader.way]}
         if reader.run:
-            query = f"?after={reader.after}" if reader.received else ""
+            query = f"?after={reader.after}" if reader.after else ""
             await raw.request("GET", f"/v1/streams/{reader.run}/events{query}", headers=headers)
         else:
             await raw.request("POST", "/v1/streams", headers=headers, body=body)
