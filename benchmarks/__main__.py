@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks import drain, encode, fanout, figures, harness, idle, report, resume, scaling, slow, where
+from benchmarks import drain, encode, fanout, figures, hardening, harness, idle, report, resume, scaling, slow, where
 from benchmarks.rows import Row
 from benchmarks.scenarios import SCENARIOS
 from benchmarks.servers import PENSTOCK, TRANSPORTS, Server, known
@@ -31,6 +31,7 @@ GROUPS: dict[str, tuple[str, Callable[[Sitting], list[Row]]]] = {
     "idle": ("10,000 idle SSE streams, 10,000 idle WebSockets, 6,000 with an HTTP upstream", idle.idle),
     "fanout": ("one run to 1,000 readers over mixed transports", fanout.fanout),
     "slow": ("200 readers that have stopped reading", slow.slow),
+    "hardening": ("slow, dead and numerous clients: what they cost, and when they are gone", hardening.hardening),
     "drain": ("SIGTERM with 500 streams over mixed transports", drain.drain),
     "resume": ("an answer of 2,000 events, read again", resume.resume),
     "streams": ("the same tokens over 10 to 5,000 streams", scaling.streams),
