@@ -73,7 +73,7 @@ def test_a_file_that_is_none_is_named(path: Path, contents: bytes, message: str)
 
 
 def test_a_file_that_is_not_there_is_named_with_the_command_that_makes_it(path: Path) -> None:
-    with pytest.raises(ValueError, match="penstock keys new NAME"):
+    with pytest.raises(ValueError, match=f"penstock keys --file {path} new NAME"):
         read(path)
 
 

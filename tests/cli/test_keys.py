@@ -78,7 +78,10 @@ def test_keys_are_revoked_by_id_or_all_of_a_name(folder: Path) -> None:
         (["new", "a", "--expires", "soon"], "'soon' is no time"),
         (["new", "a", "--expires", "0d"], "'0d' is no time"),
         (["--file", "no/folder/keys.json", "new", "a"], "No such file or directory"),
-        (["list"], "there is no file penstock-keys.json; make it with: penstock keys new NAME"),
+        (
+            ["list"],
+            "there is no file penstock-keys.json; make it with: penstock keys --file penstock-keys.json new NAME",
+        ),
         (["revoke", "a"], "there is no file penstock-keys.json"),
     ],
 )

@@ -51,7 +51,7 @@ def test_a_file_of_keys_beside_the_configuration_is_found_by_itself(tmp_path: Pa
 
 def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:
     config = read(tmp_path, '[auth]\nkeys_file = "mine.json"')
-    with pytest.raises(ValueError, match=r"mine\.json; make it with: penstock keys new NAME --file"):
+    with pytest.raises(ValueError, match=r"mine\.json; make it with: penstock keys --file"):
         build(config)
 
 

@@ -33,7 +33,7 @@ def read(path: Path) -> dict[str, Key]:
                 raise ValueError(f"others may write to {path}, and so let themselves in; do: chmod 600 {path}")
             document = msgspec.json.decode(file.read(), type=_Document)
     except FileNotFoundError:
-        raise ValueError(f"there is no file {path}; make it with: penstock keys new NAME --file {path}") from None
+        raise ValueError(f"there is no file {path}; make it with: penstock keys --file {path} new NAME") from None
     except OSError as wrong:
         raise ValueError(f"{path} cannot be read: {wrong.strerror}") from None
     except msgspec.DecodeError as wrong:
