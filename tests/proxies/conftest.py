@@ -38,7 +38,7 @@ def fronts(*names: str) -> pytest.MarkDecorator:
 @pytest.fixture
 async def served() -> AsyncGenerator[Served]:
     routes = {"/v1/chat/chunked": {"header_hold": Seconds(0)}}
-    async with serving(configured(heartbeat=Seconds(3600), routes=routes)) as server:
+    async with serving(configured(routes=routes)) as server:
         yield server
 
 

@@ -165,6 +165,16 @@ async def nginx(http: str) -> AsyncGenerator[Front]:
 
 
 @asynccontextmanager
+async def caddy(upstream: int, *lines: str) -> AsyncGenerator[Front]:
+    """Caddy without TLS, with these lines in its `reverse_proxy` block."""
+    with TemporaryDirectory() as name, reserved() as port:
+        folder, said = Path(name), "\n".join(lines)
+        site = f"http://127.0.0.1:{port} {{\nbind 127.0.0.1\nreverse_proxy 127.0.0.1:{upstream} {{\n{said}\n}}\n}}\n"
+        async with started(_command("caddy", folder, site), port, folder):
+            yield Front("caddy", port)
+
+
+@asynccontextmanager
 async def documented(kind: Kind, upstream: int, *, prefix: bool = False) -> AsyncGenerator[Front]:
     """A proxy as `deploy/` configures it, with TLS, in front of the port `upstream`; with `prefix`, below `/llm`."""
     with TemporaryDirectory() as name, reserved() as port:

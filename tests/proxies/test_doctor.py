@@ -10,10 +10,10 @@ import pytest
 from penstock.cli.doctor import Nobody, examined
 from penstock.cli.doctor_checks import Finding
 from penstock.config.model import AuthConfig, Config
-from penstock.config.units import Seconds, Secret
+from penstock.config.units import Secret
 from penstock.sources.demo import build as demo
 from tests.proxies.conftest import FRONTS
-from tests.proxies.running import Front, Kind, documented, nginx, reserved
+from tests.proxies.running import Front, Kind, caddy, documented, nginx, reserved
 from tests.proxies.test_streaming import hides_cuts
 from tests.serving import Served, configured, serving
 
@@ -44,9 +44,8 @@ SPOILT = """
 
 @asynccontextmanager
 async def demonstrating(config: Config | None = None, **server: Any) -> AsyncGenerator[Served]:
-    """A server with the demo, whose heartbeat covers for no silence."""
-    settings = configured(config, heartbeat=Seconds(3600), **server)
-    async with serving(settings, sources={"demo": demo(rate=0)}) as served:
+    """A server with the demo. Its clock stands, so no heartbeat covers for a silence."""
+    async with serving(configured(config, **server), sources={"demo": demo(rate=0)}) as served:
         yield served
 
 
@@ -116,12 +115,45 @@ async def test_behind_a_spoilt_nginx_every_fault_is_named_with_its_line() -> Non
         assert line in lines
 
 
+IMPATIENT = """
+    server {
+        listen 127.0.0.1:PORT;
+        client_max_body_size 16m;
+        location / {
+            proxy_pass http://127.0.0.1:UPSTREAM;
+            proxy_http_version 1.1;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection "upgrade";
+            proxy_set_header Host $http_host;
+            proxy_read_timeout 3s;
+        }
+    }
+"""
+
+
+@pytest.mark.needs("nginx")
+async def test_an_nginx_that_waits_less_than_the_model_thinks_is_told_so_for_every_transport() -> None:
+    async with demonstrating() as served, nginx(IMPATIENT.replace("UPSTREAM", str(served.port))) as front:
+        found = await findings(front, idle=60)
+    faults = {(each.check, each.fault) for each in found if each.outcome == "fault"}
+    assert faults == {(f"{name} at rest", "idle") for name in ("SSE", "NDJSON", "bare text", "WebSocket")}
+
+
 @pytest.mark.needs("nginx")
 async def test_compression_that_holds_nothing_back_is_a_warning() -> None:
     async with demonstrating() as served, FRONTS["nginx that compresses"](served.port) as front:
         found = await findings(front)
     assert [(each.outcome, each.fault) for each in found if each.check == "SSE head"] == [("warning", "compresses")]
     assert [each.outcome for each in found if each.check == "SSE"] == ["ok"]
+
+
+@pytest.mark.needs("caddy")
+async def test_a_caddy_that_is_told_to_flush_by_itself_reads_on_for_nobody() -> None:
+    async with demonstrating() as served, caddy(served.port, "flush_interval -1") as front:
+        found = await findings(front, patience=HELD)
+    (leaving,) = [each for each in found if each.check == "leaving"]
+    assert (leaving.outcome, leaving.fault) == ("fault", "leaving")
+    assert "caddy: take out flush_interval -1" in (leaving.advice or "")
 
 
 async def test_a_server_that_wants_a_key_says_so_through_the_doctor() -> None:
@@ -133,7 +165,7 @@ async def test_a_server_that_wants_a_key_says_so_through_the_doctor() -> None:
 
 
 async def test_without_the_demo_it_says_what_it_could_not_try() -> None:
-    async with serving(configured(heartbeat=Seconds(3600))) as served:
+    async with serving() as served:
         found = await findings(served)
     assert (found[-1].check, found[-1].outcome) == ("streams", "untested")
     assert "no model is called 'demo'" in found[-1].said

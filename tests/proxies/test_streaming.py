@@ -57,6 +57,19 @@ async def test_each_word_arrives_by_itself_over_http_2(served: Served, front: Fr
         assert far.text == "".join(WORDS) + "2"
 
 
+@fronts(*UNCOMPRESSED)
+async def test_a_sign_of_life_arrives_by_itself_before_the_first_word(served: Served, front: Front) -> None:
+    async with front.client() as client, event_stream(client, "POST", "/v1/streams", json=PROMPT) as events:
+        await served.attended(1)
+        for _ in range(2):
+            served.tick(16)
+            assert await events.piece() == b": ping\n"
+        telling = await served.telling()
+        telling.speak("at last")
+        telling.finish()
+        assert "at last" in "".join(event.data for event in await events.rest())
+
+
 @fronts(*DOCUMENTED)
 async def test_each_word_arrives_by_itself_over_websocket(served: Served, front: Front) -> None:
     async with websocket(front.ws_url, ssl=front.tls) as socket:

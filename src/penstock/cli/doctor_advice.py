@@ -68,7 +68,7 @@ _LINES: dict[Fault, dict[Proxy, str]] = {
     },
     "leaving": {
         "nginx": "proxy_ignore_client_abort off;",
-        "caddy": "take out flush_interval -1, under which Caddy 2.6 and later go on reading for nobody",
+        "caddy": "take out flush_interval -1, under which Caddy goes on reading for nobody",
         "haproxy": "option abortonclose",
     },
     "cut": {
