@@ -130,6 +130,9 @@ class Watcher(Observer):
     left: list[tuple[str, str]] = field(default_factory=list)
     failures: list[tuple[str, BaseException]] = field(default_factory=list)
     raised: list[BaseException] = field(default_factory=list)
+    turned_away: list[str] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+    troubles: list[BaseException] = field(default_factory=list)
 
     def run_ended(self, run: str, terminal: Terminal, seconds: float, entries: int) -> None:
         self.ended[run] = terminal
@@ -139,6 +142,15 @@ class Watcher(Observer):
 
     def request_failed(self, request_id: str, path: str, error: BaseException) -> None:
         self.failures.append((path, error))
+
+    def connection_refused(self, cause: str) -> None:
+        self.turned_away.append(cause)
+
+    def connection_dropped(self, cause: str) -> None:
+        self.dropped.append(cause)
+
+    def background_failed(self, error: BaseException) -> None:
+        self.troubles.append(error)
 
     def source_raised(self, run: str, error: BaseException) -> None:
         self.raised.append(error)
@@ -195,6 +207,11 @@ class Served:
         The server's own ticker goes on beside this, by the same clock, and finds nothing that is not due.
         """
         Watchdog(self.runs).tick(self.clock.turn(seconds))
+
+    def later(self, seconds: float) -> None:
+        """What the limits of connections have to say so many seconds from now."""
+        assert isinstance(self.host, Host)
+        self.host.connections.sweep(asyncio.get_running_loop().time() + seconds)
 
     async def telling(self, number: int = 0) -> Telling:
         return await self.source.telling(number)
@@ -256,9 +273,10 @@ async def serving(
 ) -> AsyncGenerator[Served]:
     """Serve `sources` (beside the scripted one, which is the default) on a free port of this machine.
 
-    Its limits go by `Served.clock`, so none is reached before the test says so, however slow the machine; in `real_time`, by
-    the system's. With `stock`, what it makes of the app is served by uvicorn's own protocols instead of ours. Fails at the end where
-    something was left behind, or where an error was logged that no test expected.
+    Its limits go by `Served.clock`, and those of its connections by `Served.later`, so none is reached before the test says
+    so, however slow the machine; in `real_time`, by the system's. With `stock`, what it makes of the app is served by
+    uvicorn's own protocols instead of ours. Fails at the end where something was left behind, or where an error was logged
+    that no test expected.
     """
     loop = asyncio.get_running_loop()
     before = asyncio.all_tasks()
@@ -285,6 +303,8 @@ async def serving(
     logging.getLogger("uvicorn.error").addHandler(errors)
     try:
         await host.startup(sockets=[listener])
+        if isinstance(host, Host) and not real_time:
+            host.connections.stop()
         yield served
     finally:
         app.service.runs.abandon()

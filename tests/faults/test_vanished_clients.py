@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -66,23 +67,24 @@ async def test_the_kernel_gives_up_on_data_that_nobody_takes(way: Way) -> None:
 
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="the client is stopped by a signal")
 async def test_a_websocket_whose_client_hangs_is_closed_by_its_pings() -> None:
-    async with serving(configured(heartbeat=Seconds(3600), ping_timeout=Seconds(0.1))) as served:
+    async with serving() as served:
         command = [sys.executable, "-c", SOCKET_CLIENT, served.ws_url]
         client = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
         assert client.stdout is not None
         try:
             handle = await served.attended(1)
             client.send_signal(signal.SIGSTOP)
-            # Not before it hangs: a client that is only slow must not be taken for one.
+            stopped = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
+            await until("the client hangs", lambda: os.waitid(os.P_PID, client.pid, stopped) is not None)
+            served.later(20)
             (connection,) = served.host.server_state.connections
             pinging: Any = connection
-
-            def gone() -> bool:
-                if pinging.pending_ping_payload is None:
-                    pinging.overdue(0.0)  # the pong of the last was still said: it stopped a little later
-                return served.seen.left == [(handle.id, "left")]
-
-            await until("the reader is gone", gone)
+            await until("its kernel has the ping", lambda: not pinging._waiting())
+            served.later(38)
+            assert served.seen.dropped == []
+            served.later(40)
+            assert served.seen.dropped == ["ping_timeout"]
+            await until("the reader is gone", lambda: served.seen.left == [(handle.id, "left")])
             await until("its connection too", lambda: not served.host.server_state.connections)
         finally:
             client.send_signal(signal.SIGCONT)
