@@ -98,6 +98,7 @@ class Acceptor:
             address = str(peer[0])
             cause = self._refused(sock.fileno(), address)
             if cause is None:
+                self._connections.arrived(address)
                 task = self._loop.create_task(self._take(sock, address))
                 self._arriving.add(task)
                 task.add_done_callback(self._arriving.discard)
@@ -113,7 +114,7 @@ class Acceptor:
         connections, limits = self._connections, self._connections.limits
         if file > self._last_file:
             return "files"
-        if limits.most is not None and len(connections.connections) + len(self._arriving) >= limits.most:
+        if limits.most is not None and connections.count >= limits.most:
             return "full"
         most = limits.most_per_address
         if most is not None and connections.at(address) >= most and not connections.is_proxy(address):
@@ -121,7 +122,6 @@ class Acceptor:
         return None
 
     async def _take(self, sock: socket.socket, address: str) -> None:
-        self._connections.arrived(address)
         tls = self._tls()
         timeouts = {"ssl_handshake_timeout": HANDSHAKE, "ssl_shutdown_timeout": FAREWELL} if tls else {}
         try:

@@ -61,6 +61,8 @@ class Connections(ServerState):
     def __init__(self, limits: ConnectionLimits, observer: Observer):
         super().__init__()
         self.observer = observer
+        self.count = 0
+        """How many there are, those included whose handshake is not over."""
         self.by_address: Counter[str] = Counter()
         """Only kept where `most_per_address` is set."""
         self.leaving = False
@@ -105,11 +107,13 @@ class Connections(ServerState):
 
     def arrived(self, address: str) -> None:
         """Somebody has connected."""
+        self.count += 1
         if self.limits.most_per_address is not None:
             self.by_address[_origin(address)] += 1
 
     def left(self, address: str) -> None:
         """A connection is over."""
+        self.count -= 1
         if self.limits.most_per_address is not None:
             origin = _origin(address)
             self.by_address[origin] -= 1

@@ -113,8 +113,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        if self.client is not None:
-            self._shared.left(self.client[0])
+        self._shared.left(self.client[0] if self.client else "")
         for line in self._lines:
             line.lost()
 
@@ -228,7 +227,7 @@ class HttpProtocol(HttpToolsProtocol):
             url: Any = httptools.parse_url(self.url)  # whose types say that nothing is ever missing
         except httptools.HttpParserInvalidURLError:
             raise Unacceptable(fault("invalid_request", told), "unreadable") from None
-        if url.schema not in (b"http", b"https") or not url.host or url.userinfo is not None:
+        if (url.schema or b"").lower() not in (b"http", b"https") or not url.host or url.userinfo is not None:
             raise Unacceptable(fault("invalid_request", told), "unreadable")
         host = b"[%b]" % url.host if b":" in url.host else url.host
         authority = b"%b:%d" % (host, url.port) if url.port else host

@@ -146,11 +146,11 @@ class Line:
         self.write(b"")
         self._lost = self.cycle.disconnected = True  # uvicorn takes the response for given up, and logs nothing
         if isinstance(self.cycle, OldCycle):
+            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             if self._transport.get_extra_info("ssl_object") is not None:
-                # Closing would say close_notify, which is how TLS tells a whole answer from a broken one.
+                # Closing would say close_notify first, which is how TLS tells that an answer is whole.
                 self._transport.abort()
                 return
-            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         self._transport.close()
 
     def abort(self) -> None:

@@ -138,8 +138,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        if self.client is not None:
-            self._shared.left(self.client[0])
+        self._shared.left(self.client[0] if self.client else "")
 
     # -- what comes -------------------------------------------------------------------------------------------------------
 
