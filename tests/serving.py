@@ -285,6 +285,7 @@ async def serving(
     source, seen, errors = Scripted(), Watcher(), _Errors()
     app = build(config, sources={MODEL: source, **(sources or {})}, observer=seen)
     clock = Clock()
+    app.service.runs.memory = None  # however much this machine has left
     if not real_time:
         app.service.runs._clock = clock
     listener = listen("127.0.0.1", 0, send_buffer=send_buffer, patience=patience)

@@ -214,6 +214,8 @@ def test_a_model_given_by_its_address_gets_a_name_that_does_not_tell_it() -> Non
 # -- mistakes --------------------------------------------------------------------------------------------------------
 
 MISTAKES = [
+    ("[metrics]\nport = 70000", "penstock.toml:2: metrics.port: 70000 is none; there are 0 to 65535"),
+    ("[metrics]\nport = 9420\nhost = ''", "penstock.toml:3: metrics.host: must not be empty"),
     ("[serve]\n", "penstock.toml:1: serve: there is no setting of this name; did you mean 'server'?"),
     ("[server]\n\nprot = 1\n", "penstock.toml:3: server.prot: there is no setting of this name; did you mean 'port'?"),
     ("[server]\nport = 'x'\n", "penstock.toml:2: server.port: expected a whole number, got text"),

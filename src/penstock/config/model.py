@@ -261,9 +261,9 @@ class MetricsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     def __post_init__(self) -> None:
         if not self.host:
-            raise ValueError("host must not be empty; write an address such as '127.0.0.1'")
+            raise ValueError("host: must not be empty; write an address such as '127.0.0.1'")
         if self.port is not None and not 0 <= self.port <= 65535:
-            raise ValueError(f"port {self.port} is none; there are 0 to 65535")
+            raise ValueError(f"port: {self.port} is none; there are 0 to 65535")
 
 
 class DemoConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
