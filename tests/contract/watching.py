@@ -10,7 +10,9 @@ from urllib.parse import parse_qs
 
 from starlette.types import Message, Receive, Scope, Send
 
+from penstock.server.exchange import EXTENSION
 from tests.contract.descriptions import OPENAPI, check_answer, document
+from tests.contract.frames import messages_in
 from tests.contract.validate import CURSOR_KEYS, ContractBroken, check_body, check_socket_message, check_value
 
 TEMPLATES = {
@@ -27,14 +29,20 @@ class Watched:
         self.broken: list[str] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        extensions = scope.get("extensions") or {}
+        connection = extensions.get(EXTENSION)
         if scope["type"] == "websocket":
+            if connection is not None:
+                scope["extensions"] = {**extensions, EXTENSION: _SocketLine(self, connection)}
             await self.app(scope, receive, _SocketWatch(self, send).send)
         elif scope["type"] == "http":
-            watch = _AnswerWatch(scope, send)
+            watch = _AnswerWatch(self, scope, send, connection)
+            if connection is not None:
+                scope["extensions"] = {**extensions, EXTENSION: watch}
             try:
                 await self.app(scope, receive, watch.send)
             finally:
-                self.hold(watch.check)
+                watch.task_ended()
         else:
             await self.app(scope, receive, send)
 
@@ -44,8 +52,28 @@ class Watched:
             self.broken.append(problem)
 
 
+class _SocketLine:
+    """The frames of one WebSocket, on their way past ASGI."""
+
+    def __init__(self, watched: Watched, connection: Any):
+        self._watched = watched
+        self._connection = connection
+        self.transport = connection.transport
+
+    def authenticated(self) -> None:
+        self._connection.authenticated()
+
+    def write(self, frames: bytes) -> bool:
+        for message in messages_in(frames):
+            self._watched.hold(_in_any_dialect, message)
+        return bool(self._connection.write(frames))
+
+    async def drained(self) -> None:
+        await self._connection.drained()
+
+
 class _SocketWatch:
-    """The messages of one WebSocket."""
+    """The messages of one WebSocket that are sent as ASGI has it."""
 
     def __init__(self, watched: Watched, send: Send):
         self._watched = watched
@@ -59,11 +87,14 @@ class _SocketWatch:
 
 
 class _AnswerWatch:
-    """The answer to one request."""
+    """The answer to one request, by ASGI's messages or past them, on its connection."""
 
-    def __init__(self, scope: Scope, send: Send):
+    def __init__(self, watched: Watched, scope: Scope, send: Send, connection: Any):
+        self._watched = watched
         self._scope = scope
         self._send = send
+        self._connection = connection
+        self._kept = False
         self._status = 0
         self._media = ""
         self._body: list[bytes] = []
@@ -75,6 +106,35 @@ class _AnswerWatch:
         else:
             self._body.append(message.get("body", b""))
         await self._send(message)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def begin(self, headers: list[tuple[bytes, bytes]]) -> None:
+        self._status = 200
+        self._media = dict(headers).get(b"content-type", b"").decode()
+        self._connection.begin(headers)
+
+    def keep(self) -> None:
+        self._kept = True
+        self._connection.keep()
+
+    def write(self, body: bytes) -> bool:
+        self._body.append(body)
+        return bool(self._connection.write(body))
+
+    def end(self, body: bytes) -> None:
+        self._body.append(body)
+        self._connection.end(body)
+
+    def unwatch(self) -> None:
+        self._connection.unwatch()
+        if self._kept:
+            self._watched.hold(self.check)  # the last thing that is done with a response which outlives its task
+
+    def task_ended(self) -> None:
+        if not self._kept:
+            self._watched.hold(self.check)
 
     def check(self) -> None:
         path, method = self._scope["path"].removeprefix(self._scope.get("root_path", "")), self._scope["method"]

@@ -1,7 +1,6 @@
 """Who floods, or leaves in the middle of a flood, takes no more than a turn from the others. Bytes and turns are counted, no time."""
 
 import asyncio
-import json
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from functools import partial
@@ -14,6 +13,7 @@ from msgspec import Raw
 from penstock.core.events import Delta
 from penstock.flow.reader import Reader as FlowReader
 from penstock.flow.runs import RunHandle
+from penstock.server.exchange import EXTENSION
 from tests.faults.reading import SMALL, Line, Reader, line
 from tests.server.reading import Messages, websocket
 from tests.serving import Served, configured, serving
@@ -23,24 +23,47 @@ KiB = 1024
 TURN = 64 * KiB
 
 
+class Tapped:
+    """A socket's connection, whose frames are looked at before they are written."""
+
+    def __init__(self, connection: Any, look: Callable[[bytes], None]):
+        self._connection = connection
+        self._look = look
+        self.transport = connection.transport
+
+    def authenticated(self) -> None:
+        self._connection.authenticated()
+
+    def write(self, frames: bytes) -> bool:
+        self._look(frames)
+        return bool(self._connection.write(frames))
+
+    async def drained(self) -> None:
+        await self._connection.drained()
+
+
 @contextmanager
-def flood_before(served: Served, loud: list[str]) -> Iterator[dict[str, int]]:
+def flood_before(served: Served, loud: list[str], flooded: list[int]) -> Iterator[dict[str, int]]:
     """By run: the bytes of the run `loud` that a WebSocket was sent while this one had something ready.
+
+    All that it was sent of the flood goes into `flooded`.
 
     What is said is held against the contract elsewhere.
     """
     waited: dict[str, int] = {}
     config = served.host.config
 
-    async def watching(scope: Any, receive: Any, send: Any) -> None:
-        async def sending(message: Any) -> None:
-            if message["type"] == "websocket.send" and json.loads(message["text"]).get("stream") in loud:
-                for run, handle in served.runs.by_id.items():
-                    if run not in loud and handle.log.shown > handle.log.readers[0].offset:
-                        waited[run] = waited.get(run, 0) + len(message["text"].encode())
-            await send(message)
+    def count(frames: bytes) -> None:
+        if any(f'"stream":"{run}"'.encode() in frames for run in loud):
+            flooded.append(len(frames))
+            for run, handle in served.runs.by_id.items():
+                if run not in loud and handle.log.shown > handle.log.readers[0].offset:
+                    waited[run] = waited.get(run, 0) + len(frames)
 
-        await served.app(scope, receive, sending)
+    async def watching(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "websocket":
+            scope["extensions"][EXTENSION] = Tapped(scope["extensions"][EXTENSION], count)
+        await served.app(scope, receive, send)
 
     loaded, config.loaded_app = config.loaded_app, watching
     try:
@@ -58,8 +81,9 @@ async def test_a_ready_frame_waits_behind_at_most_64_kib_of_a_flood_on_its_socke
     word: str, logprobs: Raw | None
 ) -> None:
     loud: list[str] = []
+    flooded: list[int] = []
     async with serving(configured()) as served:
-        with flood_before(served, loud) as waited:
+        with flood_before(served, loud, flooded) as waited:
             async with websocket(served.ws_url, receive_buffer=SMALL) as socket:
                 loud.append(await socket.start("loud"))
                 quiet = [await _started(socket, f"quiet {number}") for number in range(10)]
@@ -75,7 +99,8 @@ async def test_a_ready_frame_waits_behind_at_most_64_kib_of_a_flood_on_its_socke
                     telling.speak("here")
                     while (message := await socket.next())["stream"] != run or message.get("text") != "here":
                         pass
-            assert 0 < len(waited) <= len(quiet)
+            assert sum(flooded) > TURN
+            assert waited.keys() <= set(quiet)
             assert [size for size in waited.values() if size > TURN] == []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import msgspec
 
@@ -19,7 +20,7 @@ from penstock.server.exchange import Exchange
 from penstock.server.joining import pipeline, retold
 from penstock.server.negotiation import CONTENT_TYPES
 from penstock.server.service import Service
-from penstock.server.telling import ready
+from penstock.server.telling import Teller, ready
 from penstock.server.transports.http import STREAMING, streaming_headers
 from penstock.server.transports.turns import Lane, Turns
 
@@ -199,7 +200,8 @@ class StreamsApi:
                 stream = pipeline(dialect, view, encoder, handle, place)
                 reader = service.runs.attach(handle, place.after, transport="sse")
                 reader.on_drop, reader.progress = exchange.abort, exchange.progress
-                turns.add(Lane(handle, reader, stream, retold(dialect, stream, place)))
+                teller: Teller[bytes, Sequence[bytes]] = Teller(handle, reader, stream, manner=None, pack=list)
+                turns.add(Lane(teller, retold(dialect, stream, place)))
             await exchange.write(b"id: %b\n\n" % b",".join(positions.values()))
             writing = asyncio.ensure_future(_write(exchange, turns))
             try:
@@ -220,15 +222,12 @@ class StreamsApi:
 async def _write(exchange: Exchange, turns: Turns[bytes]) -> None:
     while turns.lanes:
         lane = await turns.next()
-        reader, stream = lane.reader, lane.stream
-        pieces, lane.pending = lane.pending, []
-        entries = ready(reader, lane.handle.policy.bounds)
-        pieces += stream.feed(entries)
-        if pieces:
+        reader = lane.reader
+        if pieces := lane.take():
             reader.wrote = True
             await exchange.write(b"".join(pieces))
         elif reader.beat:
-            await exchange.write(stream.encoder.heartbeat())
+            await exchange.write(lane.teller.stream.encoder.heartbeat())
         reader.beat = False
         turns.over(lane)
         if reader.finished or not reader.attached:

@@ -68,7 +68,10 @@ class Manner(Hashable, Protocol[Wire_co]):
 
 
 class Teller(Generic[W, Packed]):
-    """Tells one reader its run, which begins with `stream`. `pack` joins what a stream made of one turn."""
+    """Tells one reader its run, which begins with `stream`. `pack` joins what a stream made of one turn.
+
+    Without a `manner` it shares with nobody.
+    """
 
     __slots__ = ("_joined", "_manner", "_pack", "_telling", "handle", "reader")
 
@@ -78,14 +81,14 @@ class Teller(Generic[W, Packed]):
         reader: Reader,
         stream: Stream[W],
         *,
-        manner: Manner[W],
+        manner: Manner[W] | None,
         pack: Callable[[list[W]], Packed],
     ):
         self.handle = handle
         self.reader = reader
         self._telling: Telling[W, Packed] = Telling(stream, reader.offset)
-        self._joined = False
-        self._manner: Manner[W] = manner
+        self._joined = manner is None
+        self._manner: Manner[W] | None = manner
         self._pack: Callable[[list[W]], Packed] = pack
 
     @property
@@ -122,7 +125,7 @@ class Teller(Generic[W, Packed]):
 
     def leave(self) -> None:
         """This reader needs no more."""
-        if self._joined:
+        if self._joined and self._manner is not None:
             self._joined = False
             telling = self._telling
             telling.readers -= 1
@@ -143,6 +146,7 @@ class Teller(Generic[W, Packed]):
         self._joined = True
 
     def _part(self) -> Telling[W, Packed]:
+        assert self._manner is not None  # noqa: S101 - who shares with nobody is always where its stream is
         self.leave()
         at = self.reader.offset
         self._telling = Telling(self._manner.stream(self.handle, at), at)

@@ -234,6 +234,17 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     # -- what goes --------------------------------------------------------------------------------------------------------
 
+    def write(self, frames: bytes) -> bool:
+        """Write whole frames; whether the connection keeps up. Raises `ClientDisconnected` where nothing may follow."""
+        if self.close_sent or self._deaf or self.transport.is_closing():
+            raise ClientDisconnected
+        self.transport.write(frames)
+        return self.writable.is_set()
+
+    async def drained(self) -> None:
+        """Wait until the connection has room again, or is gone."""
+        await self.writable.wait()
+
     def send(self, message: ASGISendEvent) -> Coroutine[Any, Any, None]:
         if self._deaf or self.transport.is_closing():
             raise ClientDisconnected  # else every message of a turn is one more warning in the log

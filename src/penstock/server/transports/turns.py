@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from functools import partial
 from typing import Generic, TypeVar
 
-from penstock.encoders.stream import Stream
-from penstock.flow.reader import Reader
-from penstock.flow.runs import RunHandle
+from penstock.server.telling import Teller
 
 W = TypeVar("W", bytes, str | bytes)
 
@@ -16,15 +15,20 @@ W = TypeVar("W", bytes, str | bytes)
 class Lane(Generic[W]):
     """One run on a shared socket."""
 
-    __slots__ = ("due", "handle", "pending", "reader", "stream")
+    __slots__ = ("due", "handle", "pending", "reader", "teller")
 
-    def __init__(self, handle: RunHandle, reader: Reader, stream: Stream[W], pending: list[W]):
-        self.handle = handle
-        self.reader = reader
-        self.stream: Stream[W] = stream
-        self.pending: list[W] = pending
-        """Written before anything is read: a gap, re-opened parts."""
+    def __init__(self, teller: Teller[W, Sequence[W]], pending: Sequence[W]):
+        self.handle = teller.handle
+        self.reader = teller.reader
+        self.teller: Teller[W, Sequence[W]] = teller
+        self.pending: Sequence[W] = pending
+        """Written before anything is read: a gap, re-opened parts; then what was too long for one turn."""
         self.due = False
+
+    def take(self) -> Sequence[W]:
+        """What is to be written next; empty where nothing is."""
+        pending, self.pending = self.pending, ()
+        return pending or self.teller.take() or ()
 
 
 class Turns(Generic[W]):
@@ -45,6 +49,7 @@ class Turns(Generic[W]):
     def remove(self, lane: Lane[W], reason: str) -> None:
         """Serve a lane no longer, and detach its reader."""
         lane.reader.on_ready = None
+        lane.teller.leave()
         self.lanes.pop(lane.handle.id, None)
         lane.reader.detach(reason)
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from typing import Protocol
 
 import msgspec
 from starlette.types import Receive, Scope, Send
@@ -19,6 +20,7 @@ from penstock.core.cursor import parse_cursor
 from penstock.core.errors import TABLE, Refused, fault
 from penstock.core.events import Fault, Json
 from penstock.core.frame import Dialect, View
+from penstock.encoders.stream import Stream
 from penstock.encoders.websocket import WebSocketEncoder
 from penstock.flow.runs import Place, RunHandle
 from penstock.server.door import admit, at_end, begin, parsed
@@ -26,15 +28,43 @@ from penstock.server.exchange import EXTENSION
 from penstock.server.joining import pipeline, retold
 from penstock.server.progress import progress
 from penstock.server.service import Route, Service
-from penstock.server.telling import ready
+from penstock.server.telling import Teller
 from penstock.server.transports.handshake import opened
 from penstock.server.transports.turns import Lane, Turns
+from penstock.server.websocket_frames import framed
 
 REF_LONGEST = 128
 MOST_REFS = 1000
 """Refs that are remembered; beyond, those whose run this socket no longer reads may be used again."""
 
 _encode = msgspec.json.Encoder().encode
+
+
+class SocketConnection(Protocol):
+    """What our host knows of a socket that ASGI has no words for."""
+
+    transport: asyncio.Transport
+
+    def write(self, frames: bytes) -> bool:
+        """Write whole frames; whether the connection keeps up. If not, await `drained`. Raises `OSError` where it is closed."""
+
+    async def drained(self) -> None:
+        """Wait until the connection has room again, or is gone."""
+
+
+class SocketManner(msgspec.Struct, frozen=True):
+    """How a socket tells a run: in messages, or in frames ready to be written."""
+
+    dialect: Dialect
+    view: View
+    framed: bool
+
+    def encoder(self) -> WebSocketEncoder:
+        return WebSocketEncoder(self.view.run, cursor_key=self.dialect.cursor_key)
+
+    def stream(self, handle: RunHandle, after: int) -> Stream[str | bytes]:
+        """The pipeline of a reader that was told everything up to offset `after`."""
+        return pipeline(self.dialect, self.view, self.encoder(), handle, Place(after))
 
 
 class Socket:
@@ -46,6 +76,7 @@ class Socket:
         self._scope = scope
         self._receive = receive
         self._send = send
+        self._connection: SocketConnection | None = (scope.get("extensions") or {}).get(EXTENSION)
         self._turns: Turns[str | bytes] = Turns()
         self._refs: dict[str, str] = {}
         self._grant = ANYBODY
@@ -220,7 +251,8 @@ class Socket:
     async def _join(self, handle: RunHandle, place: Place, dialect: Dialect, answer: dict[str, Json]) -> None:
         self._service.gate.check_reader(self._service.runs, handle, self._grant)
         reader = self._service.runs.attach(handle, place.after, transport="websocket")
-        if (connection := self._scope.get("extensions", {}).get(EXTENSION)) is not None:
+        connection = self._connection
+        if connection is not None:
             reader.progress = partial(progress, connection.transport)
         view = View(
             run=handle.id,
@@ -230,9 +262,11 @@ class Socket:
             sentinel=False,
             binary=True,
         )
-        encoder = WebSocketEncoder(handle.id, cursor_key=dialect.cursor_key)
-        stream = pipeline(dialect, view, encoder, handle, place)
-        lane: Lane[str | bytes] = Lane(handle, reader, stream, retold(dialect, stream, place))
+        manner = SocketManner(dialect, view, connection is not None)
+        stream = pipeline(dialect, view, manner.encoder(), handle, place)
+        pack: Callable[[list[str | bytes]], Sequence[str | bytes]] = list if connection is None else framed
+        teller = Teller(handle, reader, stream, manner=manner, pack=pack)
+        lane = Lane(teller, pack(retold(dialect, stream, place)))
         # In the table before the answer is sent: the socket may close in that moment, and takes its lanes with it.
         self._turns.lanes[handle.id] = lane
         await self._say(answer)
@@ -318,23 +352,23 @@ class Socket:
         while True:
             lane = await self._turns.next()
             reader, handle = lane.reader, lane.handle
-            turn = handle.policy.bounds.turn_bytes
-            messages = lane.pending or lane.stream.feed(ready(reader, handle.policy.bounds))
-            lane.pending = []
-            for number, message in enumerate(messages):
-                turn -= _size(message)
-                if turn < 0 and number:
-                    lane.pending = messages[number:]
-                    break
-                kind = "text" if isinstance(message, str) else "bytes"
-                await self._send({"type": "websocket.send", kind: message})
+            messages = lane.take()
+            fitting = _fitting(messages, handle.policy.bounds.turn_bytes)
+            messages, lane.pending = messages[:fitting], messages[fitting:]
+            if self._connection is None:
+                for message in messages:
+                    await self._send(
+                        {"type": "websocket.send", "text" if isinstance(message, str) else "bytes": message}
+                    )
+            elif messages and not self._connection.write(b"".join(messages)):  # type: ignore[arg-type]  # they are framed
+                await self._connection.drained()
             self._turns.over(lane)
             if lane.pending:
                 # What frames add to a turn, and what could not be merged, waits for the next: others may be ready.
                 self._turns.mark(lane)
                 await asyncio.sleep(0)
             elif reader.finished:
-                if lane.stream.terminal is None and reader.attached:
+                if lane.teller.terminal is None and reader.attached:
                     # It joined at the end: there was nothing left to say, so say that.
                     await self._gone(handle, reader.offset, "ended")
                 self._turns.remove(lane, "done")
@@ -369,8 +403,13 @@ def _nothing_else(command: dict[str, Json], kind: str) -> None:
         raise Refused("invalid_request", f"the command {kind!r} has no member {name!r}", param=name)
 
 
-def _size(message: str | bytes) -> int:
-    return len(message) if isinstance(message, bytes) or message.isascii() else len(message.encode())
+def _fitting(messages: Sequence[str | bytes], turn: int) -> int:
+    """How many messages fit into so many bytes: at least one, where there is one."""
+    for number, message in enumerate(messages):
+        turn -= len(message) if isinstance(message, bytes) or message.isascii() else len(message.encode())
+        if turn < 0 and number:
+            return number
+    return len(messages)
 
 
 def close_code(fault: Fault) -> int:
