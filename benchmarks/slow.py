@@ -24,7 +24,7 @@ def stuck(port: int, run: str) -> socket.socket:
     reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     reader.settimeout(PATIENCE)
     reader.connect(("127.0.0.1", port))
-    request = f"GET /v1/streams/{run}/events HTTP/1.1\r\nHost: bench\r\nAccept: text/event-stream\r\nConnection: close\r\n\r\n"
+    request = f"GET /v1/streams/{run}/events HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\nConnection: close\r\n\r\n"
     reader.sendall(request.encode())
     return reader
 
