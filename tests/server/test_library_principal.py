@@ -57,6 +57,8 @@ async def test_a_run_belongs_to_whom_the_application_names() -> None:
         path = body["url"].removeprefix("/ai")
         statuses = [(await client.get(path, headers={"x-user": user})).status_code for user in ("alice", "bob")]
         assert statuses == [200, 404]
+        assert (await client.get(f"{path}?access=wrong", headers={"x-user": "alice"})).status_code == 404
+        assert (await client.get(path, headers={"x-user": ""})).status_code == 401
         nobody = await client.get(path)
         assert (nobody.status_code, nobody.json()["error"]["code"]) == (401, "unauthenticated")
         listed = await client.get("/v1/streams", headers={"x-user": "bob"})

@@ -79,14 +79,14 @@ class PrincipalOf(Protocol):
 
 
 class AsGiven:
-    """The principal is whoever the function says: for an application that knows its users. None lets nobody in."""
+    """The principal is whoever the function says: for an application that knows its users. None, or no name, lets nobody in."""
 
     def __init__(self, principal: PrincipalOf):
         self._principal = principal
 
     async def authenticate(self, credential: str, scope: Mapping[str, Any]) -> Grant:
         name = self._principal(scope)
-        if name is None:
+        if not name:
             raise Refused("unauthenticated", "you are not signed in")
         return Grant(principal=Principal(name))
 

@@ -121,6 +121,11 @@ class _Keyed(msgspec.Struct, frozen=True):
     digest: bytes
 
 
+def no_such_stream() -> Refused:
+    """The one answer for everything that is not there for somebody."""
+    return Refused("stream_not_found", "no such stream: it never was, has been dropped, or belongs to another key")
+
+
 def _always(principal: Principal) -> bool:
     return True
 
@@ -309,9 +314,7 @@ class Runs:
         """Raises `Refused(stream_not_found)` in the same words for a malformed id, an unknown run and another's run."""
         handle = self.by_id.get(run_id) if is_run_id(run_id) else None
         if handle is None or handle.principal != principal:
-            raise Refused(
-                "stream_not_found", "no such stream: it never was, has been dropped, or belongs to another key"
-            )
+            raise no_such_stream()
         return handle
 
     def mine(self, principal: Principal) -> list[RunHandle]:

@@ -17,10 +17,10 @@ from penstock.auth.grant import ANYBODY, Authenticator, Grant
 from penstock.auth.quota import Quota
 from penstock.core.errors import Refused
 from penstock.core.request import Principal
-from penstock.flow.runs import RunHandle, Runs
+from penstock.flow.runs import RunHandle, Runs, no_such_stream
 
 BEARER = Grant(principal=Principal(""), routes=("none",))
-"""Whoever comes with a URL instead of a key: no run is theirs, and they may begin none."""
+"""Whoever comes with a URL instead of a key: they find what its token is for, and may begin nothing."""
 
 
 class Gate:
@@ -92,13 +92,12 @@ class Gate:
         Raises `Refused(stream_not_found)` in the same words for a run that is not, is another's, or whose token is not
         good, and `Refused(forbidden)` for a good token without the right.
         """
-        if token is None or self.open:
+        if grant is not BEARER:
             return runs.find(run, grant.principal)
-        rights = self._capabilities.rights(run, token)
-        owner = runs.by_id[run].principal if rights and run in runs.by_id else BEARER.principal
-        if owner != BEARER.principal and self._owner(owner) is None:
-            owner = BEARER.principal
-        handle = runs.find(run, owner)
+        rights = self._capabilities.rights(run, token or "")
+        handle = runs.by_id.get(run) if rights else None
+        if handle is None or self._owner(handle.principal) is None:
+            raise no_such_stream()
         if right not in rights:
             raise Refused(
                 "forbidden", "this URL does not give the right to do that; use a key, or the run's cancel_url"
