@@ -2,7 +2,12 @@
 
 import json
 from asyncio.subprocess import PIPE, create_subprocess_exec
+from typing import get_args
 
+import pytest
+
+from penstock.cli.doctor import PROXIES
+from penstock.cli.doctor_advice import Fault, Proxy, advice, recognised, shown
 from tests.cli.serving import PENSTOCK, Served, clean_environment
 from tests.proxies.running import reserved
 
@@ -45,3 +50,29 @@ async def test_where_nobody_answers_it_exits_with_2() -> None:
         code, out, err = await doctor(f"http://127.0.0.1:{port}")
     assert (code, out) == (2, "")
     assert err.startswith(f"error: nobody answers at http://127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize(
+    ("headers", "proxy"),
+    [
+        ({"server": "nginx/1.22.1"}, "nginx"),
+        ({"server": "openresty"}, "nginx"),
+        ({"server": "Caddy"}, "caddy"),
+        ({"via": "1.1 Caddy"}, "caddy"),
+        ({"server": "cloudflare", "cf-ray": "8f"}, None),
+        ({}, None),
+    ],
+)
+def test_a_proxy_is_recognised_by_what_it_shows(headers: dict[str, str], proxy: Proxy | None) -> None:
+    assert recognised(headers) == proxy
+    assert shown(headers) == ", ".join(headers.values())
+
+
+def test_every_fault_has_advice_for_every_proxy() -> None:
+    assert get_args(Proxy) == PROXIES
+    general = {fault: advice(fault, None) for fault in get_args(Fault)}
+    assert len(set(general.values())) == len(general)
+    for fault in get_args(Fault):
+        for proxy in PROXIES:
+            assert advice(fault, proxy) == general[fault] or advice(fault, proxy).startswith(f"{proxy}: ")
+    assert [fault for fault in general if advice(fault, "nginx") == general[fault]] == []

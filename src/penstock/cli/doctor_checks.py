@@ -51,6 +51,8 @@ class Doctor:
         self.proxy = proxy
         self.passed: list[Carrier] = []
         """Transports over which tokens came one by one."""
+        self.said = 0
+        """How many events the server had said by its own account when a token was given up."""
 
     def found(self, check: str, fault: Fault, said: str, *, outcome: Outcome = "fault") -> Finding:
         return Finding(check=check, outcome=outcome, said=said, fault=fault, advice=advice(fault, self.proxy))
@@ -157,6 +159,7 @@ class Doctor:
             if number:
                 await self._confirm(run, far)
             if not await far.advanced(seen, self.timeout):
+                self.said = int((await self.visit.state(run)).get("entries", 0))
                 await self.visit.confirm(run, TOKENS - 1 - number)
                 return None
             if number:
@@ -175,6 +178,8 @@ class Doctor:
         if far.ended == "cut":
             said = f"the stream was cut while it waited for the next token: {far.problem}"
             return self.found(name, "idle", said)
+        if not self.said:
+            return Finding(check=name, outcome="untested", said="the server itself had said nothing yet")
         end = "all came at once when the stream ended" if whole else "even its end brought nothing"
         return self.found(name, "buffers", f"{what} did not arrive within {self.timeout:g} s; {end}")
 

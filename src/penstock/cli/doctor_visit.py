@@ -10,7 +10,7 @@ import secrets
 import time
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from io import BytesIO
 from ssl import SSLContext
 from typing import Any, Literal
@@ -142,7 +142,11 @@ class Socket(Far):
         self.connection: Any = None
 
     async def send(self, message: dict[str, Any]) -> None:
-        await self.connection.send(orjson.dumps(message).decode())
+        """Say something. Where the socket has been closed the reader ends, and says so itself."""
+        from websockets.exceptions import ConnectionClosed
+
+        with suppress(ConnectionClosed):
+            await self.connection.send(orjson.dumps(message).decode())
 
 
 class Visit:
