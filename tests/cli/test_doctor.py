@@ -73,6 +73,6 @@ def test_every_fault_has_advice_for_every_proxy() -> None:
     general = {fault: advice(fault, None) for fault in get_args(Fault)}
     assert len(set(general.values())) == len(general)
     for fault in get_args(Fault):
-        for proxy in PROXIES:
+        for proxy in get_args(Proxy):
             assert advice(fault, proxy) == general[fault] or advice(fault, proxy).startswith(f"{proxy}: ")
     assert [fault for fault in general if advice(fault, "nginx") == general[fault]] == []
