@@ -20,7 +20,10 @@ GROUPS: dict[str, tuple[int, Callable[[Sitting], list[Row]]]] = {
     "idle": (3, lambda sitting: idle.idle(sitting, streams=20, proxied=10, silence=0.3, ramp_ms=100)),
     "fanout": (2, lambda sitting: fanout.fanout(sitting, readers=10, tokens=10, rate=50.0, ramp_ms=100)),
     "slow": (2, lambda sitting: slow.slow(sitting, readers=3, tokens=100, rate=400.0, pad=1000)),
-    "hardening": (2, lambda sitting: hardening.bounds(sitting, readers=3, tokens=150, rate=400.0, streams=10, seconds=3.0)),
+    "hardening": (
+        2,
+        lambda sitting: hardening.bounds(sitting, readers=3, tokens=150, rate=400.0, streams=10, seconds=3.0),
+    ),
     "drain": (1, lambda sitting: drain.drain(sitting, streams=10, seconds=0)),
     "resume": (3, lambda sitting: resume.resume(sitting, tokens=50, samples=2)),
     "streams": (2, lambda sitting: scaling.streams(sitting, counts=(10, 50), seconds=0.2)),

@@ -198,6 +198,7 @@ async def test_a_reader_who_takes_nothing_does_not_hold_the_end_up(tmp_path: Pat
             assert stopped.ended == "cut"
         (line,) = served.found("stopped")
         assert (line["level"], line["interrupted"]) == ("warning", 1)
+        assert served.found("run ended")[0]["level"] == "warning"
 
 
 async def test_the_log_says_in_few_lines_what_is_waited_for(tmp_path: Path) -> None:

@@ -139,7 +139,8 @@ class LogObserver(Observer):
                 self._log.info("run ended", kind="cancelled", by=_clean(terminal.by), **known)
             case Failed():
                 code = terminal.error.code
-                ours = code in TABLE and TABLE[code].blame == "server"
+                # A server that goes interrupts runs as it was told to.
+                ours = code in TABLE and TABLE[code].blame == "server" and code != "interrupted"
                 (self._log.error if ours else self._log.warning)("run ended", kind="failed", code=_clean(code), **known)
 
     def source_abandoned(self, run: str) -> None:
