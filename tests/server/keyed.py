@@ -8,6 +8,7 @@ from typing import Any
 import httpx2
 import msgspec
 
+from penstock.auth.quota import Quota
 from penstock.config.model import AuthConfig, Config
 from penstock.config.units import Seconds, Secret
 from tests.contract.descriptions import OPENAPI, document
@@ -52,6 +53,7 @@ async def ask(client: httpx2.AsyncClient, method: str, path: str, **options: Any
 
 @asynccontextmanager
 async def keyed(config: Config | None = None, **options: Any) -> AsyncGenerator[tuple[Served, httpx2.AsyncClient]]:
-    """A server with keys, and a client that has none."""
+    """A server with keys, and a client that has none. What is allowed a minute goes by the clock of the test."""
     async with serving(config or with_keys(), **options) as served, served.client() as client:
+        served.app.service.gate.quota = Quota(clock=served.clock)
         yield served, client

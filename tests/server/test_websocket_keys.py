@@ -18,6 +18,12 @@ from tests.serving import Served, serving
 from tests.waiting import until
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No client of these tests is late, however slow the machine."""
+    monkeypatch.setattr(handshake, "PATIENCE", 600.0)
+
+
 @pytest.fixture
 async def served() -> AsyncGenerator[Served]:
     async with serving(with_keys()) as server:
