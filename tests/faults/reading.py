@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed
 
 from penstock.testing.wire import SseParser
 from tests.clients.raw_client import PIECE, LineEndedError, RawClient
+from tests.serving import Served
 
 Way = Literal["sse", "ndjson", "text", "websocket"]
 WAYS: tuple[Way, ...] = ("sse", "ndjson", "text", "websocket")
@@ -112,6 +113,11 @@ class Line:
             reader.end = self.connection.ended
 
 
+def unwatched(served: Served) -> None:
+    """Hold nothing that is said against the contract: of megabytes that would take a minute, and other tests do."""
+    served.host.config.loaded_app = served.app
+
+
 async def _connected(url: str, receive_buffer: int | None) -> socket.socket:
     parts = urlsplit(url)
     sock = socket.socket()
@@ -172,4 +178,4 @@ async def line(
         yield Line(reader, raw)
 
 
-__all__ = ["ACCEPT", "SMALL", "WAYS", "Line", "LineEndedError", "Reader", "Way", "line"]
+__all__ = ["ACCEPT", "SMALL", "WAYS", "Line", "LineEndedError", "Reader", "Way", "line", "unwatched"]

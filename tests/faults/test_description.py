@@ -41,7 +41,7 @@ async def test_no_request_that_the_description_allows_or_forbids_breaks_the_serv
         fuzzing = await asyncio.create_subprocess_exec(
             str(venv_python("fuzz").with_name("schemathesis")), "run", str(OPENAPI), "--url", served.url,
             "--checks", CHECKS, "--phases", "coverage,fuzzing" if CHAOS else "fuzzing",
-            "--max-examples", "200" if CHAOS else "10", "--exclude-operation-id", SOCKET,
+            "--max-examples", "200" if CHAOS else "5", "--exclude-operation-id", SOCKET,
             "--continue-on-failure", "--no-shrink", "--no-color", *(() if CHAOS else ("--seed", "7")),
             cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip

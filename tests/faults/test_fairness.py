@@ -14,7 +14,7 @@ from penstock.core.events import Delta
 from penstock.flow.reader import Reader as FlowReader
 from penstock.flow.runs import RunHandle
 from penstock.server.exchange import EXTENSION
-from tests.faults.reading import SMALL, Line, Reader, line
+from tests.faults.reading import SMALL, Line, Reader, line, unwatched
 from tests.server.reading import Messages, websocket
 from tests.serving import Served, configured, serving
 from tests.waiting import until
@@ -142,6 +142,7 @@ class Turns:
 async def test_a_flood_over_http_lets_another_stream_have_every_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lock-step beside three floods whose clients take everything: each word goes out within a few turns of the loop."""
     async with serving(configured()) as served, AsyncExitStack() as stack:
+        unwatched(served)
         quiet = await stack.enter_async_context(line(served.url, Reader("sse")))
         telling = await served.telling()
         telling.speak("0 ")
@@ -191,6 +192,7 @@ async def test_a_long_answer_to_clients_that_leave_is_not_written_to_its_end(
 ) -> None:
     """Thirty clients leave in the middle of 5 MB: after that none of them is given more than the turn it was in."""
     async with serving(configured()) as served, AsyncExitStack() as stack:
+        unwatched(served)
         other = await stack.enter_async_context(line(served.url, Reader("ndjson")))
         beside = await served.telling()
         beside.speak("0 ")

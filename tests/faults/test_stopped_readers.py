@@ -14,8 +14,8 @@ from msgspec import Raw
 from penstock.core.events import Delta, Opened, Started
 from tests.cli import serving as process
 from tests.faults.endless import ENVIRON, missing
-from tests.faults.reading import SMALL, WAYS, Reader, Way, line
-from tests.serving import Served, configured, serving
+from tests.faults.reading import SMALL, WAYS, Reader, Way, line, unwatched
+from tests.serving import configured, serving
 from tests.waiting import until
 
 KiB = 1024
@@ -27,7 +27,9 @@ KEPT = 64 * KiB
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_stopped_reader_costs_what_it_owes_and_comes_back_to_identical_text(way: Way) -> None:
-    async with serving(configured()) as served, line(served.url, Reader("sse")) as other:
+    async with serving(configured()) as served, AsyncExitStack() as stack:
+        unwatched(served)
+        other = await stack.enter_async_context(line(served.url, Reader("sse")))
         beside = await served.telling()
         beside.speak("0 ")
         await other.until("0 ")
@@ -42,11 +44,12 @@ async def test_a_stopped_reader_costs_what_it_owes_and_comes_back_to_identical_t
             longest = len(WORDS[0]) + 16
             assert handle.log.statistics().owed == [pytest.approx(KEPT, abs=longest)]
             assert handle.log.kept <= handle.log.said_through(handle.log.readers[0].offset) + KEPT + longest
-            for second in range(22):
+            for second in range(20):
                 assert served.seen.left == []
                 beside.speak(f"{second + 1} ")
                 await other.until(f"{second + 1} ")
                 served.tick(1)
+            served.tick(2)
             assert served.seen.left == [(reader.run, "stalled")]
             await stopped.to_the_end()
         assert (reader.end, reader.dropped) == (
@@ -56,7 +59,7 @@ async def test_a_stopped_reader_costs_what_it_owes_and_comes_back_to_identical_t
         async with line(served.url, reader) as back:
             await back.to_the_end()
         assert reader.text == "".join(WORDS)
-        assert missing(other.reader.text, 23) == ""
+        assert missing(other.reader.text, 21) == ""
         beside.finish()
         await other.to_the_end()
 
@@ -66,6 +69,7 @@ async def test_a_stopped_reader_costs_what_it_owes_and_comes_back_to_identical_t
 async def test_a_websocket_that_takes_four_kilobytes_a_second_stays(runs: int, logprobs: bool) -> None:
     """Each second of the server's clock the client takes 4 KB; nothing of it is real time."""
     async with serving(configured()) as served, AsyncExitStack() as stack:
+        unwatched(served)
         socket_ = await stack.enter_async_context(line(served.url, Reader("websocket"), receive_buffer=SMALL))
         for number in range(1, runs):
             await socket_.connection.send(
@@ -83,12 +87,12 @@ async def test_a_websocket_that_takes_four_kilobytes_a_second_stays(runs: int, l
         for second in range(SECONDS):
             while taken < 4 * KiB * second:
                 taken += await socket_.read()
-            await calm(served)
+            await calm()
             served.tick(1)
-        assert served.seen.left == []
+            assert served.seen.left == []
 
 
-async def calm(served: Served) -> None:
+async def calm() -> None:
     """What the client made room for is written."""
     for _ in range(50):
         await asyncio.sleep(0)
