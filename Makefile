@@ -42,7 +42,7 @@ $(VENV)/.dev: requirements/dev.lock $(VENV)/.core
 	@touch $@
 
 # What the tests need beside .venv: environments whose pins clash with it, the Node clients, programs of the system.
-SIDE := $(patsubst %,.venvs/%/.ready,openai2 litellm llama fuzz)
+SIDE := $(patsubst %,.venvs/%/.ready,openai2 litellm llama fuzz autobahn)
 NODE := tests/live/node
 NODE_READY := $(NODE)/node_modules/.package-lock.json
 
@@ -51,6 +51,12 @@ NODE_READY := $(NODE)/node_modules/.package-lock.json
 	@python=$$(scripts/find-python) && "$$python" -m venv --clear $(@D)
 	@$(@D)/bin/python $(LOCKED) -r $<
 	@touch $@
+
+# Python 2.7 has no venv, and hardly a machine has Python 2.7: without one the tests with Autobahn are skipped.
+.venvs/autobahn/.ready: requirements/autobahn27.txt
+	@python=$$(scripts/find-python2) || exit 0; echo "making $(@D) with $$python" && \
+	    "$$python" -m pip install -qq --disable-pip-version-check --no-deps --require-hashes --target $(@D) -r $< 2>/dev/null && \
+	    echo "$$python" > $(@D)/python && touch $@
 
 .venvs/litellm/.ready: requirements/litellm.lock requirements/build.lock pyproject.toml
 	@echo "making $(@D)"

@@ -112,6 +112,16 @@ def cgroup() -> Path | None:
     return None
 
 
+AUTOBAHN = ROOT / ".venvs" / "autobahn"
+"""Where Autobahn's test suite is, which runs on Python 2.7 alone."""
+
+
+def wstest() -> tuple[str, ...]:
+    """The command that runs it."""
+    program = f"import site; site.addsitedir({str(AUTOBAHN)!r}); from autobahntestsuite.wstest import run; run()"
+    return ((AUTOBAHN / "python").read_text().strip(), "-c", program)
+
+
 def _node_ready() -> bool:
     return shutil.which("node") is not None and (NODE_CLIENTS / "node_modules" / ".package-lock.json").exists()
 
@@ -165,6 +175,18 @@ TOOLS = {
                 remedy=f"brew install {name}",
             )
             for name, package in (("nginx", "nginx-light"), ("caddy", "caddy"), ("haproxy", "haproxy"))
+        ),
+        Tool(
+            name="slowhttptest",
+            found=lambda: shutil.which("slowhttptest") is not None,
+            packages=_program_packages("slowhttptest", "slowhttptest"),
+            remedy="brew install slowhttptest",
+        ),
+        Tool(
+            name="autobahn",
+            found=lambda: venv_ready("autobahn"),
+            remedy="make test-tools, on a machine with Python 2.7 (Linux, x86-64)",
+            granted=True,
         ),
         Tool(
             name="curl",

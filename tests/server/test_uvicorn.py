@@ -44,7 +44,7 @@ LEANED_ON = [
     (Server, "startup shutdown main_loop on_tick capture_signals"),
     (ServerState, "__init__"),
     (ServerProtocol, "accept reject"),
-    (Protocol, "fail receive_data send_ping data_to_send"),
+    (Protocol, "fail receive_data recv_frame send_ping data_to_send"),
     (StreamReader, "__init__"),
 ]
 
@@ -67,7 +67,7 @@ READ = {
     "Server startup shutdown main_loop on_tick capture_signals": "ea7c8645eecb",
     "ServerState __init__": "8daf3a9b4e4e",
     "ServerProtocol accept reject": "86750b86878c",
-    "Protocol fail receive_data send_ping data_to_send": "ea25f8dbab48",
+    "Protocol fail receive_data recv_frame send_ping data_to_send": "550c393e85b4",
     "StreamReader __init__": "a17823aa6e21",
 }
 """Of uvicorn 0.54.0 and websockets 17.4."""

@@ -20,7 +20,7 @@ from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.datastructures import Headers
-from websockets.frames import Frame
+from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 
@@ -46,8 +46,8 @@ _logger = logging.getLogger("uvicorn.error.websocket")
 _logger.setLevel(logging.WARNING)  # uvicorn would log the whole URL of each, which may hold a ticket
 
 
-class Handshake(ServerProtocol):
-    """websockets' protocol, which refuses a handshake in our words."""
+class Rules(ServerProtocol):
+    """websockets' protocol, which refuses a handshake in our words and lets a client leave in the middle of its message."""
 
     _request_id = ""
 
@@ -71,6 +71,11 @@ class Handshake(ServerProtocol):
             ]
         )
         return response
+
+    def recv_frame(self, frame: Frame) -> None:
+        if frame.opcode is Opcode.CLOSE:
+            self.current_size = None  # RFC 6455 §5.5.1 asks for no more than an end
+        super().recv_frame(frame)
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
@@ -100,7 +105,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._shared = cast("Connections", server_state)
         self.logger = _logger
-        self.conn = Handshake(max_size=self._shared.limits.strange_message_bytes, logger=_logger)
+        self.conn = Rules(max_size=self._shared.limits.strange_message_bytes, logger=_logger)
         self.queue = Messages()  # type: ignore[assignment]
         self.writable = Signal()
         self.writable.set()
