@@ -434,7 +434,7 @@ class Runs:
             reader.drop(fault("cursor_gone"), "forgotten")
         if self.by_id.pop(handle.id, None) is None:
             return
-        self.kept -= handle.log.kept
+        self.kept = max(0, self.kept - handle.log.kept)  # the ticker may never have seen it, or not all of it
         if self._resting.pop(handle.id, None) is not None:
             self._resting_bytes -= handle.log.kept
         self.active.pop(handle.id, None)
