@@ -26,6 +26,7 @@ from tests.cli import serving as process
 from tests.faults.endless import ENVIRON, missing
 from tests.faults.reading import SMALL, WAYS, Line, Reader, line
 from tests.server.reading import CURSOR_KEYS
+from tests.telemetry.pages import scraped
 from tests.waiting import until
 
 SECONDS = 600 if CHAOS else 60
@@ -35,6 +36,8 @@ WORKERS = 4
 ENDS = ("finished", "failed", "cancelled", "complete")
 MiB = 1 << 20
 SLACK = 16 * MiB
+IDLE = ("streams_active", "streams_held", "stream_kept_bytes", "readers", "stream_queue_depth", "stream_queue_bytes")
+"""What the metrics show of a server with nothing to do."""
 CONFIG = """
 [limits]
 stall = "2s"
@@ -299,4 +302,11 @@ async def test_after_a_soak_the_process_holds_what_it_held_before(tmp_path: Path
         after = await settled(server.url)
         assert after.countable == before.countable
         assert after.resident - before.resident <= SLACK
+        async with httpx2.AsyncClient(base_url=server.url, trust_env=False) as client:
+            page = await scraped(client)
+        assert [page.sum(f"penstock_{name}") for name in IDLE] == [0] * len(IDLE)
+        assert (
+            page.sum("penstock_streams_started_total") == page.sum("penstock_streams_total") > sum(churn.done.values())
+        )
+        assert page.sum("penstock_readers_attached_total") == page.sum("penstock_readers_left_total")
         assert [each for each in server.lines if each["level"] in ("error", "critical")] == []
