@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from benchmarks import asking, harness
+from benchmarks import asking, bare, harness
 from benchmarks.rows import Row
 from benchmarks.scenarios import Scenario
-from benchmarks.servers import TRANSPORTS, in_process
+from benchmarks.servers import ROOT, TRANSPORTS, Server, in_process
 from benchmarks.sitting import Sitting, trouble, until_quiet
 from benchmarks.source import order
 
@@ -39,22 +41,24 @@ def attached(port: int, run: str, count: int) -> None:
         time.sleep(0.1)
 
 
+Way = tuple[str, str, str, str]
+
+
 def told(
-    running: harness.Running, *, readers: int, tokens: int, rate: float, ramp_ms: int
+    running: harness.Running, run: str, ways: Sequence[Way], *, readers: int, tokens: int, rate: float, ramp_ms: int
 ) -> tuple[float, list[harness.LoadResult]]:
-    """Microseconds of the server's CPU for each delivered token, from the time when all readers were attached to the end of
-    the last one's connection; and what the readers had."""
-    run, _ = asking.begun(running.port, order(tokens=tokens, rate=rate, stream=STREAM, held=True))
+    """Microseconds of the server's CPU for each delivered token of a held run, from the time when all readers were attached
+    to the end of the last one's connection; and what the readers had."""
     each = Scenario(
         title="readers",
-        streams=readers // len(WAYS),
+        streams=readers // len(ways),
         tokens=tokens,
         rate=rate,
         ramp_ms=ramp_ms,
         limit_ms=120_000,
     )
 
-    def read(way: tuple[str, str, str, str]) -> harness.LoadResult:
+    def read(way: Way) -> harness.LoadResult:
         url, body, header, end = way
         return harness.run_load(
             running.programs,
@@ -67,9 +71,9 @@ def told(
             cpu=running.placement.load,
         )
 
-    with ThreadPoolExecutor(len(WAYS)) as pool:
-        reading = [pool.submit(read, way) for way in WAYS.values()]
-        attached(running.port, run, each.streams * len(WAYS))
+    with ThreadPoolExecutor(len(ways)) as pool:
+        reading = [pool.submit(read, way) for way in ways]
+        attached(running.port, run, each.streams * len(ways))
         until_quiet(running.pids)
         before = harness.cpu_seconds(running.pids)
         asking.go(running.port, run)
@@ -88,7 +92,10 @@ def fanout(
         for label, so_fast, so_many in ((f"{rate:g} tokens/s", rate, tokens), ("unpaced", 0.0, 5 * tokens)):
             costs, faults = [], []
             for _ in range(sitting.rounds):
-                cost, results = told(running, readers=readers, tokens=so_many, rate=so_fast, ramp_ms=ramp_ms)
+                run, _ = asking.begun(running.port, order(tokens=so_many, rate=so_fast, stream=STREAM, held=True))
+                cost, results = told(
+                    running, run, list(WAYS.values()), readers=readers, tokens=so_many, rate=so_fast, ramp_ms=ramp_ms
+                )
                 costs.append(cost)
                 faults += [f"{way}: {words}" for way, r in zip(WAYS, results, strict=True) if (words := trouble(r))]
             sitting.say(f"fanout {label}: {costs} µs {faults}")
@@ -100,4 +107,30 @@ def fanout(
                     fault="; ".join(faults),
                 )
             )
+    rows.append(floor(sitting, readers=readers, tokens=tokens, rate=rate, ramp_ms=ramp_ms))
     return rows
+
+
+def floor(sitting: Sitting, *, readers: int, tokens: int, rate: float, ramp_ms: int) -> Row:
+    """The same tokens to as many readers on SSE from a loop that does nothing but write them."""
+    command = [sys.executable, "-m", "benchmarks.bare", "{port}", str(tokens), str(rate), str(STREAM)]
+    server = Server(name="bare", url=EVENTS, command=command, env={"PYTHONPATH": str(ROOT)})
+    costs, faults = [], []
+    for _ in range(sitting.rounds):
+        running = harness.Running(server, sitting.programs, sitting.upstream, sitting.place, sitting.out / server.name)
+        running.launch()
+        try:
+            cost, results = told(
+                running, bare.RUN, [WAYS["SSE native"]], readers=readers, tokens=tokens, rate=rate, ramp_ms=ramp_ms
+            )
+        finally:
+            running.end()
+        costs.append(cost)
+        faults += [words for result in results if (words := trouble(result))]
+    sitting.say(f"fanout, bare writes: {costs} µs {faults}")
+    return Row(
+        group="fanout",
+        label=f"{readers:,} bare writes, {rate:g} tokens per second",
+        columns={"CPU µs per delivered token": costs, "tokens delivered": [float(readers * tokens)]},
+        fault="; ".join(faults),
+    )

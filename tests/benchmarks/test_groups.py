@@ -18,7 +18,7 @@ pytestmark = [
 TINY = Scenario(title="tiny", streams=5, tokens=10, rate=0)
 GROUPS: dict[str, tuple[int, Callable[[Sitting], list[Row]]]] = {
     "idle": (3, lambda sitting: idle.idle(sitting, streams=20, proxied=10, silence=0.3, ramp_ms=100)),
-    "fanout": (2, lambda sitting: fanout.fanout(sitting, readers=10, tokens=10, rate=50.0, ramp_ms=100)),
+    "fanout": (3, lambda sitting: fanout.fanout(sitting, readers=10, tokens=10, rate=50.0, ramp_ms=100)),
     "slow": (2, lambda sitting: slow.slow(sitting, readers=3, tokens=100, rate=400.0, pad=1000)),
     "hardening": (
         2,
