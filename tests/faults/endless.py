@@ -28,9 +28,10 @@ PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 def missing(text: str, count: int | None = None) -> str:
     """What is wrong with the numbers that a reader has, the last of which may be cut; empty where nothing is."""
     numbers = text.split(" ")[:-1]
-    for at, number in enumerate(numbers):
-        if number != str(at):
-            return f"after {at} numbers came {number!r}"
+    expected = [*map(str, range(len(numbers)))]
+    if numbers != expected:
+        at = next(at for at, number in enumerate(numbers) if number != expected[at])
+        return f"after {at} numbers came {numbers[at]!r}"
     return "" if count is None or len(numbers) == count else f"{len(numbers)} numbers of {count}"
 
 
