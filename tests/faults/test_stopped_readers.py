@@ -92,6 +92,28 @@ async def test_a_websocket_that_takes_four_kilobytes_a_second_stays(runs: int, l
             assert served.seen.left == []
 
 
+async def test_an_http_reader_that_takes_four_kilobytes_a_second_stays_though_a_turn_takes_it_longer() -> None:
+    async with serving(configured()) as served:
+        unwatched(served)
+        async with line(served.url, Reader("ndjson"), receive_buffer=SMALL) as reading:
+            telling = await served.telling()
+            probable = Raw(b'{"content":[]}')
+            telling.say(
+                Started(telling.run.id, "scripted", 0),
+                Opened(0, "text"),
+                (Delta(0, letter, probable) for letter in "x" * 20_000),
+            )
+            taken = 0
+            for second in range(SECONDS):
+                while taken < 4 * KiB * second:
+                    taken += await reading.read(SMALL)
+                await calm()
+                served.tick(1)
+                assert served.seen.left == []
+            reader = served.only.log.readers[0]
+            assert reader.owed > 0
+
+
 async def calm() -> None:
     """What the client made room for is written."""
     for _ in range(50):
