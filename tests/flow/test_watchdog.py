@@ -158,6 +158,20 @@ async def test_a_reader_that_takes_a_little_at_a_time_is_not_stalled() -> None:
         assert reader.attached
 
 
+async def test_a_reader_whose_client_takes_bytes_of_a_long_turn_is_not_stalled_until_it_takes_none() -> None:
+    watch = Watch()
+    handle = await watch.run(Played(STARTED, OPENED, *[sized(50)] * 10))
+    reader = watch.runs.attach(handle, 0)
+    acknowledged = 0
+    reader.progress = lambda: acknowledged
+    for _ in range(10):
+        acknowledged += 1
+        await watch.pass_(4)
+        assert reader.attached
+    await watch.pass_(6)
+    assert watch.seen.left == ["stalled"]
+
+
 @pytest.mark.parametrize("heartbeat", [1.0, 3.0, 1000.0])
 async def test_a_stall_is_counted_from_when_something_waits_not_from_the_silence_before(heartbeat: float) -> None:
     watch = Watch(heartbeat=heartbeat)
