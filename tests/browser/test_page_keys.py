@@ -26,6 +26,8 @@ async def test_a_key_that_is_typed_in_is_used_by_all_three_and_stands_in_no_url(
         await served.ready()
         await page.goto(f"{served.url}/")
         await page.wait_for_selector("#key-status:has-text('this server wants a key')")
+        await page.click("button:text('Ask')")
+        await status(page, "ws", "this server wants a key")
         await page.fill("#key", "not-a-key-of-this-server")
         await page.dispatch_event("#key", "change")
         await page.wait_for_selector("#key-status:has-text('does not know this key')")

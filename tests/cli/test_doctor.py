@@ -49,7 +49,13 @@ async def test_where_nobody_answers_it_exits_with_2() -> None:
     with reserved() as port:
         code, out, err = await doctor(f"http://127.0.0.1:{port}")
     assert (code, out) == (2, "")
-    assert err.startswith(f"error: nobody answers at http://127.0.0.1:{port}")
+    assert err == f"error: nobody answers at http://127.0.0.1:{port}: Connection refused\n"
+
+
+async def test_where_no_tls_is_spoken_it_says_which_url_to_write(quick: Served) -> None:
+    code, out, err = await doctor(quick.url.replace("http://", "https://"))
+    assert (code, out) == (2, "")
+    assert err.endswith("what listens there speaks no TLS; write http://\n")
 
 
 @pytest.mark.parametrize(

@@ -235,7 +235,10 @@ def refusal(status: int, body: bytes) -> Exception:
     answer = _object(body) or {}
     error = answer.get("error")
     if isinstance(error, dict) and isinstance(error.get("message"), str):
-        return ServerRefused(str(error.get("code")), error["message"])
+        code, message = str(error.get("code")), error["message"]
+        if code == "unauthenticated":
+            message += "; this command shows the one in the variable PENSTOCK_API_KEY"
+        return ServerRefused(code, message)
     return Unreachable(f"the server answered with status {status} and no reason; is it a penstock server?")
 
 

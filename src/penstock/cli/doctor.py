@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -78,6 +79,16 @@ async def _report(
     return faults
 
 
+def _reason(problem: Exception) -> str:
+    """Why nobody could be reached, in the system's words where it has some."""
+    cause = getattr(problem, "os_error", problem)
+    if getattr(cause, "reason", None) == "WRONG_VERSION_NUMBER":
+        return "what listens there speaks no TLS; write http://"
+    if isinstance(cause, ConnectionError) and cause.errno:
+        return os.strerror(cause.errno)
+    return getattr(cause, "strerror", None) or str(problem) or type(problem).__name__
+
+
 def _write(finding: Finding, *, as_json: bool) -> None:
     if as_json:
         import msgspec
@@ -126,7 +137,7 @@ async def examined(
             yield Finding(check="TLS", outcome="fault", said=said, advice="serve the whole chain, for this very name")
             return
         except (aiohttp.ClientError, OSError, TimeoutError) as problem:
-            raise Nobody(f"nobody answers at {url}: {str(problem) or type(problem).__name__}") from None
+            raise Nobody(f"nobody answers at {url}: {_reason(problem)}") from None
         between = shown(answer.headers)
         said = between or "no proxy shows itself; HAProxy and Traefik never do, --proxy says that there is one"
         yield Finding(check="proxy", outcome="ok", said=said)

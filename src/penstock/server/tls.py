@@ -22,7 +22,7 @@ def read_certificate(certificate: Path, key: Path) -> ssl.SSLContext:
             raise BadCertificate(f"the TLS {what} {path} cannot be read: {problem.strerror}") from None
         mark = b"CERTIFICATE-----" if what == "certificate" else b"PRIVATE KEY-----"
         if mark not in text:
-            raise BadCertificate(f"{path} holds no {what} in PEM form (BEGIN {mark.decode()})")
+            raise BadCertificate(f"{path} holds no {what} in PEM form, which says -----BEGIN {mark.decode()}")
         if what == "key" and (b"BEGIN ENCRYPTED" in text or b"Proc-Type: 4,ENCRYPTED" in text):
             raise BadCertificate(
                 f"the TLS key {path} wants a passphrase; store it without one (openssl pkey -in ... -out ...)"

@@ -70,7 +70,8 @@ function readSocket(column, request) {
     socket.onerror = () => reject(new Error('the WebSocket could not be opened'));
     socket.onmessage = ({ data }) => {
       const message = JSON.parse(data);
-      if (message.ref === 'ask' && message.type === 'error') reject(new Error(message.message));
+      // Without a ref it is about the socket, as when the key is missing.
+      if (message.type === 'error' && (message.ref ?? 'ask') === 'ask') reject(new Error(message.message));
       else if (message.ref === 'ask') {
         column.status('streaming');
         // An EventSource can send no key, so with keys the server gives a URL that is good for this run.
@@ -107,6 +108,7 @@ async function ask(event) {
     readEvents(columns.sse);
     await readBody(columns.http);
   } catch (error) {
+    if (socket) socket.onclose = null;                 // its reason is the better last word
     columns.ws.status(error.message);
   }
 }
