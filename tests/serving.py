@@ -264,6 +264,7 @@ async def serving(
     config: Config | None = None,
     *,
     sources: Mapping[str, Source] | None = None,
+    address: str = "127.0.0.1",
     send_buffer: int = 65_536,
     patience: int = PATIENCE,
     errors_expected: bool = False,
@@ -271,7 +272,7 @@ async def serving(
     stock: Callable[[App], Any] | None = None,
     **options: Any,
 ) -> AsyncGenerator[Served]:
-    """Serve `sources` (beside the scripted one, which is the default) on a free port of this machine.
+    """Serve `sources` (beside the scripted one, which is the default) on a free port of this machine, which answers at 127.0.0.1.
 
     Its limits go by `Served.clock`, and those of its connections by `Served.later`, so none is reached before the test says
     so, however slow the machine; in `real_time`, by the system's. With `stock`, what it makes of the app is served by
@@ -288,7 +289,7 @@ async def serving(
     app.service.runs.memory = None  # however much this machine has left
     if not real_time:
         app.service.runs._clock = clock
-    listener = listen("127.0.0.1", 0, send_buffer=send_buffer, patience=patience)
+    listener = listen(address, 0, send_buffer=send_buffer, patience=patience)
     host: uvicorn.Server
     if stock is None:
         host = Host(app, drain=0, **options)

@@ -13,7 +13,8 @@ import pytest
 from penstock.core.observer import Observer
 from penstock.server.connections import ConnectionLimits, Connections
 from tests.cli import serving as process
-from tests.clients.raw_client import RawClient, raw_client
+from tests.clients.raw_client import ABORTIVE, RawClient, raw_client
+from tests.server.reading import websocket
 from tests.serving import Served, configured, serving
 from tests.waiting import until
 
@@ -88,6 +89,38 @@ async def from_elsewhere(served: Served) -> AsyncGenerator[RawClient]:
             pytest.skip("this machine has one loopback address")
         await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", served.port))
         yield RawClient(sock, f"127.0.0.1:{served.port}")
+
+
+async def test_a_client_that_was_gone_before_anybody_looked_is_not_counted_for_ever() -> None:
+    async with serving(configured(max_connections_per_address=2)) as served:
+        for _ in range(2):  # while the loop of the server stands still
+            with socket.create_connection(("127.0.0.1", served.port)) as gone:
+                gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABORTIVE)
+        connections = served.host.server_state
+        assert isinstance(connections, Connections)
+
+        async def room() -> bool:
+            async with raw_client(served.url) as again:
+                return await answered(again) == 200
+
+        await until("there is room again", room)
+        async with websocket(served.ws_url):
+            assert connections.at("127.0.0.1") in (1, 2)  # the one before may be just leaving
+        await until("it is gone, too", lambda: connections.count == 0)
+        assert connections.by_address == {}
+
+
+async def test_ipv4_clients_of_a_socket_for_both_families_have_their_own_addresses() -> None:
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no socket for both families")
+    config = configured(max_connections_per_address=1)
+    async with serving(config, address="::") as served, raw_client(served.url) as raw:
+        assert await answered(raw) == 200
+        async with from_elsewhere(served) as other:
+            assert await answered(other) == 200
+        config = configured(max_connections_per_address=1, trusted_proxies=("127.0.0.1",))
+    async with serving(config, address="::") as served, crowd(served.url, 2) as proxied:
+        assert [await answered(raw) for raw in proxied] == [200, 200]
 
 
 def test_addresses_of_one_ipv6_network_are_one() -> None:

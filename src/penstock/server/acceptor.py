@@ -13,9 +13,10 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 from penstock.core.errors import fault
-from penstock.server.connections import LINGER, Connections
+from penstock.server.connections import LINGER, Connections, plain
 from penstock.server.http_protocol import refusal
 
 SHARE = 0.8
@@ -45,11 +46,12 @@ class Acceptor:
     def __init__(
         self,
         listener: socket.socket,
-        make: Callable[[], asyncio.Protocol],
+        make: Callable[..., asyncio.Protocol],
         connections: Connections,
         *,
         tls: Callable[[], ssl.SSLContext | None] = lambda: None,
     ):
+        """`make` is given the `client`, its address and port."""
         self._listener = listener
         self._make = make
         self._connections = connections
@@ -95,11 +97,11 @@ class Acceptor:
                 self._pausing = self._loop.call_later(PAUSE, self._resume)
                 return
             sock.setblocking(False)
-            address = str(peer[0])
+            address = plain(str(peer[0]))
             cause = self._refused(sock.fileno(), address)
             if cause is None:
                 self._connections.arrived(address)
-                task = self._loop.create_task(self._take(sock, address))
+                task = self._loop.create_task(self._take(sock, (address, peer[1])))
                 self._arriving.add(task)
                 task.add_done_callback(self._arriving.discard)
             else:
@@ -121,14 +123,15 @@ class Acceptor:
             return "address"
         return None
 
-    async def _take(self, sock: socket.socket, address: str) -> None:
+    async def _take(self, sock: socket.socket, client: tuple[str, int]) -> None:
         tls = self._tls()
         timeouts = {"ssl_handshake_timeout": HANDSHAKE, "ssl_shutdown_timeout": FAREWELL} if tls else {}
         try:
-            await self._loop.connect_accepted_socket(self._make, sock, ssl=tls, **timeouts)
+            make = partial(self._make, client=client)
+            await self._loop.connect_accepted_socket(make, sock, ssl=tls, **timeouts)
         except OSError:  # of which ssl.SSLError is one
             sock.close()
-            self._connections.left(address)
+            self._connections.left(client[0])
             self._connections.observer.connection_refused("tls")
 
     def _turn_away(self, sock: socket.socket, cause: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Protocol, cast
 
 import msgspec
@@ -127,6 +127,13 @@ class Connections(ServerState):
     def at(self, address: str) -> int:
         """How many connections this address has."""
         return self.by_address[_origin(address)]
+
+
+def plain(address: str) -> str:
+    """An address as everybody writes it: a socket for both families calls IPv4 `::ffff:192.0.2.1` (RFC 4291 §2.5.5.2)."""
+    if ":" in address and (mapped := IPv6Address(address).ipv4_mapped) is not None:
+        return str(mapped)
+    return address
 
 
 def _origin(address: str) -> str:

@@ -9,6 +9,7 @@ import asyncio
 import math
 import re
 from enum import Enum, auto
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
@@ -85,8 +86,12 @@ class HttpProtocol(HttpToolsProtocol):
         server_state: ServerState,
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        client: tuple[str, int] | None = None,
     ):
+        """`client` is who was accepted: uvicorn asks the kernel, which knows no more of one that is gone already."""
         super().__init__(config, server_state, app_state, _loop)
+        self.client = client
         # What uvicorn lets pass: a request behind one that said it was the last.
         self.parser.set_dangerous_leniencies(lenient_data_after_close=False)
         self.pipeline = Queue()  # type: ignore[assignment]
@@ -106,7 +111,9 @@ class HttpProtocol(HttpToolsProtocol):
     # -- the connection ---------------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        client = self.client
         super().connection_made(transport)
+        self.client = client or self.client
         transport.set_write_buffer_limits(high=WRITE_BUFFER)
         self.flow = Flow(transport)
         self._enter(Stage.HEAD)
@@ -260,6 +267,8 @@ class HttpProtocol(HttpToolsProtocol):
         elif rest:
             self._refuse(fault("invalid_request", "a WebSocket waits for its handshake's answer"), "unreadable")
         else:
+            made: Any = self.ws_protocol_class
+            self.ws_protocol_class = cast("Any", partial(made, client=self.client))
             self.handle_websocket_upgrade()
 
     # -- what goes --------------------------------------------------------------------------------------------------------

@@ -101,8 +101,11 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         server_state: ServerState,
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        client: tuple[str, int] | None = None,
     ):
         super().__init__(config, server_state, app_state, _loop)
+        self.client = client
         self._shared = cast("Connections", server_state)
         self.logger = _logger
         self.conn = Rules(max_size=self._shared.limits.strange_message_bytes, logger=_logger)
@@ -140,6 +143,11 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         super().start_keepalive()
         # The handshake is over; its headers would take three KiB for as long as the socket lives.
         del self.request, self.response
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        client = self.client
+        super().connection_made(transport)
+        self.client = client or self.client
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
