@@ -20,6 +20,7 @@ from tests.waiting import until
 RACES = 500
 AT_ONCE = 25
 HERD = 200
+SILENT = 300
 WORDS = 20
 
 
@@ -92,6 +93,27 @@ async def test_a_herd_that_was_cut_comes_back_at_once_and_misses_nothing() -> No
             telling.finish()
         await asyncio.gather(*returning)
         assert Counter(missing(reader.text, WORDS) for reader in readers) == {"": HERD}
+
+
+async def test_hundreds_that_wait_in_silence_hold_nobody_up_and_hear_their_first_word() -> None:
+    async with serving(configured()) as served, served.client() as client, AsyncExitStack() as stack:
+        unwatched(served)
+        runs = [await detached(client) for _ in range(SILENT)]
+        readers = [Reader(way, run) for way, run in zip(cycle(WAYS), runs, strict=False)]
+        lines = [await stack.enter_async_context(line(served.url, reader)) for reader in readers]
+        await until("all listen", lambda: all(served.run(run).log.readers for run in runs))
+        other = asyncio.ensure_future(client.post("/v1/streams", json=PROMPT, headers={"accept": "text/plain"}))
+        telling = await served.telling(SILENT)
+        telling.speak("at once")
+        telling.finish()
+        assert (await other).text == "at once"
+        assert [reader.text for reader in readers if reader.text] == []
+        for number in range(SILENT):
+            telling = await served.telling(number)
+            telling.speak(telling.run.id)
+            telling.finish()
+        await asyncio.gather(*(each.to_the_end() for each in lines))
+        assert [reader.text for reader in readers] == runs
 
 
 @pytest.mark.parametrize("ended", [False, True], ids=["live", "ended"])
