@@ -2,14 +2,16 @@
 
 import json
 from asyncio.subprocess import PIPE, create_subprocess_exec
+from pathlib import Path
 from typing import get_args
 
 import pytest
 
 from penstock.cli.doctor import PROXIES
 from penstock.cli.doctor_advice import Fault, Proxy, advice, recognised, shown
-from tests.cli.serving import PENSTOCK, Served, clean_environment
+from tests.cli.serving import PENSTOCK, Served, clean_environment, starting
 from tests.proxies.running import reserved
+from tests.server.keyed import KEYS
 
 PATIENT = ("--timeout", "60", "--idle", "0.2")
 
@@ -43,6 +45,14 @@ async def test_a_fault_exits_with_1_and_its_line_is_shown(quick: Served) -> None
     code, out, _ = await doctor(f"{quick.url}/nowhere", *PATIENT)
     assert code == 1
     assert out.splitlines()[-1].startswith("✗ penstock")
+
+
+async def test_where_a_key_is_wanted_it_says_how_to_come_with_one(tmp_path: Path) -> None:
+    with starting(tmp_path, environ={"PENSTOCK_API_KEYS": KEYS}) as served:
+        await served.ready()
+        code, out, _ = await doctor(served.url)
+    assert code == 1
+    assert out.splitlines()[-1].strip() == "→ come with --key KEY, or PENSTOCK_API_KEY=KEY"
 
 
 async def test_where_nobody_answers_it_exits_with_2() -> None:

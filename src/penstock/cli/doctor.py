@@ -148,7 +148,8 @@ async def examined(
                 f"with a redirect to {place}" if (place := answer.headers.get("location")) else f"with {answer.status}"
             )
             reason = answer.message or f"GET /v1/models is answered {elsewhere}, and not by a penstock server"
-            yield Finding(check="penstock", outcome="fault", said=reason)
+            advice = "come with --key KEY, or PENSTOCK_API_KEY=KEY" if answer.status == 401 else None
+            yield Finding(check="penstock", outcome="fault", said=reason, advice=advice)
             return
         doctor = Doctor(visit, timeout=patience, idle=idle, proxy=proxy or recognised(answer.headers))
         try:

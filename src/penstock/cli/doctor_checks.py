@@ -310,7 +310,7 @@ class Doctor:
         survived = await far.advanced(seen, self.timeout)
         if not survived:
             return self.found(check, "idle", f"after {self.idle_seconds:g} s without tokens the next one never came")
-        beats = f", {far.beats} heartbeats" if far.beats else ""
+        beats = f", {far.beats} {'heartbeat' if far.beats == 1 else 'heartbeats'}" if far.beats else ""
         return _ok(check, f"survived {self.idle_seconds:g} s without tokens{beats}")
 
 

@@ -221,6 +221,8 @@ class Visit:
                     if line is not None and line.transport is not None:
                         line.transport.abort()  # as a tab is closed, without TLS's farewells
             far.end("complete")
+        except aiohttp.ClientPayloadError:
+            far.end("cut", "its body broke off")
         except (aiohttp.ClientError, OSError, TimeoutError) as problem:
             far.end("cut", str(problem) or type(problem).__name__)
 
