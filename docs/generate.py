@@ -23,6 +23,7 @@ import msgspec
 from starlette.routing import Route
 from starlette.types import Message
 
+from docs import limits
 from penstock import registry
 from penstock.assembly import build
 from penstock.cli import reference as cli
@@ -394,6 +395,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "default routes": default_routes,
     "fixed routes": fixed_routes,
     "media types": media_types,
+    "fixed limits": lambda: table(("what", "limit", "there"), limits.fixed()),
 }
 
 
