@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from penstock.auth import capability, keys, quota
 from penstock.config.units import Bytes, Seconds
 from penstock.core import body, cursor
+from penstock.encoders import coalesce
 from penstock.flow import inbox, memory, pump
 from penstock.flow.runs import Runs
 from penstock.server import (
@@ -47,6 +48,7 @@ def fixed() -> Iterator[tuple[str, str, str]]:
     )
     yield "Events that a source says without a pause", str(pump.BATCH), "the others have their turn"
     yield "What a flooding run on a WebSocket may put before another's frame", _size(joining.TURN), "it waits its turn"
+    yield "Text of merged deltas", f"{coalesce.LONGEST:,} characters", "another delta begins"
     yield (
         "Bytes of a connection that wait in this process",
         _size(http_protocol.WRITE_BUFFER),
