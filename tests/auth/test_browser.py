@@ -74,6 +74,8 @@ def test_a_page_that_is_listed_may(either: Browsers, origin: bytes) -> None:
         b"http://127.0.0.1.evil.example:8420",
         b"http://localhost.evil.example",
         b"http://evil.example#http://127.0.0.1:8420",
+        b"http://[::1].evil.example",
+        b"http://localhost:80@evil.example",
         b"\xff\xfe",
     ],
 )

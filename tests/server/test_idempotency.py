@@ -122,3 +122,13 @@ async def test_http_and_websocket_keep_their_keys_apart_by_route(served: Served,
         websocket(served.ws_url) as socket,
     ):
         assert await socket.start(key="k") != served.source.tellings[0].run.id
+
+
+async def test_a_key_that_is_too_long_is_kept_on_no_transport(served: Served, client: httpx2.AsyncClient) -> None:
+    key = "k" * 256
+    answer = await client.post("/v1/streams", json=PROMPT, headers={"Idempotency-Key": key})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "key")
+    async with websocket(served.ws_url) as socket:
+        told = await socket.ask(type="start", ref="1", key=key, request=PROMPT)
+        assert (told["code"], told["param"]) == ("invalid_request", "key")
+    assert served.source.tellings == []

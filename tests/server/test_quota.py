@@ -122,6 +122,20 @@ async def test_a_reader_too_many_is_refused_on_every_transport_and_begins_no_run
         pass
 
 
+async def test_several_runs_on_one_sse_are_as_many_readers(three: tuple[Served, httpx2.AsyncClient]) -> None:
+    served, client = three
+    runs = [(await begun(client, ALICE)).json()["id"] for _ in range(3)]
+    answer = await client.get(f"/v1/streams/events?streams={','.join(runs)}", headers=bearer(ALICE))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (429, "too_many_readers")
+    assert [len(served.run(run).log.readers) for run in runs] == [0, 0, 0]
+    async with event_stream(
+        client, "GET", f"/v1/streams/events?streams={','.join(runs[:2])}", headers=bearer(ALICE)
+    ) as stream:
+        assert stream.response.status_code == 200
+        answer = await client.get(f"/v1/streams/{runs[2]}/events", headers=bearer(ALICE))
+        assert answer.status_code == 429
+
+
 async def test_whichever_way_things_end_nothing_stays_in_use(three: tuple[Served, httpx2.AsyncClient]) -> None:
     served, client = three
     client.headers.update(bearer(ALICE))

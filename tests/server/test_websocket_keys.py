@@ -79,9 +79,10 @@ async def test_a_wrong_key_is_refused_wherever_it_is(served: Served, wrong: str)
         assert await closed(socket) == (4501, "unauthenticated")
 
 
-async def test_a_subprotocol_that_is_no_base64_is_no_key(served: Served) -> None:
+@pytest.mark.parametrize("wrong", ["penstock.key.a", "penstock.key.", "penstock.key.!!!!"])
+async def test_a_subprotocol_that_is_no_base64_is_no_key(served: Served, wrong: str) -> None:
     with pytest.raises(InvalidStatus) as refused:
-        async with websocket(served.ws_url, subprotocols=["penstock.v1", "penstock.key.a"]):
+        async with websocket(served.ws_url, subprotocols=["penstock.v1", wrong]):
             pass
     assert refused.value.response.status_code == 401
 

@@ -7,6 +7,7 @@ answers depends on a cookie, hence no credentials in CORS.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 
@@ -22,6 +23,7 @@ MOST = 1024
 LONGEST = 512
 """Pairs of host and origin whose answer is remembered, and bytes of one such pair."""
 
+_PLACE = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\[\]:@]*))(?::[0-9]*)?")
 _DEFAULT_PORT = {"http": ":80", "https": ":443"}
 
 
@@ -111,8 +113,9 @@ def _is_address(name: str) -> bool:
 
 
 def _hostname(place: str) -> str:
-    """The name in `name`, `name:port`, `[address]` and `[address]:port`."""
-    return place[1:].partition("]")[0] if place.startswith("[") else place.partition(":")[0]
+    """The name in `name`, `name:port`, `[address]` and `[address]:port`; what is none of them stands for itself, and is nobody's."""
+    found = _PLACE.fullmatch(place)
+    return found[1] or found[2] or "" if found else place
 
 
 def _without_default_port(origin: str) -> str:

@@ -32,6 +32,9 @@ from penstock.flow.reader import Reader
 from penstock.flow.shares import Shares
 from penstock.flow.store import Claim, Store
 
+KEY_LONGEST = 255
+"""Characters of an idempotency key: it is kept for longer than its run."""
+
 LEASE = 5.0
 """Seconds a claim on a run lasts unless it is renewed."""
 
@@ -271,8 +274,10 @@ class Runs:
     ) -> RunHandle:
         """The run that this key began on this route, or the one that `begin` starts; whoever asks meanwhile waits for that one.
 
-        Raises `Refused` for another body, when the run is gone, and whatever `begin` raises.
+        Raises `Refused` for a key that is too long, for another body, when the run is gone, and whatever `begin` raises.
         """
+        if len(key) > KEY_LONGEST:
+            raise Refused("invalid_request", f"an Idempotency-Key has at most {KEY_LONGEST} characters", param="key")
         place = (principal.name, route, key)
         while (beginning := self._beginning.get(place)) is not None:
             await asyncio.wait([beginning])

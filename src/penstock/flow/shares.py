@@ -27,9 +27,9 @@ class Shares:
         """One run less."""
         _add(self._runs, principal, -1)
 
-    def check_reader(self, principal: Principal, *, most: int) -> None:
-        """Raise `Refused(too_many_readers)` where there is no place for one more reader of this principal's runs."""
-        if most and self._readers.get(principal, 0) >= most:
+    def check_reader(self, principal: Principal, *, most: int, more: int = 1) -> None:
+        """Raise `Refused(too_many_readers)` where there is no place for so many more readers of this principal's runs."""
+        if most and self._readers.get(principal, 0) + more > most:
             raise Refused(
                 "too_many_readers",
                 f"{most} streams of this key are being read, as many as may be; close one first",

@@ -41,9 +41,6 @@ T = TypeVar("T")
 OFF_LOOP = 256 * 1024
 """Bodies above so many bytes are parsed in a thread."""
 
-KEY_LONGEST = 255
-"""Characters of an idempotency key."""
-
 READING = frozenset({"dialect", "after", "reasoning", "event_names"})
 """Options of every route that streams."""
 
@@ -245,8 +242,6 @@ class Starter:
         if not key:
             service.runs.check_open()  # with a key, the run may have begun already
         body = exchange.scope["query_string"] if get else await exchange.body(service.max_body)
-        if len(key) > KEY_LONGEST:
-            raise Refused("invalid_request", f"an Idempotency-Key has at most {KEY_LONGEST} characters")
         if arrival.skip_bytes is not None and not key:
             raise Refused(
                 "bad_cursor",

@@ -109,11 +109,14 @@ class Gate:
             return ANYBODY
         return self._authenticator.standing(Grant(principal=principal))
 
-    def check_reader(self, runs: Runs, handle: RunHandle, grant: Grant) -> None:
-        """Somebody wants to read a run they found. Raises `Refused(too_many_readers)` where its owner reads as much as may be."""
+    def check_reader(self, runs: Runs, handle: RunHandle, grant: Grant, *, more: int = 1) -> None:
+        """Somebody wants to read a run they found, beside others of its owner `more` in all.
+
+        Raises `Refused(too_many_readers)` where its owner reads as much as may be.
+        """
         if grant is BEARER:
             grant = self._owner(handle.principal) or BEARER
-        runs.shares.check_reader(handle.principal, most=grant.allowance.concurrent_readers)
+        runs.shares.check_reader(handle.principal, most=grant.allowance.concurrent_readers, more=more)
 
     def token(self, handle: RunHandle, right: Right) -> str:
         """What makes a URL of a run one for those without a key: `?access=…`; empty while nobody needs one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
@@ -13,6 +14,7 @@ from penstock.core.cursor import Cursor, parse_cursor
 from penstock.core.errors import Refused
 from penstock.core.frame import View
 from penstock.core.lifecycle import Phase
+from penstock.core.request import Principal
 from penstock.encoders.sse import SharedSseEncoder
 from penstock.flow.runs import Place, RunHandle
 from penstock.server.door import READING, Arrival, at_end, flag, read
@@ -161,10 +163,12 @@ class StreamsApi:
         wanted = _wanted(exchange.header("last-event-id") or options.get("streams", ""))
         joined: list[tuple[RunHandle, Place]] = []
         positions: dict[str, bytes] = {}
+        readers: Counter[Principal] = Counter()
         for run, cursor in wanted.items():
             handle = service.gate.find(service.runs, run, exchange.grant, right="read", token=tokens.get(run))
             place = service.runs.place(handle, cursor)
-            service.gate.check_reader(service.runs, handle, exchange.grant)
+            readers[handle.principal] += 1
+            service.gate.check_reader(service.runs, handle, exchange.grant, more=readers[handle.principal])
             joined.append((handle, place))
             # Behind a gap the old position stands until the gap was told.
             positions[run] = (str(cursor) if place.gap and cursor else handle.cursor(place.after)).encode()
@@ -193,7 +197,7 @@ class StreamsApi:
         leaving = asyncio.ensure_future(gone.wait())
         try:
             exchange.watch(gone.set)
-            await exchange.begin(200, [(b"content-type", CONTENT_TYPES["sse"]), *STREAMING])
+            # Before anything is sent: who takes nothing makes that wait, and others would count without these.
             for handle, place in joined:
                 encoder = SharedSseEncoder(handle.id, positions, retry)
                 view = View(run=handle.id, model=handle.request.model, created=handle.created, event_names=event_names)
@@ -202,7 +206,9 @@ class StreamsApi:
                 reader.on_drop, reader.progress = exchange.abort, exchange.progress
                 teller: Teller[bytes, Sequence[bytes]] = Teller(handle, reader, stream, manner=None, pack=list)
                 turns.add(Lane(teller, retold(dialect, stream, place)))
-            await exchange.write(b"id: %b\n\n" % b",".join(positions.values()))
+            opening = b"id: %b\n\n" % b",".join(positions.values())
+            await exchange.begin(200, [(b"content-type", CONTENT_TYPES["sse"]), *STREAMING])
+            await exchange.write(opening)
             writing = asyncio.ensure_future(_write(exchange, turns))
             try:
                 await asyncio.wait([writing, leaving], return_when=asyncio.FIRST_COMPLETED)

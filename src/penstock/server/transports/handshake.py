@@ -119,7 +119,7 @@ def _offered_key(offered: Sequence[str]) -> str:
         if name.startswith(KEY):
             coded = name.removeprefix(KEY)
             try:
-                return urlsafe_b64decode(coded + "=" * (-len(coded) % 4)).decode("latin-1")
+                return urlsafe_b64decode(coded + "=" * (-len(coded) % 4)).decode("latin-1") or name
             except binascii.Error:
                 return name
     return ""
