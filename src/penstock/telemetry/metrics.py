@@ -182,12 +182,17 @@ _TABLE = (
     Family("penstock_request_failures_total", "counter", "Requests that met a fault of the server; its log has each."),
     Family("penstock_connections", "gauge", "Open connections."),
     Family(
-        "penstock_connections_refused_total", "counter", "Connections that were turned away unread, by why.", ("cause",)
+        "penstock_connections_refused_total",
+        "counter",
+        "Connections that were turned away unread, by why: `full`, `address` (one has too many), `files` (descriptors are short), `tls`.",
+        ("cause",),
     ),
     Family(
         "penstock_connections_dropped_total",
         "counter",
-        "Connections ended for what their clients sent or failed to send, by why.",
+        "Connections ended for what their clients sent or failed to send, by why: `head_timeout`, `body_timeout`, `message_timeout`, "
+        "`ping_timeout`, `head_too_large`, `message_too_large`, `unreadable`, `bad_host`, `bad_handshake`, `bad_utf8`, "
+        "`control_flood`, `fragment_flood` or `websocket_violation`.",
         ("cause",),
     ),
     # the process
