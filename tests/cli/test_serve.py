@@ -44,6 +44,14 @@ async def test_it_serves_without_a_file_and_says_where(tmp_path: Path) -> None:
         assert text.startswith("You said: **Hello**.")
 
 
+async def test_a_port_of_its_own_for_the_metrics_is_named(tmp_path: Path) -> None:
+    with starting(tmp_path, config="[metrics]\nport = 0\n") as served:
+        await served.ready()
+        said = await served.logged("listening")
+        async with aiohttp.ClientSession() as session, session.get(said["metrics"]) as page:
+            assert "penstock_build_info" in await page.text()
+
+
 async def test_the_log_tells_a_run_and_nothing_that_was_said(tmp_path: Path) -> None:
     config = f"[providers.away]\nbase_url = 'http://127.0.0.1:1/v1'\napi_key = 'sk-{CANARY}'\n"
     environ = {"MISTRAL_API_KEY": f"m-{CANARY}", "PENSTOCK_LOG_LEVEL": "debug"}

@@ -57,7 +57,7 @@ def command(file: Path | None, **given: object) -> None:
         app,
         drain=float(config.server.drain),
         accept=float(config.server.drain_accept),
-        on_listening=lambda: _begun(config, host, port, console=console),
+        on_listening=lambda: _begun(config, host, port, scraped_at, console=console),
         on_leaving=lambda: notify("STOPPING=1"),
         scraped_at=scraped_at,
         on_hangup=Reload(app, observer, file=file, given=given, started=config),
@@ -74,9 +74,9 @@ def command(file: Path | None, **given: object) -> None:
             scraped_at.close()
 
 
-def _begun(config: Config, host: str, port: int, *, console: bool) -> None:
+def _begun(config: Config, host: str, port: int, scraped_at: socket.socket | None, *, console: bool) -> None:
     """All that is imported lives as long as the process: the collector need never look at it again, nor look so often."""
-    _welcome(config, host, port, console=console)
+    _welcome(config, host, port, scraped_at, console=console)
     notify("READY=1")
     gc.collect()
     gc.freeze()
@@ -123,7 +123,7 @@ def _way_out(problem: OSError, where: str) -> str:
             return ""
 
 
-def _welcome(config: Config, host: str, port: int, *, console: bool) -> None:
+def _welcome(config: Config, host: str, port: int, scraped_at: socket.socket | None, *, console: bool) -> None:
     """Where the server is, what it offers, and to whom. On a terminal also what to do next."""
     from penstock.config.explain import address
     from penstock.config.load import is_loopback
@@ -132,7 +132,8 @@ def _welcome(config: Config, host: str, port: int, *, console: bool) -> None:
     url = address(host, port, tls=config.server.tls_certificate is not None) + config.server.path_prefix
     keyed = not config.auth.open
     access = "keys" if keyed else "this machine" if is_loopback(host) else "everybody"
-    logs.listening(url, model=config.default_model, models=[*config.models, "demo"], access=access)
+    metrics = "" if scraped_at is None else address(*scraped_at.getsockname()[:2], tls=False) + "/metrics"
+    logs.listening(url, model=config.default_model, models=[*config.models, "demo"], access=access, metrics=metrics)
     if console:
         text = next((route.path for route in config.route if route.transport[0] == "text"), None)
         key = ' -H "Authorization: Bearer $PENSTOCK_API_KEY"' if keyed else ""

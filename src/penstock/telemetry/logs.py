@@ -95,10 +95,11 @@ class _Spout(io.TextIOBase):
                 self._stream.flush()
 
 
-def listening(url: str, *, model: str, models: Sequence[str] = (), access: str = "") -> None:
-    """The server takes requests now. `model` answers where none is named, `access` says for whom."""
+def listening(url: str, *, model: str, models: Sequence[str] = (), access: str = "", metrics: str = "") -> None:
+    """The server takes requests now. `model` answers where none is named, `access` says for whom, `metrics` has its own port."""
     known = {"models": [_clean(each) for each in models], "access": access} if access else {}
-    _log().info("listening", url=url, model=_clean(model), **known)
+    elsewhere = {"metrics": metrics} if metrics else {}
+    _log().info("listening", url=url, model=_clean(model), **known, **elsewhere)
 
 
 def reloaded(*, unchanged: list[str]) -> None:
