@@ -42,7 +42,8 @@ def command(url: str, model: str | None, transport: Transport, prompt: str | Non
     """Talk to a running server.
 
     With --prompt, or with a question on standard input, it prints the answer and leaves with 0; with 1 if the answer
-    failed, with 130 if Ctrl-C cancelled it. A dropped connection is taken up again where it was lost.
+    failed, with 130 if Ctrl-C cancelled it. A dropped connection is taken up again where it was lost. A server that
+    wants a key is shown the one in the variable PENSTOCK_API_KEY.
     """
     import asyncio
 

@@ -20,7 +20,10 @@ T = TypeVar("T")
 @click.option("--url", default=URL, envvar="PENSTOCK_URL", show_default=True, metavar="URL", help="The server.")
 @click.pass_context
 def command(context: click.Context, url: str) -> None:
-    """List, read and cancel the runs of a running server."""
+    """List, read and cancel the runs of a running server.
+
+    A server that wants a key is shown the one in the variable PENSTOCK_API_KEY, and tells of that key's runs.
+    """
     context.obj = url
 
 
