@@ -6,6 +6,7 @@ import json
 import pytest
 
 from penstock.config.units import Bytes
+from penstock.server.http_protocol import MOST_WAITING
 from tests.clients.raw_client import RawClient, raw_client
 from tests.server.reading import PROMPT
 from tests.serving import Served, configured, serving
@@ -277,6 +278,26 @@ async def test_pipelined_requests_are_answered_in_their_order(served: Served) ->
             (404, True),
             (200, True),
         ]
+
+
+async def test_so_many_requests_may_wait_behind_an_answer_and_no_more(served: Served) -> None:
+    behind = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    for more, dropped in ((MOST_WAITING, []), (MOST_WAITING + 1, ["pipeline_flood"])):
+        async with raw_client(served.url) as raw:
+            await raw.request("POST", "/v1/chat/chunked", body=PROMPT)
+            telling = await served.telling(len(served.source.tellings))
+            telling.speak("Hello")
+            assert (await raw.head()).status == 200
+            await raw.send(more * behind)
+            if dropped:
+                await telling.closed.wait()
+            else:
+                telling.finish()
+                assert await raw.rest() == b"Hello"
+                for _ in range(more):
+                    assert (await raw.head()).status == 200
+                    await raw.rest()
+            assert served.seen.dropped == dropped
 
 
 async def test_a_client_that_says_no_more_while_it_waits_has_left(served: Served) -> None:

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 WRITE_BUFFER = 16 * KiB
 """Bytes of a connection that may wait in this process before a write waits."""
 
+MOST_WAITING = 32
+"""Requests that may wait behind the one that is being answered. Reading pauses with the first of them, but what was read with
+it is parsed to its end, and the smallest requests are 27 bytes that cost five KiB each."""
+
 UNREADABLE = (
     "this cannot be read as HTTP/1.1; a URL is ASCII (other characters are written as %C3%A9),"
     " headers hold no control characters, and a body has one length"
@@ -180,6 +184,9 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         version = self.parser.get_http_version()
         self._look_at_head(version)
+        if len(self._lines) > MOST_WAITING:
+            told = f"more than {MOST_WAITING} requests wait on this connection for the answers before them"
+            raise Unacceptable(fault("invalid_request", told), "pipeline_flood")
         upgrading = self.parser.should_upgrade()
         before = self.cycle
         super().on_headers_complete()

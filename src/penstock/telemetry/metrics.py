@@ -192,7 +192,7 @@ _TABLE = (
         "counter",
         "Connections ended for what their clients sent or failed to send, by why: `head_timeout`, `body_timeout`, `message_timeout`, "
         "`ping_timeout`, `head_too_large`, `message_too_large`, `unreadable`, `bad_host`, `bad_handshake`, `bad_utf8`, "
-        "`control_flood`, `fragment_flood` or `websocket_violation`.",
+        "`control_flood`, `fragment_flood`, `pipeline_flood` or `websocket_violation`.",
         ("cause",),
     ),
     # the process
