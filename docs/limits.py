@@ -71,6 +71,11 @@ def fixed() -> Iterator[tuple[str, str, str]]:
         "408 `request_timeout`",
     )
     yield "How long a client that was refused may still send", _time(connections.LINGER), "the connection is closed"
+    yield (
+        "Requests that wait behind the one being answered",
+        str(http_protocol.MOST_WAITING),
+        "400 and the end of the connection",
+    )
     yield "How long a TLS handshake may take", _time(acceptor.HANDSHAKE), "the connection is closed"
     yield "File descriptors that connections may take", f"{acceptor.SHARE:.0%}", "503 `overloaded` and `Retry-After`"
     yield "Memory, of what there may be", f"{memory.SHED_ABOVE:.0%}", "ended runs are dropped, then 503 `overloaded`"
