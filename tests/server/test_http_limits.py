@@ -282,10 +282,10 @@ async def test_pipelined_requests_are_answered_in_their_order(served: Served) ->
 
 async def test_so_many_requests_may_wait_behind_an_answer_and_no_more(served: Served) -> None:
     behind = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    for more, dropped in ((MOST_WAITING, []), (MOST_WAITING + 1, ["pipeline_flood"])):
+    for number, (more, dropped) in enumerate([(MOST_WAITING, []), (MOST_WAITING + 1, ["pipeline_flood"])]):
         async with raw_client(served.url) as raw:
             await raw.request("POST", "/v1/chat/chunked", body=PROMPT)
-            telling = await served.telling(len(served.source.tellings))
+            telling = await served.telling(number)
             telling.speak("Hello")
             assert (await raw.head()).status == 200
             await raw.send(more * behind)
