@@ -160,6 +160,18 @@ async def test_a_reader_that_is_behind_shows_what_it_is_owed_and_what_was_merged
         assert page.sum("penstock_merged_deltas_total", transport="ndjson") > 0
 
 
+async def test_what_is_added_before_a_source_is_asked_is_timed_for_each_transport() -> None:
+    async with serving(QUIET) as served, served.client() as http, websocket(served.ws_url) as socket:
+        await said(served, http, "one")
+        await socket.start("a")
+        await socket.start("b")
+        page = await scraped(http)
+        assert page.sum("penstock_overhead_seconds_count", transport="websocket") == 2
+        assert page.sum("penstock_overhead_seconds_count") == page.sum("penstock_streams_started_total") == 3
+        for telling in served.source.tellings[1:]:
+            telling.finish()
+
+
 async def test_a_stopped_source_is_timed_and_a_dropped_run_says_how_much_of_it_was_read() -> None:
     async with serving(QUIET) as served, served.client() as http:
         run = await detached(http)

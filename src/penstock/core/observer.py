@@ -14,6 +14,9 @@ from penstock.core.request import ChatRequest, Principal
 REQUEST_ID: ContextVar[str] = ContextVar("penstock_request_id", default="")
 """The id of the request on whose behalf code runs; the pump of a run keeps that of the request which began it."""
 
+ARRIVED: ContextVar[float] = ContextVar("penstock_arrived", default=0.0)
+"""When the request on whose behalf code runs was there as a whole, in seconds of `time.monotonic`; 0 where there is none."""
+
 
 class Origin(msgspec.Struct, frozen=True):
     """By which way a run was begun, in the configuration's words: never a client's."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
@@ -14,7 +15,7 @@ from penstock.core.cursor import Cursor, parse_cursor
 from penstock.core.errors import Refused, fault
 from penstock.core.events import Cancelled, Failed
 from penstock.core.frame import Dialect, View
-from penstock.core.observer import Origin
+from penstock.core.observer import ARRIVED, Origin
 from penstock.core.request import ChatRequest
 from penstock.core.source import compose
 from penstock.encoders.stream import Stream
@@ -242,6 +243,7 @@ class Starter:
         if not key:
             service.runs.check_open()  # with a key, the run may have begun already
         body = exchange.scope["query_string"] if get else await exchange.body(service.max_body)
+        ARRIVED.set(time.monotonic())
         if arrival.skip_bytes is not None and not key:
             raise Refused(
                 "bad_cursor",

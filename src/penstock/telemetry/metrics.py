@@ -7,6 +7,7 @@ know begins with `penstock_`. Labels hold names of the configuration and words o
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
@@ -15,7 +16,7 @@ import msgspec
 from penstock.core.errors import TABLE
 from penstock.core.events import Cancelled, Failed, Finished, Terminal, Usage
 from penstock.core.measure import MOMENTS, Histogram
-from penstock.core.observer import Departure, Observer, Origin
+from penstock.core.observer import ARRIVED, Departure, Observer, Origin
 from penstock.core.request import ChatRequest, Principal
 from penstock.telemetry.loop_lag import HELD
 
@@ -31,6 +32,7 @@ TOKENS = tuple(float(4**n) for n in range(14))
 """Counts of tokens, as the conventions have them: 1, 4, 16 … 67108864."""
 SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
 STAYS = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
+OVERHEADS = (0.0001, 0.00025, 0.0005, *MOMENTS)
 CANCELS = (0.0001, 0.0005, *MOMENTS)
 GEN_AI = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model")
 
@@ -74,6 +76,13 @@ _TABLE = (
         "Mean time of a token after the first, of answers that were finished and accounted for.",
         GEN_AI,
         MOMENTS,
+    ),
+    Family(
+        "penstock_overhead_seconds",
+        "histogram",
+        "From having a whole request to asking the source, as far as the server sees to it: reading it, limits, the stream.",
+        ("transport",),
+        OVERHEADS,
     ),
     # streams, which the code calls runs
     Family("penstock_streams_started_total", "counter", "Streams that were begun.", ("route", "transport", "model")),
@@ -293,6 +302,7 @@ class Metrics(Observer):
         self._attached = counters["penstock_readers_attached_total"]
         self._left = counters["penstock_readers_left_total"]
         self._durations = histograms["gen_ai_client_operation_duration_seconds"]
+        self._overheads = histograms["penstock_overhead_seconds"]
         self._firsts = histograms["gen_ai_client_operation_time_to_first_chunk_seconds"]
         self._stays = histograms["penstock_reader_seconds"]
         self._shares = histograms["penstock_reader_read_ratio"]
@@ -301,6 +311,8 @@ class Metrics(Observer):
 
     def run_started(self, run: str, request: ChatRequest, principal: Principal, origin: Origin) -> None:
         model = request.model if request.model in self.models else OTHER
+        if arrived := ARRIVED.get():
+            self._overheads[(origin.transport,)].add(time.monotonic() - arrived)
         live = self._live[run] = _Live((origin.route, origin.transport, model), ("chat", origin.provider, model))
         self._started.add(live.labels)
 

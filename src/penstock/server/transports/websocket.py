@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Protocol
@@ -20,6 +21,7 @@ from penstock.core.cursor import parse_cursor
 from penstock.core.errors import TABLE, Refused, fault
 from penstock.core.events import Fault, Json
 from penstock.core.frame import Dialect, View
+from penstock.core.observer import ARRIVED
 from penstock.encoders.stream import Stream
 from penstock.encoders.websocket import WebSocketEncoder
 from penstock.flow.runs import Place, RunHandle
@@ -170,6 +172,7 @@ class Socket:
 
     async def _obey(self, body: bytes) -> None:
         ref: str | None = None
+        ARRIVED.set(time.monotonic())
         try:
             command = await parsed(read_object, body)
             ref = take(command, "ref", str, None)
