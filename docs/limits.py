@@ -6,7 +6,7 @@ from penstock.auth import capability, keys, quota
 from penstock.config.units import Bytes, Seconds
 from penstock.core import body, cursor
 from penstock.encoders import coalesce
-from penstock.flow import inbox, memory, pump, runs
+from penstock.flow import idempotency, inbox, memory, pump, runs
 from penstock.server import (
     acceptor,
     connections,
@@ -27,7 +27,7 @@ def fixed() -> Iterator[tuple[str, str, str]]:
     yield "Nesting of a JSON body or message", f"{body.DEEPEST} levels", "400 `invalid_json`"
     yield "JSON that is read on the event loop", _size(door.OFF_LOOP), "larger bodies are read in a thread"
     yield "A cursor", f"{cursor.LONGEST} characters", "400 `bad_cursor`"
-    yield "An idempotency key", f"{runs.KEY_LONGEST} characters", "400 `invalid_request`"
+    yield "An idempotency key", f"{idempotency.KEY_LONGEST} characters", "400 `invalid_request`"
     yield "Idempotency keys that are remembered", f"{_default(runs.Runs, 'max_keys'):,}", "the oldest is forgotten"
     yield "A key of the server", f"{keys.SHORTEST} to {keys.LONGEST} characters", "401; as a setting it stops the start"
     yield "A token in a URL", f"{capability.LONGEST} characters", "404 `stream_not_found`"

@@ -22,7 +22,8 @@ from penstock.core.events import TERMINAL, Closed, Delta, Event, Finished, Opene
 from penstock.core.observer import Departure, Observer
 from penstock.core.request import ChatRequest, Run
 from penstock.core.source import Source
-from penstock.flow.runs import RunHandle, Runs
+from penstock.flow.handle import RunHandle
+from penstock.flow.runs import Runs
 from penstock.flow.watchdog import Watchdog
 from penstock.server.app import App
 from penstock.server.host import Host

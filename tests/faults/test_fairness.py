@@ -11,8 +11,8 @@ import pytest
 from msgspec import Raw
 
 from penstock.core.events import Delta
+from penstock.flow.handle import RunHandle
 from penstock.flow.reader import Reader as FlowReader
-from penstock.flow.runs import RunHandle
 from penstock.server.exchange import EXTENSION
 from tests.faults.reading import SMALL, Line, Reader, line, unwatched
 from tests.server.reading import Messages, websocket

@@ -7,9 +7,10 @@ import pytest
 from penstock.core.errors import Refused
 from penstock.core.events import Finished, Started
 from penstock.core.request import ChatRequest, Principal
+from penstock.flow.handle import RunHandle
 from penstock.flow.memory import FEW, SHED_ABOVE, SHED_SECONDS, short
 from penstock.flow.policy import Policy
-from penstock.flow.runs import RunHandle, Runs
+from penstock.flow.runs import Runs
 from penstock.flow.watchdog import Watchdog
 from penstock.stores.memory import MemoryStore
 from tests.flow.scripted import Clock, Played

@@ -1,29 +1,27 @@
+"""Runs from their beginning to the time they are forgotten: who owns them, who leaves them, what ends them, and what all may hold."""
+
 from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncGenerator, Callable
-from typing import Any
+from collections.abc import AsyncGenerator
 
 import pytest
 
-from penstock.core.cursor import Cursor
 from penstock.core.errors import Refused, fault
-from penstock.core.events import Cancelled, Delta, Event, Failed, Finished, Note, Terminal
+from penstock.core.events import Cancelled, Delta, Event, Failed, Finished, Note
 from penstock.core.lifecycle import Phase
-from penstock.core.request import ChatRequest, Principal, Run
-from penstock.core.source import Source
+from penstock.core.request import ChatRequest, Run
+from penstock.flow.handle import RunHandle
 from penstock.flow.inbox import CAPACITY
-from penstock.flow.policy import Bounds, OnDisconnect, Policy
-from penstock.flow.runs import Gap, Place, RunHandle, Runs
+from penstock.flow.policy import OnDisconnect, Policy
+from penstock.flow.runs import Runs
 from penstock.stores.memory import MemoryStore
+from tests.flow.house import ALICE, BOB, CANCEL, GRACE, LASTING, SMALL, House, end, refusal
 from tests.flow.scripted import (
-    ASKED,
     OPENED,
     STARTED,
-    Clock,
     Played,
-    Seen,
     answer,
     drained,
     held,
@@ -31,40 +29,6 @@ from tests.flow.scripted import (
     settle,
     sized,
 )
-
-ALICE, BOB = Principal("alice"), Principal("bob")
-SMALL = Bounds(high=1000, low=500, detached_bytes=2000, max_run_bytes=5000)
-CANCEL = Policy(on_disconnect=OnDisconnect("cancel"))
-GRACE = Policy(on_disconnect=OnDisconnect("grace", 5))
-LASTING = Policy(on_disconnect=OnDisconnect("finish"))
-
-
-class House:
-    """A registry of runs, its clock, its observer and its store."""
-
-    def __init__(self, **limits: Any):
-        self.clock = Clock()
-        self.seen = Seen()
-        self.store = MemoryStore(clock=self.clock)
-        self.runs = Runs(self.store, observer=self.seen, clock=self.clock, **limits)
-
-    async def run(
-        self, source: Source, policy: Policy = CANCEL, *, detached: bool = False, principal: Principal = ALICE
-    ) -> RunHandle:
-        handle = await self.runs.start(ASKED, source, policy, principal=principal, detached=detached)
-        await settle()
-        return handle
-
-
-def refusal(call: Callable[[], object]) -> str:
-    with pytest.raises(Refused) as problem:
-        call()
-    return problem.value.fault.code
-
-
-def end(handle: RunHandle) -> Terminal | None:
-    return handle.pump.terminal
-
 
 # -- begin ---------------------------------------------------------------------------------------------------------------
 
@@ -219,90 +183,6 @@ async def test_a_last_word_that_drops_the_last_reader_is_said_once() -> None:
     assert terminals == [end(handle)] == [Failed(fault("gap_timeout", "x" * 200))]
 
 
-# -- where a cursor joins ---------------------------------------------------------------------------------------------------
-
-
-async def trimmed() -> tuple[House, RunHandle]:
-    """A live run whose beginning is no longer held."""
-    house = House()
-    source = Played(STARTED, OPENED, *[sized(100)] * 300)
-    handle = await house.run(source, Policy(bounds=SMALL))
-    reader = house.runs.attach(handle, 0)
-    while reader.poll(1 << 20):
-        await settle()
-    assert handle.log.first > 10
-    return house, handle
-
-
-async def test_no_cursor_begins_at_the_beginning() -> None:
-    house = House()
-    handle = await house.run(Played(*answer("x")))
-    assert house.runs.place(handle, None) == Place(0)
-
-
-async def test_a_cursor_goes_on_after_what_was_received() -> None:
-    house = House()
-    handle = await house.run(Played(*answer("x")))
-    assert house.runs.place(handle, Cursor(handle.id, "a1", 3)) == Place(3)
-    assert house.runs.place(handle, Cursor(handle.id, "a1", 0)) == Place(0)
-    assert house.runs.place(handle, Cursor(handle.id, "a1", 3, 2)) == Place(2, skip=2)
-    assert house.runs.place(handle, Cursor(handle.id, "a1", 5)) == Place(5)
-
-
-async def test_a_cursor_beyond_the_end_is_refused_live_or_ended() -> None:
-    house = House()
-    live, ended = await house.run(Played(STARTED)), await house.run(Played(*answer("x")))
-    assert refusal(lambda: house.runs.place(live, Cursor(live.id, "a1", 2))) == "cursor_ahead"
-    assert refusal(lambda: house.runs.place(ended, Cursor(ended.id, "a1", 6))) == "cursor_ahead"
-    assert refusal(lambda: house.runs.place(ended, Cursor(ended.id, "a1", 6, 1))) == "cursor_ahead"
-    await house.runs.close()
-
-
-async def test_a_cursor_of_another_epoch_gets_everything_told_anew() -> None:
-    house = House()
-    handle = await house.run(Played(STARTED, OPENED, Delta(0, "x")))
-    assert house.runs.place(handle, Cursor(handle.id, "b2", 2)) == Place(3, gap=Gap(3, 3, "epoch"))
-    assert house.runs.place(handle, Cursor(handle.id, "b2", 99)) == Place(3, gap=Gap(3, 3, "epoch"))
-    await house.runs.close()
-
-
-async def test_after_a_gap_in_an_ended_run_the_last_word_is_still_to_come() -> None:
-    house = House()
-    handle = await house.run(Played(*answer("x")))
-    place = house.runs.place(handle, Cursor(handle.id, "b2", 2))
-    assert place == Place(4, gap=Gap(3, 4, "epoch"))
-    assert [entry.event for entry in drained(house.runs.attach(handle, place.after))] == [Finished()]
-
-
-async def test_an_ended_run_of_which_nothing_is_shown_yet_has_a_place_for_an_old_cursor() -> None:
-    house = House()
-    house.store.shared = True
-    handle = await house.run(Played(*answer("x")))
-    assert house.runs.place(handle, Cursor(handle.id, "b2", 2)) == Place(0, gap=Gap(0, 0, "epoch"))
-    house.runs.attach(handle, 0)
-
-
-async def test_what_was_trimmed_is_a_gap_and_never_silence() -> None:
-    house, handle = await trimmed()
-    first = handle.log.first
-    assert house.runs.place(handle, None) == Place(first - 1, gap=Gap(1, first - 1, "trimmed"))
-    assert house.runs.place(handle, Cursor(handle.id, "a1", 4)) == Place(first - 1, gap=Gap(5, first - 1, "trimmed"))
-    assert house.runs.place(handle, Cursor(handle.id, "a1", first - 1)) == Place(first - 1)
-    gap = Gap(first - 1, first - 1, "trimmed")
-    assert house.runs.place(handle, Cursor(handle.id, "a1", first - 1, 1)) == Place(first - 1, gap=gap)
-    await house.runs.close()
-
-
-async def test_every_place_can_be_attached_to() -> None:
-    house, handle = await trimmed()
-    for offset in range(handle.log.shown + 1):
-        place = house.runs.place(handle, Cursor(handle.id, "a1", offset))
-        reader = house.runs.attach(handle, place.after)
-        assert [entry.first for entry in drained(reader)] == list(range(place.after + 1, handle.log.last + 1))
-        reader.detach()
-    await house.runs.close()
-
-
 # -- input -------------------------------------------------------------------------------------------------------------------
 
 
@@ -393,111 +273,6 @@ async def test_a_cancel_after_the_end_changes_nothing() -> None:
     handle = await house.run(Played(*answer("x")))
     house.runs.cancel(handle)
     assert end(handle) == Finished()
-
-
-# -- idempotency ---------------------------------------------------------------------------------------------------------------
-
-
-async def keyed(house: House, source: Source, policy: Policy = GRACE, key: str = "k") -> RunHandle:
-    assert house.runs.answering(ALICE, "/r", key, b"body") is None
-    handle = await house.run(source, policy)
-    house.runs.remember(handle, "/r", key, b"body")
-    return handle
-
-
-async def test_the_same_key_and_body_answer_with_the_same_run() -> None:
-    house = House()
-    handle = await keyed(house, Played(*answer("x")))
-    assert house.runs.answering(ALICE, "/r", "k", b"body") is handle
-
-
-async def test_one_key_begins_one_run_however_many_ask_at_once() -> None:
-    house = House()
-    go = asyncio.Event()
-    begun: list[RunHandle] = []
-
-    async def begin() -> RunHandle:
-        await go.wait()
-        begun.append(await house.runs.start(ASKED, Played(STARTED), GRACE, principal=ALICE))
-        return begun[-1]
-
-    asking = [asyncio.ensure_future(house.runs.once(ALICE, "/r", "k", b"body", begin)) for _ in range(50)]
-    await settle()
-    go.set()
-    assert await asyncio.gather(*asking) == begun * 50
-    assert len(begun) == 1
-    await house.runs.close()
-
-
-async def test_whoever_waits_for_a_start_that_fails_starts_it_again() -> None:
-    house = House()
-    tries: list[int] = []
-
-    async def begin() -> RunHandle:
-        tries.append(len(tries))
-        await asyncio.sleep(0)
-        if len(tries) == 1:
-            raise Refused("unknown_model")
-        return await house.runs.start(ASKED, Played(*answer("x")), GRACE, principal=ALICE)
-
-    asking = [asyncio.ensure_future(house.runs.once(ALICE, "/r", "k", b"body", begin)) for _ in range(3)]
-    found = await asyncio.gather(*asking, return_exceptions=True)
-    assert [type(one) for one in found] == [Refused, RunHandle, RunHandle]
-    assert found[1] is found[2]
-    assert tries == [0, 1]
-
-
-async def test_a_key_is_of_one_principal_and_one_route() -> None:
-    house = House()
-    await keyed(house, Played(*answer("x")))
-    assert house.runs.answering(BOB, "/r", "k", b"body") is None
-    assert house.runs.answering(ALICE, "/other", "k", b"body") is None
-
-
-async def test_the_same_key_with_another_body_is_refused() -> None:
-    house = House()
-    await keyed(house, Played(*answer("x")))
-    assert refusal(lambda: house.runs.answering(ALICE, "/r", "k", b"other")) == "idempotency_mismatch"
-
-
-async def test_a_key_whose_run_is_gone_never_begins_a_second_one() -> None:
-    house = House()
-    house.runs.forget(await keyed(house, Played(*answer("x"))))
-    assert refusal(lambda: house.runs.answering(ALICE, "/r", "k", b"body")) == "run_gone"
-
-
-@pytest.mark.parametrize("terminal", [Cancelled("disconnect"), Cancelled("grace")], ids=lambda t: t.by)
-async def test_a_run_that_ended_because_its_client_left_does_not_answer_for_the_key(terminal: Cancelled) -> None:
-    house = House()
-    handle = await keyed(house, Played(STARTED))
-    house.runs.end(handle, terminal)
-    assert house.runs.answering(ALICE, "/r", "k", b"body") is None
-
-
-async def test_a_run_that_its_client_cancelled_still_answers_for_the_key() -> None:
-    house = House()
-    handle = await keyed(house, Played(STARTED))
-    house.runs.cancel(handle)
-    house.runs.end(handle, Cancelled("grace"))
-    assert house.runs.answering(ALICE, "/r", "k", b"body") is handle
-
-
-async def test_a_key_that_was_given_to_another_run_is_not_taken_from_it() -> None:
-    house = House(max_keys=1)
-    old = await keyed(house, Played(STARTED))
-    await keyed(house, Played(STARTED), key="other")
-    new = await keyed(house, Played(STARTED))
-    house.runs.end(old, Cancelled("grace"))
-    assert house.runs.answering(ALICE, "/r", "k", b"body") is new
-    await house.runs.close()
-
-
-async def test_the_table_of_keys_is_bounded_and_forgets_the_oldest() -> None:
-    house = House(max_keys=2)
-    for key in ("a", "b", "c"):
-        await keyed(house, Played(*answer("x")), key=key)
-    found = [house.runs.answering(ALICE, "/r", key, b"body") is not None for key in ("a", "b", "c")]
-    assert found == [False, True, True]
 
 
 # -- bounds on all runs -----------------------------------------------------------------------------------------------------------

@@ -7,10 +7,11 @@ import pytest
 
 from penstock.core.events import Cancelled, Delta, Failed, Finished
 from penstock.core.request import Principal
+from penstock.flow.handle import RunHandle
 from penstock.flow.policy import Bounds, OnDisconnect, Policy, TimeLimits
 from penstock.flow.pump import CLOSING
 from penstock.flow.reader import Reader
-from penstock.flow.runs import RunHandle, Runs
+from penstock.flow.runs import Runs
 from penstock.flow.watchdog import Watchdog
 from penstock.stores.memory import MemoryStore
 from tests.flow.scripted import ASKED, OPENED, STARTED, Clock, Played, Seen, answer, drained, never, settle, sized

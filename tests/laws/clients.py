@@ -13,8 +13,9 @@ from penstock.encoders.chunked import NdjsonEncoder, TextEncoder
 from penstock.encoders.sse import SseEncoder
 from penstock.encoders.stream import Stream
 from penstock.encoders.websocket import WebSocketEncoder
+from penstock.flow.handle import RunHandle
 from penstock.flow.reader import Reader
-from penstock.flow.runs import RunHandle, Runs
+from penstock.flow.runs import Runs
 from penstock.server.joining import pipeline, retold, text_length
 from penstock.server.telling import ready
 from penstock.testing.wire import Received, SseParser, parse_ndjson, parse_websocket
@@ -93,7 +94,7 @@ class Client:
         """Begin, or come back with what it has: 200, 204 at the end of an ended run, 410 where that is no longer held."""
         log = self.handle.log
         cursor = parse_cursor(self._cursor) if self._cursor else None
-        place = self._runs.place(self.handle, cursor)
+        place = self.handle.place(cursor)
         if place.gap is not None and (self.bare or not self.pair.dialect.gaps):
             assert (cursor.whole if cursor else 0) < log.first - 1, "refused, though it is held"
             self.state = "gone"
@@ -185,7 +186,7 @@ class Client:
     def refused(self) -> str:
         """What a cursor of the future gets."""
         try:
-            self._runs.place(self.handle, parse_cursor(self.handle.cursor(self.handle.log.shown + 1)))
+            self.handle.place(parse_cursor(self.handle.cursor(self.handle.log.shown + 1)))
         except Refused as problem:
             return problem.fault.code
         return ""

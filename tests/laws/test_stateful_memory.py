@@ -33,9 +33,10 @@ from penstock.core.events import (
 from penstock.core.lifecycle import Parts, Phase, step
 from penstock.core.request import Principal
 from penstock.flow import log as log_module
+from penstock.flow.handle import RunHandle
 from penstock.flow.log import Log
 from penstock.flow.policy import Bounds, OnDisconnect, Policy, SlowReader, TimeLimits
-from penstock.flow.runs import RunHandle, Runs
+from penstock.flow.runs import Runs
 from penstock.flow.watchdog import Watchdog
 from penstock.stores.memory import MemoryStore
 from penstock.testing.laws.dialects import tell

@@ -12,9 +12,9 @@ from penstock.core.cursor import Entry
 from penstock.core.events import Closed, Delta, Event, Finished, Opened, Started
 from penstock.encoders.sse import SseEncoder
 from penstock.encoders.stream import Stream
+from penstock.flow.handle import Place, RunHandle
 from penstock.flow.log import Log
 from penstock.flow.policy import Bounds, MiB
-from penstock.flow.runs import Place, RunHandle
 from penstock.server.joining import pipeline
 from penstock.server.telling import Teller
 from penstock.testing.strategies import RUN, runs

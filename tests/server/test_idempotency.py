@@ -105,14 +105,14 @@ async def test_a_refused_request_leaves_its_key_free(served: Served, client: htt
 
 async def test_the_table_of_keys_forgets_the_oldest_first() -> None:
     async with serving(configured()) as served, served.client() as client:
-        served.runs._max_keys = 2
+        served.runs.keys.most = 2
         for key in ("a", "b", "c", "a"):
             answer = await client.post(
                 "/v1/streams", json=PROMPT, headers={"idempotency-key": key, "accept": "application/json"}
             )
             assert answer.status_code == 201
         assert len(served.runs.by_id) == 4
-        assert len(served.runs._keys) == 2
+        assert len(served.runs.keys._keys) == 2
 
 
 async def test_http_and_websocket_keep_their_keys_apart_by_route(served: Served, client: httpx2.AsyncClient) -> None:

@@ -1,4 +1,4 @@
-"""The registry of runs: start, attach, cancel, input, grace, finish, retention, idempotency keys, the end of the server.
+"""The registry of runs: start, attach, cancel, input, grace, finish, retention, the end of the server.
 
 A run belongs to the server, not to the request that began it, and to the principal on whose behalf it was begun:
 for everybody else it does not exist.
@@ -9,22 +9,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable
 from functools import partial
-from hashlib import sha256
 
 import msgspec
 
-from penstock.core.cursor import Cursor, is_run_id, new_run_id
+from penstock.core.cursor import is_run_id, new_run_id
 from penstock.core.errors import Refused, fault
 from penstock.core.events import Cancelled, Failed, Json, Note
 from penstock.core.lifecycle import Phase
 from penstock.core.measure import Delivered
-from penstock.core.observer import Departure, Observer, Origin
+from penstock.core.observer import Observer, Origin
 from penstock.core.request import ChatRequest, Principal
 from penstock.core.source import Source
-from penstock.flow.inbox import BoundedInbox
-from penstock.flow.log import Log
+from penstock.flow.handle import DIRECT, RunHandle
+from penstock.flow.idempotency import IdempotencyKeys
 from penstock.flow.memory import SHED_SECONDS, Memory, short
 from penstock.flow.policy import MiB, OnDisconnect, Policy
 from penstock.flow.pump import CLOSING, Pump
@@ -32,96 +31,13 @@ from penstock.flow.reader import Reader
 from penstock.flow.shares import Shares
 from penstock.flow.store import Claim, Store
 
-KEY_LONGEST = 255
-"""Characters of an idempotency key: it is kept for longer than its run."""
-
 LEASE = 5.0
 """Seconds a claim on a run lasts unless it is renewed."""
 
 FINISH = OnDisconnect("finish")
-DIRECT = Origin()
 
 DESERTED = (Cancelled("disconnect"), Cancelled("grace"))
 """How a run ends that everybody left."""
-
-
-class RunHandle:
-    """One run as the server holds it, live or ended. It is also the `Run` its source sees."""
-
-    __slots__ = (
-        "__weakref__",
-        "created",
-        "furthest",
-        "id",
-        "inbox",
-        "key",
-        "log",
-        "on_disconnect",
-        "policy",
-        "principal",
-        "pump",
-        "request",
-        "tellings",
-        "transport",
-        "unattended_since",
-    )
-
-    def __init__(
-        self, run_id: str, request: ChatRequest, principal: Principal, policy: Policy, *, epoch: str, hold: bool
-    ):
-        self.id = run_id
-        self.request = msgspec.structs.replace(request, messages=(), params={})
-        """What was asked, without the words: those are the source's alone, and not kept as long as the answer."""
-        self.principal = principal
-        self.transport = DIRECT.transport
-        """Over which it was begun."""
-        self.furthest = 0
-        """Bytes that the one who came furthest had taken, of the readers that have left."""
-        self.policy = policy
-        self.created = int(time.time())
-        self.inbox = BoundedInbox()
-        self.log = Log(epoch=epoch, slow_reader=policy.slow_reader, bounds=policy.bounds, hold=hold)
-        self.on_disconnect = policy.on_disconnect
-        """In force now: `finish` until the first reader of a run that was created detached."""
-        self.unattended_since: float | None = None
-        """Since when nobody listens to a run that ends for it."""
-        self.key: tuple[str, str, str] | None = None
-        self.tellings: dict[Hashable, object] = {}
-        """What readers of this run share; the transports'."""
-        self.pump: Pump
-
-    @property
-    def state(self) -> Phase:
-        return self.pump.phase
-
-    @property
-    def expires(self) -> float:
-        """When an ended run is forgotten."""
-        return (self.pump.ended or 0.0) + self.policy.limits.retention
-
-    def cursor(self, offset: int) -> str:
-        return str(Cursor(self.id, self.log.epoch, offset))
-
-
-class Gap(msgspec.Struct, frozen=True):
-    """Offsets `start` to `end` cannot be given as they were: `trimmed`, or of another `epoch`."""
-
-    start: int
-    end: int
-    reason: str
-
-
-class Place(msgspec.Struct, frozen=True):
-    """Where a reader joins: after offset `after`, with `skip` frames of the next entry already sent."""
-
-    after: int
-    skip: int = 0
-    gap: Gap | None = None
-
-
-class _Keyed(msgspec.Struct, frozen=True):
-    run: str
-    digest: bytes
 
 
 def no_such_stream() -> Refused:
@@ -172,10 +88,7 @@ class Runs:
         self._clock = clock
         self.max_bytes = max_bytes
         self.max_runs = max_runs
-        self._max_keys = max_keys
-        self._keys: dict[tuple[str, str, str], _Keyed] = {}
-        self._beginning: dict[tuple[str, str, str], asyncio.Future[None]] = {}
-        """The keys whose run is being started."""
+        self.keys = IdempotencyKeys(self.by_id, most=max_keys)
         self._owner = new_run_id()
         self._owing: list[Callable[[], Awaitable[None]]] = []
         self.delivered: dict[str, Delivered] = {}
@@ -267,52 +180,6 @@ class Runs:
     def _full(self) -> bool:
         return len(self.by_id) >= self.max_runs or self.kept > self.max_bytes
 
-    # -- idempotency ---------------------------------------------------------------------------------------------------
-
-    async def once(
-        self, principal: Principal, route: str, key: str, body: bytes, begin: Callable[[], Awaitable[RunHandle]]
-    ) -> RunHandle:
-        """The run that this key began on this route, or the one that `begin` starts; whoever asks meanwhile waits for that one.
-
-        Raises `Refused` for a key that is too long, for another body, when the run is gone, and whatever `begin` raises.
-        """
-        if len(key) > KEY_LONGEST:
-            raise Refused("invalid_request", f"an Idempotency-Key has at most {KEY_LONGEST} characters", param="key")
-        place = (principal.name, route, key)
-        while (beginning := self._beginning.get(place)) is not None:
-            await asyncio.wait([beginning])
-        if (earlier := self.answering(principal, route, key, body)) is not None:
-            return earlier
-        beginning = self._beginning[place] = asyncio.get_running_loop().create_future()
-        try:
-            handle = await begin()
-            self.remember(handle, route, key, body)
-            return handle
-        finally:
-            del self._beginning[place]
-            beginning.set_result(None)
-
-    def answering(self, principal: Principal, route: str, key: str, body: bytes) -> RunHandle | None:
-        """The run that this key began on this route, if it was used. Raises `Refused` for another body, or when the run is gone."""
-        keyed = self._keys.get((principal.name, route, key))
-        if keyed is None:
-            return None
-        if keyed.digest != sha256(body).digest():
-            raise Refused("idempotency_mismatch", "this Idempotency-Key was used with another body; choose a new key")
-        handle = self.by_id.get(keyed.run)
-        if handle is None:
-            raise Refused(
-                "run_gone", "the run this Idempotency-Key began is no longer held; choose a new key to ask again"
-            )
-        return handle
-
-    def remember(self, handle: RunHandle, route: str, key: str, body: bytes) -> None:
-        """This key stands for this run from now on. The oldest keys are forgotten when there are too many."""
-        while len(self._keys) >= self._max_keys:
-            del self._keys[next(iter(self._keys))]
-        handle.key = (handle.principal.name, route, key)
-        self._keys[handle.key] = _Keyed(handle.id, sha256(body).digest())
-
     # -- find ----------------------------------------------------------------------------------------------------------
 
     def find(self, run_id: str, principal: Principal) -> RunHandle:
@@ -324,23 +191,6 @@ class Runs:
 
     def mine(self, principal: Principal) -> list[RunHandle]:
         return [handle for handle in self.by_id.values() if handle.principal == principal]
-
-    def place(self, handle: RunHandle, cursor: Cursor | None) -> Place:
-        """Where a reader with this cursor joins. Raises `Refused(cursor_ahead)` for one beyond the end."""
-        log = handle.log
-        if cursor is None:
-            return Place(0) if log.first == 1 else Place(log.first - 1, gap=Gap(1, log.first - 1, "trimmed"))
-        if cursor.epoch != log.epoch:
-            # Of a run that has ended the last word is left to be said: a snapshot does not say it.
-            told = log.shown - 1 if log.sealed and log.shown == log.last else log.shown
-            return Place(told, gap=Gap(min(cursor.whole + 1, told), told, "epoch"))
-        if cursor.offset > log.shown:
-            raise Refused(
-                "cursor_ahead", f"the cursor lies beyond the end: the stream is at {handle.cursor(log.shown)}"
-            )
-        if cursor.whole < log.first - 1:
-            return Place(log.first - 1, gap=Gap(cursor.whole + 1, log.first - 1, "trimmed"))
-        return Place(cursor.whole, skip=cursor.frame)
 
     def attach(self, handle: RunHandle, after: int, *, transport: str = DIRECT.transport) -> Reader:
         """A reader of everything after offset `after`."""
@@ -361,7 +211,7 @@ class Runs:
 
     def _left(self, handle: RunHandle, reader: Reader, reason: str) -> None:
         self.shares.leave(handle.principal)
-        self._depart(handle, reader, reason)
+        self.observer.reader_left(handle.id, handle.departed(reader, reason, self.now()))
         if handle.log.readers or handle.state is Phase.ENDED:
             return
         match handle.on_disconnect.what:
@@ -371,24 +221,6 @@ class Runs:
                 handle.unattended_since = self.now()
             case "finish":
                 pass
-
-    def _depart(self, handle: RunHandle, reader: Reader, reason: str) -> None:
-        delivery = reader.delivery
-        assert delivery is not None  # noqa: S101 - every reader of `attach` has one
-        handle.furthest = max(handle.furthest, reader.taken)
-        delivery.events += reader.offset - reader.start
-        delivery.replayed += max(0, min(reader.taken, reader.behind) - reader.joined)
-        said = handle.log.said
-        departure = Departure(
-            transport=delivery.transport,
-            reason=reason,
-            at=reader.offset,
-            cursor=handle.cursor(reader.offset),
-            owed=said - reader.taken,
-            share=reader.taken / said if said else 0.0,
-            seconds=self._clock() - reader.came,
-        )
-        self.observer.reader_left(handle.id, departure)
 
     # -- steer and end ---------------------------------------------------------------------------------------------------
 
@@ -410,11 +242,8 @@ class Runs:
 
     def end(self, handle: RunHandle, terminal: Cancelled | Failed) -> None:
         """Say the last word of a run that has not ended."""
-        if handle.state is not Phase.ENDED and terminal in DESERTED and handle.key is not None:
-            # Ended because its own client left, it does not answer for the key: the client may ask again.
-            keyed = self._keys.get(handle.key)
-            if keyed is not None and keyed.run == handle.id:
-                del self._keys[handle.key]
+        if handle.state is not Phase.ENDED and terminal in DESERTED:
+            self.keys.release(handle)  # ended because its own client left, who may ask again
         handle.pump.finish(terminal)
 
     def _ended(self, handle: RunHandle, claim: Claim) -> None:

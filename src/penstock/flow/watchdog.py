@@ -7,8 +7,9 @@ import asyncio
 from penstock.core.errors import fault
 from penstock.core.events import Cancelled, Failed
 from penstock.core.lifecycle import Phase
+from penstock.flow.handle import RunHandle
 from penstock.flow.reader import Reader
-from penstock.flow.runs import RunHandle, Runs
+from penstock.flow.runs import Runs
 
 HEARTBEAT = 15.0
 """Seconds of silence after which a reader's connection needs a sign of life."""

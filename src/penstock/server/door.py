@@ -19,9 +19,9 @@ from penstock.core.observer import ARRIVED, Origin
 from penstock.core.request import ChatRequest
 from penstock.core.source import compose
 from penstock.encoders.stream import Stream
+from penstock.flow.handle import Place, RunHandle
 from penstock.flow.policy import OnDisconnect
 from penstock.flow.reader import Reader
-from penstock.flow.runs import Place, RunHandle
 from penstock.server.exchange import Exchange
 from penstock.server.joining import pipeline, retold, text_length
 from penstock.server.negotiation import (
@@ -117,8 +117,7 @@ class Arrival:
 
     def join(self, handle: RunHandle) -> tuple[Place, int]:
         """Where this reader joins, and how many bytes of text it has. Raises `Refused`."""
-        runs = self.service.runs
-        place = runs.place(handle, self.cursor)
+        place = handle.place(self.cursor)
         if place.gap is not None and (not self.dialect.gaps or self.transport == "text"):
             raise Refused(
                 "cursor_gone", "what followed this cursor is no longer held; GET the stream's snapshot instead"
@@ -260,7 +259,7 @@ class Starter:
             transport = arrival.transport if request.stream or route.streams else "json"
             return await begin(service, route, request, grant, keyed=bool(key), detached=detached, transport=transport)
 
-        return await service.runs.once(grant.principal, route.path, key, body, begun) if key else await begun()
+        return await service.runs.keys.once(grant.principal, route.path, key, body, begun) if key else await begun()
 
 
 async def parsed(parse: Callable[[bytes], T], body: bytes) -> T:

@@ -17,7 +17,8 @@ from penstock.auth.grant import ANYBODY, Authenticator, Grant
 from penstock.auth.quota import Quota
 from penstock.core.errors import Refused
 from penstock.core.request import Principal
-from penstock.flow.runs import RunHandle, Runs, no_such_stream
+from penstock.flow.handle import RunHandle
+from penstock.flow.runs import Runs, no_such_stream
 
 BEARER = Grant(principal=Principal(""), routes=("none",))
 """Whoever comes with a URL instead of a key: they find what its token is for, and may begin nothing."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from penstock.core.frame import Dialect, Frame, TransportEncoder, View, Wire_co
 from penstock.encoders.stream import Stream
-from penstock.flow.runs import Place, RunHandle
+from penstock.flow.handle import Place, RunHandle
 
 TURN = 64 * 1024
 

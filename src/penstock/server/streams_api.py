@@ -16,7 +16,7 @@ from penstock.core.frame import View
 from penstock.core.lifecycle import Phase
 from penstock.core.request import Principal
 from penstock.encoders.sse import SharedSseEncoder
-from penstock.flow.runs import Place, RunHandle
+from penstock.flow.handle import Place, RunHandle
 from penstock.server.door import READING, Arrival, at_end, flag, read
 from penstock.server.exchange import Exchange
 from penstock.server.joining import pipeline, retold
@@ -166,7 +166,7 @@ class StreamsApi:
         readers: Counter[Principal] = Counter()
         for run, cursor in wanted.items():
             handle = service.gate.find(service.runs, run, exchange.grant, right="read", token=tokens.get(run))
-            place = service.runs.place(handle, cursor)
+            place = handle.place(cursor)
             readers[handle.principal] += 1
             service.gate.check_reader(service.runs, handle, exchange.grant, more=readers[handle.principal])
             joined.append((handle, place))

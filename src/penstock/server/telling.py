@@ -15,9 +15,9 @@ from penstock.core.events import Terminal
 from penstock.core.frame import Wire_co
 from penstock.encoders.coalesce import coalesce
 from penstock.encoders.stream import Stream
+from penstock.flow.handle import RunHandle
 from penstock.flow.policy import Bounds
 from penstock.flow.reader import Reader
-from penstock.flow.runs import RunHandle
 
 W = TypeVar("W", bytes, str | bytes)
 Packed = TypeVar("Packed")

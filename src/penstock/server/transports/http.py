@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 from penstock.core.errors import fault
 from penstock.core.events import Cancelled, Failed, Fault
+from penstock.flow.handle import RunHandle
 from penstock.flow.reader import Reader
-from penstock.flow.runs import RunHandle
 from penstock.server.exchange import Connection, Exchange, Header
 from penstock.server.telling import Teller
 

@@ -24,7 +24,7 @@ from penstock.core.frame import Dialect, View
 from penstock.core.observer import ARRIVED
 from penstock.encoders.stream import Stream
 from penstock.encoders.websocket import WebSocketEncoder
-from penstock.flow.runs import Place, RunHandle
+from penstock.flow.handle import Place, RunHandle
 from penstock.server.door import admit, at_end, begin, parsed
 from penstock.server.exchange import EXTENSION
 from penstock.server.joining import pipeline, retold
@@ -216,7 +216,9 @@ class Socket:
             request = await parsed(route.dialect.parse, body)
             return await begin(service, route, request, self._grant, keyed=bool(key), transport="websocket")
 
-        handle = await service.runs.once(self._grant.principal, route.path, key, body, begun) if key else await begun()
+        handle = (
+            await service.runs.keys.once(self._grant.principal, route.path, key, body, begun) if key else await begun()
+        )
         if len(self._refs) >= MOST_REFS:
             self._refs = {known: run for known, run in self._refs.items() if run in self._turns.lanes}
         self._refs[ref] = handle.id
@@ -226,7 +228,7 @@ class Socket:
         if handle.id in self._turns.lanes:
             await self._say(answer)  # asked again with its key: the socket reads the run already, and goes on
             return
-        place = service.runs.place(handle, None)
+        place = handle.place(None)
         self._joinable(place, dialect)
         await self._join(handle, place, dialect, answer)
 
@@ -240,7 +242,7 @@ class Socket:
             raise Refused("invalid_request", "this socket reads the stream already; detach first", param="stream")
         if cursor is not None and cursor.run != handle.id:
             raise Refused("bad_cursor", "the cursor belongs to another stream", param="after")
-        place = self._service.runs.place(handle, cursor)
+        place = handle.place(cursor)
         self._joinable(place, dialect)
         if cursor is not None:
             told = "ended" if at_end(handle, place) else "replayed"

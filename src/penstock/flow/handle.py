@@ -1,0 +1,128 @@
+"""One run as the server holds it: what was asked, its log, its pump, and where a reader joins it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Hashable
+
+import msgspec
+
+from penstock.core.cursor import Cursor
+from penstock.core.errors import Refused
+from penstock.core.lifecycle import Phase
+from penstock.core.observer import Departure, Origin
+from penstock.core.request import ChatRequest, Principal
+from penstock.flow.inbox import BoundedInbox
+from penstock.flow.log import Log
+from penstock.flow.policy import Policy
+from penstock.flow.pump import Pump
+from penstock.flow.reader import Reader
+
+DIRECT = Origin()
+
+
+class Gap(msgspec.Struct, frozen=True):
+    """Offsets `start` to `end` cannot be given as they were: `trimmed`, or of another `epoch`."""
+
+    start: int
+    end: int
+    reason: str
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where a reader joins: after offset `after`, with `skip` frames of the next entry already sent."""
+
+    after: int
+    skip: int = 0
+    gap: Gap | None = None
+
+
+class RunHandle:
+    """One run as the server holds it, live or ended. It is also the `Run` its source sees."""
+
+    __slots__ = (
+        "__weakref__",
+        "created",
+        "furthest",
+        "id",
+        "inbox",
+        "key",
+        "log",
+        "on_disconnect",
+        "policy",
+        "principal",
+        "pump",
+        "request",
+        "tellings",
+        "transport",
+        "unattended_since",
+    )
+
+    def __init__(
+        self, run_id: str, request: ChatRequest, principal: Principal, policy: Policy, *, epoch: str, hold: bool
+    ):
+        self.id = run_id
+        self.request = msgspec.structs.replace(request, messages=(), params={})
+        """What was asked, without the words: those are the source's alone, and not kept as long as the answer."""
+        self.principal = principal
+        self.transport = DIRECT.transport
+        """Over which it was begun."""
+        self.furthest = 0
+        """Bytes that the one who came furthest had taken, of the readers that have left."""
+        self.policy = policy
+        self.created = int(time.time())
+        self.inbox = BoundedInbox()
+        self.log = Log(epoch=epoch, slow_reader=policy.slow_reader, bounds=policy.bounds, hold=hold)
+        self.on_disconnect = policy.on_disconnect
+        """In force now: `finish` until the first reader of a run that was created detached."""
+        self.unattended_since: float | None = None
+        """Since when nobody listens to a run that ends for it."""
+        self.key: tuple[str, str, str] | None = None
+        self.tellings: dict[Hashable, object] = {}
+        """What readers of this run share; the transports'."""
+        self.pump: Pump
+
+    @property
+    def state(self) -> Phase:
+        return self.pump.phase
+
+    @property
+    def expires(self) -> float:
+        """When an ended run is forgotten."""
+        return (self.pump.ended or 0.0) + self.policy.limits.retention
+
+    def cursor(self, offset: int) -> str:
+        return str(Cursor(self.id, self.log.epoch, offset))
+
+    def place(self, cursor: Cursor | None) -> Place:
+        """Where a reader with this cursor joins. Raises `Refused(cursor_ahead)` for one beyond the end."""
+        log = self.log
+        if cursor is None:
+            return Place(0) if log.first == 1 else Place(log.first - 1, gap=Gap(1, log.first - 1, "trimmed"))
+        if cursor.epoch != log.epoch:
+            # Of a run that has ended the last word is left to be said: a snapshot does not say it.
+            told = log.shown - 1 if log.sealed and log.shown == log.last else log.shown
+            return Place(told, gap=Gap(min(cursor.whole + 1, told), told, "epoch"))
+        if cursor.offset > log.shown:
+            raise Refused("cursor_ahead", f"the cursor lies beyond the end: the stream is at {self.cursor(log.shown)}")
+        if cursor.whole < log.first - 1:
+            return Place(log.first - 1, gap=Gap(cursor.whole + 1, log.first - 1, "trimmed"))
+        return Place(cursor.whole, skip=cursor.frame)
+
+    def departed(self, reader: Reader, reason: str, now: float) -> Departure:
+        """What a reader that is gone had, which is counted where it was delivered."""
+        delivery = reader.delivery
+        assert delivery is not None  # noqa: S101 - every reader the registry attaches has one
+        said = self.log.said
+        self.furthest = max(self.furthest, reader.taken)
+        delivery.events += reader.offset - reader.start
+        delivery.replayed += max(0, min(reader.taken, reader.behind) - reader.joined)
+        return Departure(
+            transport=delivery.transport,
+            reason=reason,
+            at=reader.offset,
+            cursor=self.cursor(reader.offset),
+            owed=said - reader.taken,
+            share=reader.taken / said if said else 0.0,
+            seconds=now - reader.came,
+        )
