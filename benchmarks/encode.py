@@ -43,8 +43,8 @@ def pairs() -> Iterator[tuple[str, Callable[[], Stream[Any]], Callable[[list[Any
         dialect: Dialect = resolve("dialects", name)()
         encoders: dict[str, Callable[[], TransportEncoder[Any]]] = {
             "SSE": SseEncoder,
-            "WebSocket": partial(WebSocketEncoder, run, cursor_key=dialect.cursor_key),
-            "NDJSON": partial(NdjsonEncoder, cursor_key=dialect.cursor_key),
+            "WebSocket": partial(WebSocketEncoder, run, cursor_key=dialect.traits.cursor_key),
+            "NDJSON": partial(NdjsonEncoder, cursor_key=dialect.traits.cursor_key),
         }
         if name == "plain":
             encoders["text"] = TextEncoder

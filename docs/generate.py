@@ -149,7 +149,7 @@ def told(dialect_name: str, transport: str) -> list[tuple[Event, list[str]]]:
             binary=transport == "websocket",
             bare=transport == "text",
         )
-        encoder = encoder_of(transport, dialect.cursor_key)
+        encoder = encoder_of(transport, dialect.traits.cursor_key)
         stream: Stream[Any] = Stream(dialect.renderer(view), encoder, run=RUN, epoch=EPOCH)
         for offset, event in enumerate((*STORY[:-1], end), 1):
             said = [shown(wire) for wire in stream.feed([Entry(offset, offset, 40 * offset, event)])]

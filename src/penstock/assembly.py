@@ -115,11 +115,9 @@ class Catalog:
 
     def _provider(self, name: str) -> Any:
         if name not in self._providers:
-            from penstock.sources.openai_http import OpenAIProvider
-
             found = self._settings.providers[name]
             key = found.api_key.reveal() if found.api_key else None
-            self._providers[name] = OpenAIProvider(found.base_url, api_key=key)
+            self._providers[name] = registry.resolve("providers", found.kind)(found.base_url, api_key=key)
         return self._providers[name]
 
     async def close(self) -> None:

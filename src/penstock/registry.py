@@ -26,6 +26,9 @@ TABLES: dict[str, dict[str, str]] = {
         "ndjson": "penstock.encoders.chunked:NdjsonEncoder",
         "text": "penstock.encoders.chunked:TextEncoder",
     },
+    "providers": {
+        "openai": "penstock.sources.openai_http:OpenAIProvider",
+    },
     "sources": {
         "demo": "penstock.sources.demo:build",
         "openai": "penstock.sources.openai_http:build",

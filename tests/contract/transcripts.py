@@ -98,9 +98,9 @@ def told(folder: Path, output: str) -> bytes:
     if transport == "sse":
         encoder = SseEncoder()
     elif transport == "websocket":
-        encoder = WebSocketEncoder(about.run, cursor_key=dialect.cursor_key)
+        encoder = WebSocketEncoder(about.run, cursor_key=dialect.traits.cursor_key)
     elif transport == "ndjson":
-        encoder = NdjsonEncoder(cursor_key=dialect.cursor_key)
+        encoder = NdjsonEncoder(cursor_key=dialect.traits.cursor_key)
     else:
         # Bare text counts bytes: whoever has everything up to the cursor has so many.
         had = Stream(dialect.renderer(view), TextEncoder(), run=about.run, epoch=about.epoch)

@@ -12,13 +12,15 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 from jsonschema.protocols import Validator
 
+from penstock.registry import names, resolve
+
 PROTOCOLS = Path(__file__).parents[2] / "protocols"
 SCHEMAS = {
     "native": PROTOCOLS / "native" / "events.schema.json",
     "commands": PROTOCOLS / "native" / "commands.schema.json",
     **{path.name.removesuffix(".schema.json"): path for path in (PROTOCOLS / "dialects").glob("*.schema.json")},
 }
-CURSOR_KEYS = {"native": "id", "openai-chat": "cursor", "token-done": "id", "plain": "id"}
+CURSOR_KEYS: dict[str, str] = {name: resolve("dialects", name)().traits.cursor_key for name in names("dialects")}
 
 
 class ContractBroken(AssertionError):
@@ -102,10 +104,10 @@ def check_body(dialect: str, encoder: str, body: bytes) -> None:
 
 def _check_block(dialect: str, block: bytes, *, first: bool) -> None:
     fields = [line.partition(b": ")[::2] for line in block.split(b"\n") if not line.startswith(b":")]
-    names = [name for name, _ in fields]
-    if first and names == [b"id"]:
+    found = [name for name, _ in fields]
+    if first and found == [b"id"]:
         return  # how a stream to an EventSource begins
-    if names not in (
+    if found not in (
         [*event, b"data", *retry, *position]
         for event in ([], [b"event"])
         for retry in ([], [b"retry"])

@@ -52,7 +52,7 @@ class Wire:
 
     def frames(self, count: int) -> list[Received]:
         """The frames that are whole once so many more bytes, or messages, have arrived."""
-        key = self._pair.dialect.cursor_key
+        key = self._pair.dialect.traits.cursor_key
         if self._pair.transport == "websocket":
             arrived, self._messages = self._messages[:count], self._messages[count:]
             return parse_websocket(arrived, key, self._run)
@@ -95,7 +95,7 @@ class Client:
         log = self.handle.log
         cursor = parse_cursor(self._cursor) if self._cursor else None
         place = self.handle.place(cursor)
-        if place.gap is not None and (self.bare or not self.pair.dialect.gaps):
+        if place.gap is not None and (self.bare or not self.pair.dialect.traits.gaps):
             assert (cursor.whole if cursor else 0) < log.first - 1, "refused, though it is held"
             self.state = "gone"
             return
@@ -118,7 +118,7 @@ class Client:
         self.state = "on"
 
     def _encoder(self) -> TransportEncoder[Any]:
-        key = self.pair.dialect.cursor_key
+        key = self.pair.dialect.traits.cursor_key
         encoders: dict[str, TransportEncoder[Any]] = {
             "sse": SseEncoder(),
             "websocket": WebSocketEncoder(self.handle.id, cursor_key=key),

@@ -38,7 +38,7 @@ class Pair:
         return f"{self.dialect.name}.{self.transport}"
 
     def encoder(self) -> TransportEncoder[Any]:
-        return ENCODERS[self.transport](self.dialect.cursor_key)
+        return ENCODERS[self.transport](self.dialect.traits.cursor_key)
 
     def view(self, **options: Any) -> View:
         """How such a reader is told a run, everything shown."""
@@ -50,8 +50,8 @@ class Pair:
         if self.transport == "sse":
             return parse_sse(cast("Sequence[bytes]", wires))
         if self.transport == "ndjson":
-            return parse_ndjson(cast("Sequence[bytes]", wires), self.dialect.cursor_key)
-        return parse_websocket(wires, self.dialect.cursor_key, RUN)
+            return parse_ndjson(cast("Sequence[bytes]", wires), self.dialect.traits.cursor_key)
+        return parse_websocket(wires, self.dialect.traits.cursor_key, RUN)
 
     @property
     def read(self) -> Read:

@@ -214,3 +214,19 @@ async def test_every_dialect_is_told_on_request(served: Served, client: httpx2.A
         telling.finish()
         await stream.rest()
     assert added_up(dialect, received_sse(stream.raw)).text() == "Hello\nwörld \U0001f30d"
+
+
+async def test_a_client_with_a_new_parser_has_what_is_open_opened_again_and_only_what_is_new_said(
+    served: Served, client: httpx2.AsyncClient
+) -> None:
+    async with event_stream(client, "POST", "/v1/streams", json=PROMPT) as stream:
+        telling = await served.telling()
+        telling.speak("a", "b")
+        events = [await stream.next() for _ in range(4)]
+    telling.speak("c")
+    telling.finish()
+    url = f"/v1/streams/{served.only.id}/events?reopen=1&dialect=native"
+    async with event_stream(client, "GET", url, headers={"Last-Event-ID": events[2].id}) as stream:
+        told = [json.loads(event.data) for event in await stream.rest()]
+    assert [each["type"] for each in told] == ["started", "opened", "delta", "delta", "closed", "finished"]
+    assert [each["text"] for each in told[2:4]] == ["b", "c"]

@@ -11,7 +11,8 @@ import pytest
 from penstock.core.events import Closed, Delta, Event, Finished, Opened, Started, Usage
 from penstock.core.request import ChatRequest
 from penstock.sources import http_response
-from penstock.sources.openai_http import OpenAIProvider, OpenAISource, build, chat_url, proxy_of
+from penstock.sources.openai_http import OpenAIProvider, build
+from penstock.sources.provider import HttpSource, proxy_of, url_of
 from penstock.testing.sources import check_source
 from tests.fakes.provider import Provider, head_bytes
 from tests.fakes.script import (
@@ -51,13 +52,13 @@ def client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
 
 
 @pytest.fixture
-async def source(provider: Provider, client: str) -> AsyncGenerator[OpenAISource]:
+async def source(provider: Provider, client: str) -> AsyncGenerator[HttpSource]:
     source = build(base_url=provider.base_url, model="upstream-model", api_key="sk-secret")
     yield source
     await source.close()
 
 
-async def failure(source: OpenAISource, request: ChatRequest | None = None) -> tuple[str, str]:
+async def failure(source: HttpSource, request: ChatRequest | None = None) -> tuple[str, str]:
     """The text said before the failure, and its code."""
     events, broken = await heard(ask(source, request))
     assert broken is not None
@@ -65,7 +66,7 @@ async def failure(source: OpenAISource, request: ChatRequest | None = None) -> t
     return text_of(events), broken.fault.code
 
 
-async def test_an_answer_is_started_opened_said_closed_counted_and_finished(source: OpenAISource) -> None:
+async def test_an_answer_is_started_opened_said_closed_counted_and_finished(source: HttpSource) -> None:
     events, broken = await heard(ask(source))
     assert broken is None
     assert events == [
@@ -79,7 +80,7 @@ async def test_an_answer_is_started_opened_said_closed_counted_and_finished(sour
 
 
 async def test_the_provider_is_asked_with_the_clients_parameters_streamed_and_counted(
-    source: OpenAISource, provider: Provider
+    source: HttpSource, provider: Provider
 ) -> None:
     await heard(
         ask(
@@ -122,7 +123,7 @@ async def test_without_a_key_no_credentials_are_sent_and_own_headers_are(provide
     ],
 )
 def test_a_base_url_is_taken_in_every_usual_form(base_url: str, url: str) -> None:
-    assert chat_url(base_url) == url
+    assert url_of(base_url, "/v1", "/chat/completions") == url
 
 
 @pytest.mark.parametrize("base_url", ["", "api.test/v1", "ftp://api.test", "http://", "http://[::1"])
@@ -193,7 +194,7 @@ async def test_models_of_one_provider_share_a_warm_connection(provider: Provider
 
 
 async def test_a_body_that_ends_after_the_answer_still_leaves_the_connection_warm(
-    source: OpenAISource, provider: Provider
+    source: HttpSource, provider: Provider
 ) -> None:
     gate = Gate()
     *steps, end = answer("Hi")
@@ -209,7 +210,7 @@ async def test_a_body_that_ends_after_the_answer_still_leaves_the_connection_war
     assert len(provider.connections) == 1
 
 
-async def test_a_body_that_does_not_end_after_the_answer_is_left(source: OpenAISource, provider: Provider) -> None:
+async def test_a_body_that_does_not_end_after_the_answer_is_left(source: HttpSource, provider: Provider) -> None:
     *steps, _end = answer("Hi")
     provider.script(*steps, Hang())
     events, broken = await heard(ask(source))
@@ -217,7 +218,7 @@ async def test_a_body_that_does_not_end_after_the_answer_is_left(source: OpenAIS
     await provider.connections[0].peer_gone.wait()
 
 
-async def test_after_closing_the_next_run_makes_a_new_pool(source: OpenAISource, provider: Provider) -> None:
+async def test_after_closing_the_next_run_makes_a_new_pool(source: HttpSource, provider: Provider) -> None:
     await heard(ask(source))
     await source.close()
     events, broken = await heard(ask(source))
@@ -225,7 +226,7 @@ async def test_after_closing_the_next_run_makes_a_new_pool(source: OpenAISource,
     assert len(provider.connections) == 2
 
 
-async def test_closing_between_two_events_hangs_up_at_once(source: OpenAISource, provider: Provider) -> None:
+async def test_closing_between_two_events_hangs_up_at_once(source: HttpSource, provider: Provider) -> None:
     provider.script(opening(), text("Hel"), Hang())
     stream = ask(source)
     assert [type(await anext(stream)) for _ in range(3)] == [Started, Opened, Delta]
@@ -234,7 +235,7 @@ async def test_closing_between_two_events_hangs_up_at_once(source: OpenAISource,
 
 
 @pytest.mark.parametrize("begun", [False, True])
-async def test_cancelling_a_wait_hangs_up_at_once(source: OpenAISource, provider: Provider, begun: bool) -> None:
+async def test_cancelling_a_wait_hangs_up_at_once(source: HttpSource, provider: Provider, begun: bool) -> None:
     provider.script(*([*opening(), text("Hel")] if begun else []), Hang())
     stream = ask(source)
     waiting = asyncio.ensure_future(heard(stream))
@@ -246,7 +247,7 @@ async def test_cancelling_a_wait_hangs_up_at_once(source: OpenAISource, provider
 
 
 async def test_it_keeps_the_law_of_sources_and_leaves_no_connection_behind(
-    source: OpenAISource, provider: Provider
+    source: HttpSource, provider: Provider
 ) -> None:
     def idle() -> bool:
         return sum(not connection.closed.is_set() for connection in provider.connections) <= 1
@@ -260,7 +261,7 @@ async def test_it_keeps_the_law_of_sources_and_leaves_no_connection_behind(
 # -- U1, U2: what comes before the first byte ----------------------------------------------------------------------------
 
 
-async def test_a_refused_connection_is_unreachable(source: OpenAISource, provider: Provider) -> None:
+async def test_a_refused_connection_is_unreachable(source: HttpSource, provider: Provider) -> None:
     provider.refuse()
     assert await failure(source) == ("", "provider_unreachable")
 
@@ -275,20 +276,20 @@ async def test_a_name_that_does_not_resolve_is_unreachable_and_says_so() -> None
 
 @pytest.mark.parametrize("end", [Reset(), Cut()])
 async def test_a_connection_lost_before_the_first_byte_is_unreachable(
-    source: OpenAISource, provider: Provider, end: Reset | Cut
+    source: HttpSource, provider: Provider, end: Reset | Cut
 ) -> None:
     provider.script(end)
     assert await failure(source) == ("", "provider_unreachable")
 
 
-async def test_an_answer_that_is_not_http_is_garbled(source: OpenAISource, provider: Provider) -> None:
+async def test_an_answer_that_is_not_http_is_garbled(source: HttpSource, provider: Provider) -> None:
     provider.script(Raw(b"SSH-2.0-OpenSSH_9.2\r\n"), Hang())
     assert await failure(source) == ("", "provider_garbled")
 
 
 @pytest.mark.parametrize("end", [Cut(), Reset()])
 async def test_a_connection_at_rest_that_the_provider_closes_as_it_is_used_again_is_replaced(
-    source: OpenAISource, provider: Provider, end: Cut | Reset
+    source: HttpSource, provider: Provider, end: Cut | Reset
 ) -> None:
     """As llama.cpp does after every streamed answer; whoever asks at once must not be told that it is unreachable."""
     provider.script(answer("first"))
@@ -304,7 +305,7 @@ async def test_a_connection_at_rest_that_the_provider_closes_as_it_is_used_again
     [(400, "provider_refused"), (401, "provider_auth"), (404, "provider_model_unknown"), (500, "provider_error")],
 )
 async def test_a_refusal_has_its_code_and_keeps_the_connection(
-    source: OpenAISource, provider: Provider, status: int, code: str
+    source: HttpSource, provider: Provider, status: int, code: str
 ) -> None:
     provider.script(Reply(status=status, body={"error": {"message": "sk-secret is no good"}}))
     assert await failure(source) == ("", code)
@@ -312,25 +313,25 @@ async def test_a_refusal_has_its_code_and_keeps_the_connection(
     assert len(provider.connections) == 1
 
 
-async def test_a_rate_limit_says_when_to_come_back(source: OpenAISource, provider: Provider) -> None:
+async def test_a_rate_limit_says_when_to_come_back(source: HttpSource, provider: Provider) -> None:
     provider.script(Reply(status=429, body={"error": {"message": "slow down"}}, headers={"Retry-After": "7"}))
     _, broken = await heard(ask(source))
     assert broken is not None
     assert (broken.fault.code, broken.fault.retry_after) == ("provider_rate_limited", 7.0)
 
 
-async def test_an_error_body_without_end_is_not_read_for_ever(source: OpenAISource, provider: Provider) -> None:
+async def test_an_error_body_without_end_is_not_read_for_ever(source: HttpSource, provider: Provider) -> None:
     provider.script(Head(status=500), *(Body(b"x" * 16_384) for _ in range(8)), Hang())
     assert await failure(source) == ("", "provider_error")
     await provider.connections[0].peer_gone.wait()
 
 
-async def test_an_error_body_that_breaks_off_leaves_the_status(source: OpenAISource, provider: Provider) -> None:
+async def test_an_error_body_that_breaks_off_leaves_the_status(source: HttpSource, provider: Provider) -> None:
     provider.script(Head(status=502), Body(b'{"error": {"mess'), Cut())
     assert await failure(source) == ("", "provider_error")
 
 
-async def test_a_redirect_is_not_followed(source: OpenAISource, provider: Provider) -> None:
+async def test_a_redirect_is_not_followed(source: HttpSource, provider: Provider) -> None:
     provider.script(Reply(status=307, headers={"Location": "/v1/models"}))
     assert await failure(source) == ("", "provider_error")
     assert len(provider.requests) == 1
@@ -341,7 +342,7 @@ async def test_a_redirect_is_not_followed(source: OpenAISource, provider: Provid
 
 @pytest.mark.parametrize("end", [Reset(), Cut(), HalfClose()])
 async def test_a_connection_lost_in_the_middle_is_truncated(
-    source: OpenAISource, provider: Provider, end: Reset | Cut | HalfClose
+    source: HttpSource, provider: Provider, end: Reset | Cut | HalfClose
 ) -> None:
     gate = Gate()
     provider.script(opening(), text("Half of "), gate, end)
@@ -356,7 +357,7 @@ async def test_a_connection_lost_in_the_middle_is_truncated(
 
 
 async def test_what_arrived_before_the_cut_and_was_not_read_yet_is_said(
-    source: OpenAISource, provider: Provider, client: str, monkeypatch: pytest.MonkeyPatch
+    source: HttpSource, provider: Provider, client: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     noticed = asyncio.Event()
     where, name = {
@@ -382,28 +383,26 @@ async def test_what_arrived_before_the_cut_and_was_not_read_yet_is_said(
 
 @pytest.mark.parametrize("end", [End(), Cut()])
 async def test_an_end_without_a_finish_reason_is_never_a_success(
-    source: OpenAISource, provider: Provider, end: End | Cut
+    source: HttpSource, provider: Provider, end: End | Cut
 ) -> None:
     provider.script(opening(), text("Half of "), end)
     assert await failure(source) == ("Half of ", "provider_truncated")
 
 
-async def test_a_body_ended_by_closing_is_complete_with_a_finish_reason(
-    source: OpenAISource, provider: Provider
-) -> None:
+async def test_a_body_ended_by_closing_is_complete_with_a_finish_reason(source: HttpSource, provider: Provider) -> None:
     provider.script(Head(chunked=False), text("All"), Say(chunk(finish="stop")), End())
     events, broken = await heard(ask(source))
     assert (text_of(events), events[-1], broken) == ("All", Finished("stop"), None)
 
 
 async def test_a_body_cut_after_the_finish_reason_but_before_its_end_is_truncated(
-    source: OpenAISource, provider: Provider
+    source: HttpSource, provider: Provider
 ) -> None:
     provider.script(Head(), text("All"), Say(chunk(finish="stop")), Cut())
     assert await failure(source) == ("All", "provider_truncated")
 
 
-async def test_a_character_cut_in_two_by_the_network_is_whole(source: OpenAISource, provider: Provider) -> None:
+async def test_a_character_cut_in_two_by_the_network_is_whole(source: HttpSource, provider: Provider) -> None:
     stream = event_bytes(chunk({"content": "a😀é"}))
     middle = stream.index("😀".encode()) + 2
     gate = Gate()
@@ -417,7 +416,7 @@ async def test_a_character_cut_in_two_by_the_network_is_whole(source: OpenAISour
 
 @pytest.mark.parametrize("where", ["😀", '"delta"', "data"])
 async def test_a_cut_inside_an_event_leaves_the_whole_events_before_it(
-    source: OpenAISource, provider: Provider, where: str
+    source: HttpSource, provider: Provider, where: str
 ) -> None:
     whole = event_bytes(chunk({"content": "a"}))
     half = event_bytes(chunk({"content": "😀"}))
@@ -439,30 +438,30 @@ async def test_a_cut_inside_an_event_leaves_the_whole_events_before_it(
     ids=["html", "json", "ndjson", "gzip"],
 )
 async def test_an_answer_of_another_kind_is_garbled(
-    source: OpenAISource, provider: Provider, headers: dict[str, str], body: bytes
+    source: HttpSource, provider: Provider, headers: dict[str, str], body: bytes
 ) -> None:
     provider.script(Reply(headers=headers, body=body))
     assert await failure(source) == ("", "provider_garbled")
 
 
-async def test_an_error_object_with_status_200_is_that_error(source: OpenAISource, provider: Provider) -> None:
+async def test_an_error_object_with_status_200_is_that_error(source: HttpSource, provider: Provider) -> None:
     provider.script(Reply(body={"error": {"message": "busy", "type": "overloaded_error"}}))
     assert await failure(source) == ("", "provider_overloaded")
 
 
-async def test_a_line_without_end_is_garbled_and_hung_up_on(source: OpenAISource, provider: Provider) -> None:
+async def test_a_line_without_end_is_garbled_and_hung_up_on(source: HttpSource, provider: Provider) -> None:
     provider.script(opening(), text("a"), Body(b"data: "), *(Body(b"x" * 65_536) for _ in range(40)), Hang())
     assert await failure(source) == ("a", "provider_garbled")
     await provider.connections[0].peer_gone.wait()
 
 
 @pytest.mark.parametrize("garbage", [b"data: \x00\x00\n\n", b"data: <html>\n\n", b"data: [1]\n\n"])
-async def test_garbage_in_the_stream_is_garbled(source: OpenAISource, provider: Provider, garbage: bytes) -> None:
+async def test_garbage_in_the_stream_is_garbled(source: HttpSource, provider: Provider, garbage: bytes) -> None:
     provider.script(opening(), text("a"), Body(garbage), Hang())
     assert await failure(source) == ("a", "provider_garbled")
 
 
-async def test_a_broken_chunk_size_is_truncated(source: OpenAISource, provider: Provider) -> None:
+async def test_a_broken_chunk_size_is_truncated(source: HttpSource, provider: Provider) -> None:
     gate = Gate()
     provider.script(opening(), text("a"), gate, Raw(b"zz\r\nwhat\r\n"), Hang())
     stream = ask(source)
@@ -477,21 +476,21 @@ async def test_a_broken_chunk_size_is_truncated(source: OpenAISource, provider: 
 # -- U8, U9: what is odd, slow or too fast -------------------------------------------------------------------------------
 
 
-async def test_an_error_in_a_stream_that_began_well_is_that_error(source: OpenAISource, provider: Provider) -> None:
+async def test_an_error_in_a_stream_that_began_well_is_that_error(source: HttpSource, provider: Provider) -> None:
     provider.script(
         opening(), text("a"), Say({"error": {"message": "no memory for sk-secret", "code": 500}}), Say("[DONE]"), End()
     )
     assert await failure(source) == ("a", "provider_error")
 
 
-async def test_trailers_extra_data_and_a_second_finish_change_nothing(source: OpenAISource, provider: Provider) -> None:
+async def test_trailers_extra_data_and_a_second_finish_change_nothing(source: HttpSource, provider: Provider) -> None:
     twice = [Say(chunk(finish="stop")), Say(chunk(finish="length"))]
     provider.script(opening(), text("a"), *twice, Say("[DONE]"), text("late"), Raw(b"0\r\nX-Late: 1\r\n\r\n"), Hang())
     events, broken = await heard(ask(source))
     assert (text_of(events), events[-1], broken) == ("a", Finished("stop"), None)
 
 
-async def test_a_trickle_of_single_bytes_is_the_same_answer(source: OpenAISource, provider: Provider) -> None:
+async def test_a_trickle_of_single_bytes_is_the_same_answer(source: HttpSource, provider: Provider) -> None:
     permits = asyncio.Semaphore(0)
     stream = b"".join(event_bytes(step.data) for step in (text("Grüß "), text("dich 👋🏽"), Say(chunk(finish="stop"))))
     provider.script(Head(), Trickle(stream, permits), End())
@@ -502,13 +501,13 @@ async def test_a_trickle_of_single_bytes_is_the_same_answer(source: OpenAISource
     assert (text_of(events), broken) == ("Grüß dich 👋🏽", None)
 
 
-async def test_a_flood_arrives_whole_and_in_order(source: OpenAISource, provider: Provider) -> None:
+async def test_a_flood_arrives_whole_and_in_order(source: HttpSource, provider: Provider) -> None:
     provider.script(opening(), Flood(5_000), closing(usage=usage_of(1, 5_000)))
     events, broken = await heard(ask(source))
     assert (text_of(events).split(), broken) == ([str(number) for number in range(5_000)], None)
 
 
-async def test_a_reader_that_stops_reading_stops_the_provider(source: OpenAISource, provider: Provider) -> None:
+async def test_a_reader_that_stops_reading_stops_the_provider(source: HttpSource, provider: Provider) -> None:
     all_sent = Gate()
     provider.script(opening(), Body(event_bytes(text("x" * 1000).data) * 20_000), all_sent, Hang())
     stream = ask(source)
@@ -526,7 +525,7 @@ async def test_a_reader_that_stops_reading_stops_the_provider(source: OpenAISour
     await stream.aclose()
 
 
-async def test_a_head_in_pieces_is_waited_for(source: OpenAISource, provider: Provider) -> None:
+async def test_a_head_in_pieces_is_waited_for(source: HttpSource, provider: Provider) -> None:
     head = head_bytes(200, {**EVENT_STREAM, "Connection": "close"})
     gate = Gate()
     rest = Raw(event_bytes(chunk({"content": "a"}, finish="stop")))

@@ -17,6 +17,7 @@ Transport = Literal["sse", "websocket", "ndjson", "text"]
 SlowReader = Literal["pause", "coalesce", "disconnect"]
 Method = Literal["GET", "POST"]
 Strategy = Literal["order"]
+Speaks = Literal["openai"]
 
 KiB = 1024
 MiB = 1024 * KiB
@@ -335,7 +336,7 @@ class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     api_key: Annotated[
         Secret | None, Meta(description='Its key: `"env:NAME"`, `"file:PATH"`, or the key itself; never shown.')
     ] = None
-    kind: Annotated[Literal["openai"], Meta(description="What it speaks.")] = "openai"
+    kind: Annotated[Speaks, Meta(description="What it speaks.")] = "openai"
 
     def __post_init__(self) -> None:
         try:

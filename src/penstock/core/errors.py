@@ -74,6 +74,16 @@ TABLE: dict[str, Row] = {
     "slow_reader": Row(
         "client", 408, 4008, True, "The reader fell behind and was detached; come back with the cursor."
     ),
+    "not_carried": Row(
+        "client",
+        400,
+        4500,
+        False,
+        "The model's provider speaks a protocol that has no words for a field of the request.",
+    ),
+    "previous_not_found": Row(
+        "client", 400, 4500, False, "The answer to go on from is not held here, or belongs to another key."
+    ),
     # what the provider did
     "provider_refused": Row("provider", 400, 4500, False, "The provider refused the request."),
     "context_too_long": Row("provider", 400, 4500, False, "The conversation does not fit the model's context."),
@@ -123,6 +133,8 @@ class Refused(Exception):
 class Broken(Exception):
     """A source gave up. Carries the `Fault` that becomes the run's `Failed` event."""
 
-    def __init__(self, code: str, message: str | None = None, *, retry_after: float | None = None):
-        self.fault = fault(code, message, retry_after=retry_after)
+    def __init__(
+        self, code: str, message: str | None = None, *, retry_after: float | None = None, param: str | None = None
+    ):
+        self.fault = fault(code, message, retry_after=retry_after, param=param)
         super().__init__(self.fault.message)

@@ -66,7 +66,13 @@ class Chunk(msgspec.Struct, frozen=True, tag="chunk", gc=False):
 
 
 class Closed(msgspec.Struct, frozen=True, tag="closed", omit_defaults=True):
-    """A part is complete. `meta` may hold `finish_reason` (of the part's choice), `signature`, `citations`."""
+    """A part is complete. `meta` may hold
+
+    - `finish_reason`: why the part's choice ended;
+    - `signature`: what the provider wants to see again with a reasoning part;
+    - `citations`: objects with `url`, `title` and `quote` where they are known, and the provider's own boxed
+      (`penstock.core.carried`) under the name of its dialect.
+    """
 
     part: int
     meta: dict[str, Json] | None = None
@@ -88,13 +94,20 @@ class Note(msgspec.Struct, frozen=True, tag="note"):
 
 
 class Usage(msgspec.Struct, frozen=True, tag="usage", omit_defaults=True):
-    """Token accounting, and how well it is known: told by the provider, drained after a cancel, or counted by us."""
+    """Token accounting, and how well it is known: told by the provider, drained after a cancel, or counted by us.
+
+    A later one of a run stands for the earlier ones.
+    """
 
     input: int
     output: int
     grade: Grade
     cached: int | None = None
+    """Of `input`, what the provider read from its cache."""
     reasoning: int | None = None
+    """Of `output`, what was thought."""
+    cache_written: int | None = None
+    """Of `input`, what the provider put into its cache."""
 
 
 class Finished(msgspec.Struct, frozen=True, tag="finished"):

@@ -52,6 +52,27 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     """The transport carries bytes, so chunks need no base64."""
     bare: bool = False
     """The transport carries text alone."""
+    echo: bytes = b""
+    """What the request said that an answer of its dialect repeats: `ChatRequest.echo`."""
+
+
+class Traits(msgspec.Struct, frozen=True, kw_only=True):
+    """What a server must know of a dialect beside its words."""
+
+    cursor_key: str = "id"
+    """The JSON member in which NDJSON and WebSocket frames carry the cursor: `cursor` where the dialect has an `id` of its own."""
+    gaps: bool = False
+    """It has words for a hole in what is held (`gap`); the others answer 410."""
+    retells: bool = False
+    """Its later frames quote what was said before, so a reader can come back only while all of that is held."""
+    ping: Frame | None = None
+    """What keeps an SSE connection alive instead of a comment, where the dialect has a word for it."""
+    passes: tuple[str, ...] = ()
+    """Request headers, in lower case, that belong to the question: they become `ChatRequest.headers`."""
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    """Headers of every stream of this dialect over HTTP."""
+    request_id: bytes = b""
+    """The header in which its clients look for the request's id, where that is not `x-request-id`."""
 
 
 class Renderer(Protocol):
@@ -61,7 +82,11 @@ class Renderer(Protocol):
         """Learn the past and say nothing. Call at most once, before anything is rendered."""
 
     def rejoin(self) -> Sequence[Frame]:
-        """Say again what a fresh reader needs to understand what follows: the primed parts, re-opened. Call after `prime`."""
+        """Say again all that was primed, for a reader that has nothing: what was said, part by part. Call after `prime`."""
+
+    def reopen(self) -> Sequence[Frame]:
+        """Open again, without its words, what is still open: for a strict client whose parser is new and whose words are not.
+        What follows is then a legal stream of the dialect. Call after `prime`."""
 
     def render(self, entry: Entry) -> Sequence[Frame]:
         """The frames of one entry: one for a delta (or none), any number for the others."""
@@ -71,10 +96,7 @@ class Dialect(Protocol):
     """A payload vocabulary: bytes to `ChatRequest`, entries to frames."""
 
     name: str
-    cursor_key: str
-    """The JSON member in which NDJSON and WebSocket frames carry the cursor: `id`, or `cursor` where the dialect has an `id` of its own."""
-    gaps: bool
-    """Whether the dialect has words for a hole in what is held (`gap`); the others answer 410."""
+    traits: Traits
 
     def parse(self, body: bytes) -> ChatRequest:
         """Read a request body. Raises `Refused`, and nothing else, for any bytes."""

@@ -10,7 +10,10 @@ import msgspec
 from penstock.core.events import Json
 
 Message = dict[str, Json]
-"""One message in the shape of OpenAI chat: `role`, `content` (text or a list of content parts), `tool_calls`, `tool_call_id`, `name`."""
+"""One message in the shape of OpenAI chat: `role`, `content` (text or a list of content parts), `tool_calls`, `tool_call_id`, `name`.
+
+What that shape has no words for is boxed, see `penstock.core.carried`.
+"""
 
 
 class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +32,16 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The client asked for token counts in the stream."""
     background: bool = False
     """The run is to finish whoever listens."""
+    headers: dict[str, str] = {}
+    """Headers of the request that its dialect passes on, by lower-case name; for a source that knows them."""
+    previous: str = ""
+    """The answer this question goes on from, by the id its dialect gave it; what was said there stands before `messages`."""
+    chat: str = ""
+    """The conversation this question belongs to, by the client's own name; its latest run can be found by it."""
+    keep: bool = False
+    """Another question may go on from this answer: its conversation is to be kept as long as the run."""
+    echo: bytes = b""
+    """What an answer of the dialect repeats of the request: a JSON object, or nothing."""
 
     @property
     def prompt(self) -> str:

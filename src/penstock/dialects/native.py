@@ -10,7 +10,7 @@ import orjson
 from penstock.core.body import read_chat, read_object
 from penstock.core.cursor import Entry
 from penstock.core.events import Chunk, Closed, Delta, Event, Fault
-from penstock.core.frame import Frame, View
+from penstock.core.frame import Frame, Traits, View
 from penstock.core.request import ChatRequest
 from penstock.core.snapshot import Snapshot
 
@@ -50,6 +50,11 @@ class NativeRenderer:
             events.append(self._past.usage)
         return [self._frame(event) for event in events]
 
+    def reopen(self) -> Sequence[Frame]:
+        events: list[Event] = [self._past.started] if self._past.started else []
+        events.extend(part.opening() for part in self._past.parts if not part.closed)
+        return [self._frame(event) for event in events]
+
     def render(self, entry: Entry) -> Sequence[Frame]:
         event = entry.event
         if type(event) is Delta and event.logprobs is None and not self._named:
@@ -74,8 +79,7 @@ class NativeDialect:
     """The dialect of `/v1/streams` and of the WebSocket."""
 
     name = "native"
-    cursor_key = "id"
-    gaps = True
+    traits = Traits(gaps=True)
 
     def parse(self, body: bytes) -> ChatRequest:
         return read_chat(read_object(body))

@@ -31,7 +31,7 @@ from penstock.core.events import (
     ToolReturned,
     Usage,
 )
-from penstock.core.frame import Frame, View
+from penstock.core.frame import Frame, Traits, View
 from penstock.core.request import ChatRequest
 from penstock.core.snapshot import PartSoFar, Snapshot
 
@@ -87,6 +87,11 @@ class OpenAIChatRenderer:
                 frames += fresh._delta(Delta(part.part, part.text[i : i + PIECE]))
         return frames
 
+    def reopen(self) -> Sequence[Frame]:
+        fresh = OpenAIChatRenderer(self._view)
+        fresh._head = self._head
+        return [frame for part in self._past.parts for frame in fresh._opened(part.opening(), calls=not part.closed)]
+
     def render(self, entry: Entry) -> Sequence[Frame]:
         event = entry.event
         if type(event) is Delta and event.logprobs is None:
@@ -119,7 +124,7 @@ class OpenAIChatRenderer:
     def _start(self, event: Started) -> None:
         self._head = _head(self._view, event.model, event.created)
 
-    def _opened(self, event: Opened) -> list[Frame]:
+    def _opened(self, event: Opened, *, calls: bool = True) -> list[Frame]:
         frames = []
         self._open[event.part] = event
         if event.choice not in self._reasons:
@@ -137,7 +142,8 @@ class OpenAIChatRenderer:
                 "type": "function",
                 "function": {"name": event.name or "", "arguments": ""},
             }
-            frames.append(self._chunk(event.choice, b'{"tool_calls":[%b]}' % orjson.dumps(call)))
+            if calls:
+                frames.append(self._chunk(event.choice, b'{"tool_calls":[%b]}' % orjson.dumps(call)))
         return frames
 
     def _delta(self, event: Delta) -> Sequence[Frame]:
@@ -203,8 +209,7 @@ class OpenAIChatDialect:
     """The dialect of `/v1/chat/completions` and `/v1/chat/stream`."""
 
     name = "openai-chat"
-    cursor_key = "cursor"
-    gaps = False
+    traits = Traits(cursor_key="cursor")
 
     def parse(self, body: bytes) -> ChatRequest:
         """As OpenAI reads it: `messages` is required, and a missing `stream` means false."""

@@ -29,7 +29,7 @@ from penstock.core.events import (
     ToolReturned,
     Usage,
 )
-from penstock.core.frame import Frame, View
+from penstock.core.frame import Frame, Traits, View
 from penstock.core.request import ChatRequest
 from penstock.core.snapshot import Snapshot
 from penstock.core.spoken import Spoken
@@ -58,6 +58,10 @@ class PlainRenderer:
     def rejoin(self) -> Sequence[Frame]:
         text = Spoken(reasoning=self._reasoning).whole(self._past)
         return [self._words(text[i : i + PIECE]) for i in range(0, len(text), PIECE)]
+
+    def reopen(self) -> Sequence[Frame]:
+        """Nothing: words need no opening."""
+        return ()
 
     def render(self, entry: Entry) -> Sequence[Frame]:
         event = entry.event
@@ -89,8 +93,7 @@ class PlainDialect:
     """The dialect of `/v1/chat/chunked`."""
 
     name = "plain"
-    cursor_key = "id"
-    gaps = False
+    traits = Traits()
 
     def parse(self, body: bytes) -> ChatRequest:
         """A JSON object as in `native`, or anything else as the prompt itself, in UTF-8."""

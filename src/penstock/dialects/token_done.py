@@ -31,7 +31,7 @@ from penstock.core.events import (
     ToolReturned,
     Usage,
 )
-from penstock.core.frame import Frame, View
+from penstock.core.frame import Frame, Traits, View
 from penstock.core.request import ChatRequest
 from penstock.core.snapshot import Snapshot
 from penstock.core.spoken import Spoken
@@ -110,6 +110,10 @@ class TokenDoneRenderer:
                     frames.append(self._token(text, self._past.at))
         return frames + [Frame(_encode(self._tool(event))) for event in self._past.tools]
 
+    def reopen(self) -> Sequence[Frame]:
+        """Nothing: words need no opening."""
+        return ()
+
     def render(self, entry: Entry) -> Sequence[Frame]:
         event = entry.event
         match event:
@@ -187,8 +191,7 @@ class TokenDoneDialect:
     """The dialect of `/api/chat`."""
 
     name = "token-done"
-    cursor_key = "id"
-    gaps = False
+    traits = Traits()
 
     def parse(self, body: bytes) -> ChatRequest:
         """`{"message"}` is enough; `history` holds the messages before it, or `messages` the whole conversation."""

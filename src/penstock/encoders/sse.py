@@ -9,13 +9,18 @@ from __future__ import annotations
 from penstock.core.events import Terminal
 from penstock.core.frame import Frame
 
+PING = b": ping\n"
+"""A comment line without a blank line: it joins the next block, so no parser sees an empty one."""
+
 
 class SseEncoder:
-    """Bytes of a `text/event-stream` body. `retry_ms` rides in the first block that has data."""
+    """Bytes of a `text/event-stream` body. `retry_ms` rides in the first block that has data; a `ping` frame is what a
+    dialect says to keep the connection alive, where a comment would not be as good."""
 
-    __slots__ = ("_retry",)
+    __slots__ = ("_ping", "_retry")
 
-    def __init__(self, *, retry_ms: int | None = 1000):
+    def __init__(self, *, retry_ms: int | None = 1000, ping: Frame | None = None):
+        self._ping = PING if ping is None else b"event: %s\ndata: %b\n\n" % (ping.event.encode(), ping.data)
         self._retry = b"" if retry_ms is None else b"retry: %d\n" % retry_ms
 
     def opening(self, cursor: str | None) -> bytes:
@@ -37,8 +42,7 @@ class SseEncoder:
         return True
 
     def heartbeat(self) -> bytes:
-        """A comment line without a blank line: it joins the next block, so no parser sees an empty one."""
-        return b": ping\n"
+        return self._ping
 
     def ending(self, terminal: Terminal) -> bytes:
         return b""
@@ -74,7 +78,7 @@ class SharedSseEncoder:
         return not frame.sentinel
 
     def heartbeat(self) -> bytes:
-        return b": ping\n"
+        return PING
 
     def ending(self, terminal: Terminal) -> bytes:
         return b""

@@ -23,7 +23,7 @@ from penstock.flow.handle import Place, RunHandle
 from penstock.flow.policy import OnDisconnect
 from penstock.flow.reader import Reader
 from penstock.server.exchange import Exchange
-from penstock.server.joining import pipeline, retold, text_length
+from penstock.server.joining import check_joins, pipeline, retold, text_length
 from penstock.server.negotiation import (
     CONTENT_TYPES,
     choose,
@@ -42,7 +42,7 @@ T = TypeVar("T")
 OFF_LOOP = 256 * 1024
 """Bodies above so many bytes are parsed in a thread."""
 
-READING = frozenset({"dialect", "after", "reasoning", "event_names"})
+READING = frozenset({"dialect", "after", "reasoning", "event_names", "reopen"})
 """Options of every route that streams."""
 
 STARTING = READING | {"key"}
@@ -59,6 +59,7 @@ class Arrival:
         "exchange",
         "json",
         "reasoning",
+        "reopen",
         "route",
         "service",
         "skip_bytes",
@@ -80,6 +81,8 @@ class Arrival:
         """Of one object, be it an answer or an error: bare text has no words for either."""
         self.reasoning = flag(options, "reasoning")
         self.event_names = flag(options, "event_names")
+        self.reopen = flag(options, "reopen")
+        """The reader has the words but not the state: its dialect's parser is a new one."""
         self.cursor: Cursor | None = None
         self.skip_bytes: int | None = None
         after = exchange.header("last-event-id") or options.get("after", "")
@@ -113,15 +116,15 @@ class Arrival:
             reasoning=self.reasoning,
             event_names=self.event_names,
             bare=self.transport == "text",
+            echo=handle.request.echo,
         )
 
     def join(self, handle: RunHandle) -> tuple[Place, int]:
         """Where this reader joins, and how many bytes of text it has. Raises `Refused`."""
         place = handle.place(self.cursor)
-        if place.gap is not None and (not self.dialect.gaps or self.transport == "text"):
-            raise Refused(
-                "cursor_gone", "what followed this cursor is no longer held; GET the stream's snapshot instead"
-            )
+        check_joins(self.dialect, handle, place)
+        if self.reopen and place.skip:
+            place = Place(place.after)
         skip = self.skip_bytes or 0
         if self.skip_bytes is not None:
             said = text_length(self.dialect, self.view(handle), handle)
@@ -150,6 +153,8 @@ class Arrival:
         stream = pipeline(self.dialect, self.view(handle), encoder, handle, place)
         if place.gap is not None:
             opening += b"".join(retold(self.dialect, stream, place))
+        elif self.reopen and place.after:
+            opening += b"".join(stream.retell(stream.renderer.reopen(), place.after))
         return stream, opening
 
     def teller(self, handle: RunHandle, reader: Reader, stream: Stream[bytes]) -> HttpTeller:
@@ -253,6 +258,9 @@ class Starter:
         async def begun() -> RunHandle:
             admit(service, route, grant, reads=not arrival.json)
             request = asked(options) if get else await parsed(route.dialect.parse, body)
+            if passes := route.dialect.traits.passes:
+                given = {name: value for name in passes if (value := exchange.header(name))}
+                request = msgspec.structs.replace(request, headers=given)
             if request.stream and route is not service.native:
                 arrival.check_streams()
             detached = request.stream and arrival.json
@@ -347,7 +355,7 @@ async def read(arrival: Arrival, handle: RunHandle, *, held: float) -> None:
             await refuse(exchange, failure, arrival.whole, [(b"penstock-stream-id", handle.id.encode())])
             return
         stream, opening = arrival.stream(handle, place, skip_bytes)
-        await exchange.stream(streaming_headers(handle, CONTENT_TYPES[arrival.transport]))
+        await exchange.stream(streaming_headers(handle, CONTENT_TYPES[arrival.transport], arrival.dialect))
         teller = arrival.teller(handle, reader, stream)
         if exchange.connection is None:
             await deliver(exchange, teller, opening=opening)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from penstock.core.errors import Refused
 from penstock.core.frame import Dialect, Frame, TransportEncoder, View, Wire_co
 from penstock.encoders.stream import Stream
 from penstock.flow.handle import Place, RunHandle
@@ -19,6 +20,14 @@ def pipeline(
     if place.after:
         renderer.prime(handle.log.snapshot(place.after))
     return Stream(renderer, encoder, run=handle.id, epoch=handle.log.epoch, skip=place.skip)
+
+
+def check_joins(dialect: Dialect, handle: RunHandle, place: Place) -> None:
+    """Raise `Refused(cursor_gone)` where the dialect has no words for what such a reader cannot be given."""
+    if place.gap is not None and not dialect.traits.gaps:
+        raise Refused("cursor_gone", "what followed this cursor is no longer held; GET the stream's snapshot instead")
+    if dialect.traits.retells and handle.log.first > 1 and handle.log.snapshot(place.after).elided:
+        raise Refused("cursor_gone", "the beginning of this answer is no longer held, and its dialect would repeat it")
 
 
 def retold(dialect: Dialect, stream: Stream[Wire_co], place: Place) -> list[Wire_co]:

@@ -106,7 +106,7 @@ def http_encoder(
 ) -> TransportEncoder[bytes]:
     """A fresh encoder for one response; without `retry_ms`, for one that is under way."""
     if transport == "ndjson":
-        return NdjsonEncoder(cursor_key=dialect.cursor_key, abort_on_error=abort_on_error)
+        return NdjsonEncoder(cursor_key=dialect.traits.cursor_key, abort_on_error=abort_on_error)
     if transport == "text":
         return TextEncoder(skip=skip_bytes)
-    return SseEncoder(retry_ms=retry_ms)
+    return SseEncoder(retry_ms=retry_ms, ping=dialect.traits.ping)

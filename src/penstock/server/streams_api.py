@@ -144,7 +144,7 @@ class StreamsApi:
                 return
             if place.gap is None:
                 body = opening + body
-            kind, *headers = streaming_headers(handle, CONTENT_TYPES[arrival.transport])
+            kind, *headers = streaming_headers(handle, CONTENT_TYPES[arrival.transport], arrival.dialect)
             if stream.terminal is not None and stream.encoder.ending(stream.terminal) is None:
                 await exchange.begin(200, [kind, *headers])
                 await exchange.write(body)

@@ -11,7 +11,16 @@ from typing import cast
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
-from penstock.sources.upstream import CONNECT_SECONDS, IDLE_SECONDS, BodyBroken, Disconnected, NotHTTP, Unreachable
+from penstock.sources.upstream import (
+    CONNECT_SECONDS,
+    IDLE_SECONDS,
+    NO_HEADERS,
+    BodyBroken,
+    Disconnected,
+    NotHTTP,
+    Unreachable,
+    sendable,
+)
 
 DNS_SECONDS = 300
 READ_BUFFER = 16 * 1024
@@ -96,14 +105,18 @@ class AiohttpClient:
             trace_configs=[trace],
         )
 
-    async def post(self, body: bytes) -> AiohttpResponse:
+    async def post(self, body: bytes, headers: Mapping[str, str] = NO_HEADERS) -> AiohttpResponse:
         """As `upstream.Client.post`. A server may hang up on a connection at rest just as it is used again, so where that
         happens the request goes out once more, in the end on a new one."""
         while True:
             attempt = _Attempt()
             try:
                 response = await self._session.post(
-                    self._url, data=body, allow_redirects=False, trace_request_ctx=attempt
+                    self._url,
+                    data=body,
+                    headers=sendable(headers),
+                    allow_redirects=False,
+                    trace_request_ctx=attempt,
                 )
             except aiohttp.ClientResponseError as problem:
                 raise NotHTTP(type(problem).__name__) from None

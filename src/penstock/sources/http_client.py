@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from penstock.sources.http_pool import Pool, Resolve, trusting_the_system
 from penstock.sources.http_response import HttpResponse
-from penstock.sources.upstream import CONNECT_SECONDS, IDLE_SECONDS
+from penstock.sources.upstream import CONNECT_SECONDS, IDLE_SECONDS, NO_HEADERS, sendable
 
 PORTS = {"http": 80, "https": 443}
 
@@ -45,9 +45,10 @@ class HttpClient:
             resolve=resolve,
         )
 
-    async def post(self, body: bytes) -> HttpResponse:
+    async def post(self, body: bytes, headers: Mapping[str, str] = NO_HEADERS) -> HttpResponse:
         """As `upstream.Client.post`."""
-        return await self._pool.post(b"%b%d\r\n\r\n" % (self._head, len(body)), body)
+        more = "".join(f"\r\n{name}: {value}" for name, value in sendable(headers).items()) if headers else ""
+        return await self._pool.post(b"%b%d%b\r\n\r\n" % (self._head, len(body), more.encode()), body)
 
     async def close(self) -> None:
         """As `upstream.Client.close`."""

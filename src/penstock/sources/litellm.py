@@ -15,11 +15,12 @@ from typing import Any
 
 import msgspec
 
+from penstock.core.carried import refuse_foreign
 from penstock.core.errors import Broken
 from penstock.core.events import Event, Started
 from penstock.core.request import ChatRequest, Run
 from penstock.core.source import Source
-from penstock.sources import openai_errors
+from penstock.sources import provider_errors
 from penstock.sources.openai_answer import Answer
 from penstock.sources.openai_chunks import ChatChunk, loosely
 
@@ -74,6 +75,7 @@ async def _stream(model: str, request: ChatRequest, run: Run) -> AsyncGenerator[
         raise Broken(
             "invalid_request", f"n must be 1 for {model}: litellm cuts all answers of a stream at the end of the first"
         )
+    refuse_foreign(request, "litellm", model)
     litellm = await asyncio.to_thread(_load)
     provider = f"{model.partition('/')[0]} (through litellm)"
     try:
@@ -169,9 +171,9 @@ def _broken(problem: Exception, provider: str, *, begun: bool) -> Exception:
     status = status if isinstance(status, int) else 0
     if code is None or code == "provider_unreachable":
         # APIConnectionError is also litellm's word for whatever it did not expect.
-        code = "provider_truncated" if begun and code else code or openai_errors.code_of(status, (), message)
+        code = "provider_truncated" if begun and code else code or provider_errors.code_of(status, (), message)
     headers = getattr(getattr(problem, "response", None), "headers", None) or {}
-    wait = openai_errors.retry_after(headers)
+    wait = provider_errors.retry_after(headers)
     # litellm opens its messages with the names of its own exception, often twice, and of the provider's.
     said = _NAMES.sub("", message)
-    return openai_errors.broken(provider, code, said, status=status, retry_after=wait)
+    return provider_errors.broken(provider, code, said, status=status, retry_after=wait)

@@ -10,7 +10,7 @@ import msgspec
 
 from penstock.core.errors import Broken
 from penstock.core.events import Closed, Delta, Event, Finished, Kind, Opened, Usage
-from penstock.sources import openai_errors
+from penstock.sources import provider_errors
 from penstock.sources.openai_chunks import CallPiece, ChatChunk, Choice, Loose, NotAChunk, Tokens, lenient, strict
 from penstock.sources.sse_splitter import LIMIT, SseSplitter
 
@@ -88,7 +88,7 @@ class Answer:
         if self.ended:
             return
         if chunk.error:
-            self._break(openai_errors.failed(self._host, chunk.error, secret=self._secret))
+            self._break(provider_errors.failed(self._host, chunk.error, secret=self._secret))
             return
         if chunk.usage is not None:
             self._tokens = chunk.usage
@@ -139,7 +139,7 @@ class Answer:
                 self._call(choice, fragment, events)
         if piece.finish_reason and choice.finish is None:
             if piece.finish_reason == "error":
-                self._break(openai_errors.failed(self._host, ""))
+                self._break(provider_errors.failed(self._host, ""))
                 return
             choice.finish = piece.finish_reason
             for call in choice.calls:

@@ -1,204 +1,58 @@
-"""Any OpenAI-compatible server: one pool of warm connections per provider, one request per run.
-
-Waiting is the watchdog's: nothing here limits a time but the making of a connection. Closing the generator closes the
-connection, so that the provider stops at once.
-"""
+"""Any server that speaks OpenAI's chat completions: what it is asked, and how its answer is read."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Mapping
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
+from collections.abc import Mapping
 
 import msgspec
 
-from penstock import __version__
-from penstock.core.errors import Broken
-from penstock.core.events import Event, Started
-from penstock.core.request import ChatRequest, Run
-from penstock.sources import openai_errors
+from penstock.core.carried import refuse_foreign
+from penstock.core.request import ChatRequest
 from penstock.sources.openai_answer import AnswerParser
-from penstock.sources.upstream import BodyBroken, Client, NotHTTP, Response, Unreachable, check_headers, client_for
-
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-EVENT_STREAM = "text/event-stream"
-ERROR_BODY = 64 * 1024
-"""Bytes of an error body that are read."""
-ERROR_SECONDS = 5.0
-"""How long an error body is waited for."""
-DRAIN_SECONDS = 0.05
-"""How long a finished answer may take to end its body, so that the connection can be used again."""
+from penstock.sources.provider import EVENT_STREAM, HttpProvider, HttpSource
 
 
-class OpenAIProvider:
-    """One server and one key. Its models share a pool of connections, made when the first run asks."""
+class OpenAIChat:
+    """`POST /chat/completions`. The canonical request has this very shape, so it goes out as it is."""
 
-    def __init__(self, base_url: str, *, api_key: str | None = None, headers: Mapping[str, str] | None = None):
-        """`base_url` ends where `/chat/completions` begins; without a path it gets `/v1`. Raises `ValueError` for a URL, a
-        key or a header that cannot be sent."""
-        self._url = chat_url(base_url)
-        parts = urlsplit(self._url)
-        self.host = parts.netloc.rpartition("@")[2]
-        """Host and port, as messages name the provider."""
-        self._proxy = proxy_of(parts.scheme, parts.hostname or "")
-        self._secret = api_key
-        self._headers: dict[str, str] = {
-            "Accept": EVENT_STREAM,
-            "Accept-Encoding": "identity",
-            "Content-Type": "application/json",
-            "User-Agent": f"penstock/{__version__}",
-        }
-        if api_key:
-            self._headers["Authorization"] = f"Bearer {api_key}"
-        for name, value in (headers or {}).items():
-            known = next((usual for usual in self._headers if usual.lower() == name.lower()), name)
-            self._headers[known] = value
-        check_headers(self._headers)
-        self._client: Client | None = None
+    path = "/chat/completions"
+    root = "/v1"
+    media_type = EVENT_STREAM
 
-    def source(self, model: str) -> OpenAISource:
-        """The source that asks this provider for `model`."""
-        return OpenAISource(self, model)
+    def credentials(self, api_key: str) -> Mapping[str, str]:
+        return {"Authorization": f"Bearer {api_key}"}
 
-    async def close(self) -> None:
-        """Close every connection; runs that still read are cut. The next run makes a new pool."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.close()
+    def headers(self, request: ChatRequest) -> Mapping[str, str]:
+        return {}
 
-    async def stream(self, model: str, request: ChatRequest, run: Run) -> AsyncGenerator[Event, None]:
-        """Ask for `model` and give what it says. Raises `Broken` with a `provider_…` code, `context_too_long` or `content_refused`."""
-        response = await self._ask(model, request)
-        del request  # a long conversation is not to be held for as long as the answer takes
-        parser = AnswerParser(self.host, secret=self._secret)
-        answer = parser.answer
-        read = response.read
-        try:
-            yield Started(run.id, model, run.created)
-            while not answer.ended:
-                try:
-                    data = await read()
-                except BodyBroken:
-                    answer.truncate()
-                    break
-                for event in parser.feed(data) if data else parser.end():
-                    yield event
-            if answer.broken is not None:
-                raise answer.broken
-        finally:
-            if answer.ended and answer.broken is None and not response.ended:
-                await _drain(response)
-            response.close()
-
-    async def _ask(self, model: str, request: ChatRequest) -> Response:
-        """Post the request; return the response once it is a stream."""
-        if self._client is None:
-            self._client = client_for(self._url, self._headers, proxy=self._proxy)
-        try:
-            response = await self._client.post(body_of(model, request))
-        except NotHTTP:
-            raise Broken("provider_garbled", f"{self.host} answered with something that is not HTTP") from None
-        except Unreachable as problem:
-            raise Broken("provider_unreachable", f"{self.host} could not be reached: {problem}") from None
-        if response.status == 200 and _kind(response) == EVENT_STREAM and not _encoded(response):
-            return response
-        try:
-            raise await self._refusal(response)
-        finally:
-            response.close()
-
-    async def _refusal(self, response: Response) -> Broken:
-        """Why an answer is no stream. A 200 may hold an error, too."""
-        body = b""
-        try:
-            async with asyncio.timeout(ERROR_SECONDS):
-                while len(body) < ERROR_BODY and (more := await response.read()):
-                    body += more
-        except (TimeoutError, BodyBroken):
-            pass  # the status says enough
-        if response.status != 200 or openai_errors.confesses(body):
-            return openai_errors.refused(self.host, response.status, body, response.headers, secret=self._secret)
-        what = f"{_kind(response)} in {_encoded(response)}" if _encoded(response) else _kind(response)
-        return Broken(
-            "provider_garbled", f"{self.host} answered with {what}, not with {EVENT_STREAM}; is its base_url right?"
+    def body(self, model: str, request: ChatRequest, *, host: str) -> bytes:
+        """The client's parameters as they are, always streamed, always with usage."""
+        refuse_foreign(request, "openai-chat", host)
+        options = request.params.get("stream_options")
+        return msgspec.json.encode(
+            {
+                **request.params,
+                "model": model,
+                "messages": request.messages,
+                "stream": True,
+                "stream_options": {**(options if isinstance(options, dict) else {}), "include_usage": True},
+            }
         )
 
+    def parser(self, host: str, *, secret: str | None) -> AnswerParser:
+        return AnswerParser(host, secret=secret)
 
-class OpenAISource:
-    """One model of one provider: a source."""
 
-    __slots__ = ("_model", "_provider")
+class OpenAIProvider(HttpProvider):
+    """One OpenAI-compatible server and one key."""
 
-    def __init__(self, provider: OpenAIProvider, model: str):
-        self._provider = provider
-        self._model = model
-
-    def __call__(self, request: ChatRequest, run: Run) -> AsyncGenerator[Event, None]:
-        return self._provider.stream(self._model, request, run)
-
-    async def close(self) -> None:
-        """Close the provider's connections, those of its other models too."""
-        await self._provider.close()
+    def __init__(self, base_url: str, *, api_key: str | None = None, headers: Mapping[str, str] | None = None):
+        """`base_url` ends where `/chat/completions` begins; without a path it gets `/v1`. Raises `ValueError`."""
+        super().__init__(OpenAIChat(), base_url, api_key=api_key, headers=headers)
 
 
 def build(
     *, base_url: str, model: str, api_key: str | None = None, headers: Mapping[str, str] | None = None
-) -> OpenAISource:
+) -> HttpSource:
     """A source for `model` at an OpenAI-compatible `base_url`, with a pool of its own. Raises `ValueError` for a bad URL."""
     return OpenAIProvider(base_url, api_key=api_key, headers=headers).source(model)
-
-
-def chat_url(base_url: str) -> str:
-    """Where to post: `https://host` gets `/v1`, any other path is used as it is. Raises `ValueError`."""
-    parts = urlsplit(base_url.strip())
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
-        raise ValueError(f"base_url must be like https://host/v1, not {base_url!r}")
-    path = parts.path.rstrip("/") or "/v1"
-    return parts._replace(path=f"{path}/chat/completions", fragment="").geturl()
-
-
-def proxy_of(scheme: str, host: str) -> str | None:
-    """The proxy the environment names for a host, once, since asking aiohttp to trust the environment costs every request a
-    look into files. The machine itself is never behind a proxy. Raises `ValueError` where the proxy speaks no HTTP."""
-    proxy = getproxies().get(scheme)
-    if not proxy or host in LOOPBACK or proxy_bypass(host):
-        return None
-    if urlsplit(proxy).scheme not in ("http", "https"):
-        raise ValueError(f"{scheme}_proxy must be an http:// address; set no_proxy={host} to go without")
-    return proxy
-
-
-def body_of(model: str, request: ChatRequest) -> bytes:
-    """The JSON the provider gets: the client's parameters as they are, always streamed, always with usage."""
-    options = request.params.get("stream_options")
-    return msgspec.json.encode(
-        {
-            **request.params,
-            "model": model,
-            "messages": request.messages,
-            "stream": True,
-            "stream_options": {**(options if isinstance(options, dict) else {}), "include_usage": True},
-        }
-    )
-
-
-def _kind(response: Response) -> str:
-    """The media type of a body, without its parameters."""
-    return response.headers.get("content-type", "").partition(";")[0].strip().lower() or "a body of no type"
-
-
-def _encoded(response: Response) -> str:
-    """The compression of a body that was to have none; empty where it has none."""
-    encoding = response.headers.get("content-encoding", "")
-    return "" if encoding.lower() == "identity" else encoding
-
-
-async def _drain(response: Response) -> None:
-    """Read the end of a finished body, or give up soon."""
-    try:
-        async with asyncio.timeout(DRAIN_SECONDS):
-            while await response.read():
-                pass
-    except (TimeoutError, BodyBroken):
-        pass  # then the connection is closed instead

@@ -19,6 +19,8 @@ _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 §5.6.2
 _FORBIDDEN = re.compile(r"[\r\n\0]")
 _FRAMING = frozenset({"content-length", "transfer-encoding"})
 
+NO_HEADERS: Mapping[str, str] = {}
+
 
 class Unreachable(Exception):
     """No answer came; the text completes "the host could not be reached: "."""
@@ -63,8 +65,9 @@ class Response(Protocol):
 class Client(Protocol):
     """Posts to one URL over warm connections."""
 
-    async def post(self, body: bytes) -> Response:
-        """Send a request; return when the head of its answer is there. Raises `Unreachable` and `NotHTTP`."""
+    async def post(self, body: bytes, headers: Mapping[str, str] = NO_HEADERS) -> Response:
+        """Send a request; return when the head of its answer is there. `headers` are for this one alone, and may be a
+        client's: those that cannot be sent are left out. Raises `Unreachable` and `NotHTTP`."""
 
     async def close(self) -> None:
         """Cut every connection. Bodies that are still read raise `BodyBroken`."""
@@ -77,6 +80,15 @@ def check_headers(headers: Mapping[str, str]) -> None:
             raise ValueError(f"{name!r} is no header that a request can be given")
         if _FORBIDDEN.search(value):
             raise ValueError(f"the value of the header {name} holds a line break or a NUL; look at its end")
+
+
+def sendable(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers that can be sent."""
+    return {
+        name: value
+        for name, value in headers.items()
+        if _NAME.fullmatch(name) and name.lower() not in _FRAMING and not _FORBIDDEN.search(value) and value.isascii()
+    }
 
 
 def client_for(url: str, headers: Mapping[str, str], *, proxy: str | None = None) -> Client:

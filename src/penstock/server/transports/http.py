@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from penstock.core.errors import fault
 from penstock.core.events import Cancelled, Failed, Fault
+from penstock.core.frame import Dialect
 from penstock.flow.handle import RunHandle
 from penstock.flow.reader import Reader
 from penstock.server.exchange import Connection, Exchange, Header
@@ -23,9 +24,10 @@ STREAMING: list[Header] = [
 """What keeps proxies and browsers from holding a stream back."""
 
 
-def streaming_headers(handle: RunHandle, content_type: bytes) -> list[Header]:
+def streaming_headers(handle: RunHandle, content_type: bytes, dialect: Dialect) -> list[Header]:
     """The headers of every HTTP stream of a run. A client may have chosen the model's name: what is no header is left out."""
     headers = [(b"content-type", content_type), *STREAMING, (b"penstock-stream-id", handle.id.encode())]
+    headers.extend(dialect.traits.headers)
     model = handle.request.model
     if model.isprintable():
         headers.append((b"penstock-model", model.encode("latin-1", "replace")))

@@ -27,7 +27,7 @@ from penstock.encoders.websocket import WebSocketEncoder
 from penstock.flow.handle import Place, RunHandle
 from penstock.server.door import admit, at_end, begin, parsed
 from penstock.server.exchange import EXTENSION
-from penstock.server.joining import pipeline, retold
+from penstock.server.joining import check_joins, pipeline, retold
 from penstock.server.progress import progress
 from penstock.server.service import Route, Service
 from penstock.server.telling import Teller
@@ -62,7 +62,7 @@ class SocketManner(msgspec.Struct, frozen=True):
     framed: bool
 
     def encoder(self) -> WebSocketEncoder:
-        return WebSocketEncoder(self.view.run, cursor_key=self.dialect.cursor_key)
+        return WebSocketEncoder(self.view.run, cursor_key=self.dialect.traits.cursor_key)
 
     def stream(self, handle: RunHandle, after: int) -> Stream[str | bytes]:
         """The pipeline of a reader that was told everything up to offset `after`."""
@@ -229,7 +229,7 @@ class Socket:
             await self._say(answer)  # asked again with its key: the socket reads the run already, and goes on
             return
         place = handle.place(None)
-        self._joinable(place, dialect)
+        check_joins(dialect, handle, place)
         await self._join(handle, place, dialect, answer)
 
     async def _attach(self, command: dict[str, Json], ref: str | None) -> None:
@@ -243,15 +243,11 @@ class Socket:
         if cursor is not None and cursor.run != handle.id:
             raise Refused("bad_cursor", "the cursor belongs to another stream", param="after")
         place = handle.place(cursor)
-        self._joinable(place, dialect)
+        check_joins(dialect, handle, place)
         if cursor is not None:
             told = "ended" if at_end(handle, place) else "replayed"
             self._service.runs.observer.resumed("gap" if place.gap is not None else told)
         await self._join(handle, place, dialect, {"type": "ok", "ref": ref, "stream": handle.id})
-
-    def _joinable(self, place: Place, dialect: Dialect) -> None:
-        if place.gap is not None and not dialect.gaps:
-            raise Refused("cursor_gone", "what followed this cursor is no longer held; attach in the native dialect")
 
     async def _join(self, handle: RunHandle, place: Place, dialect: Dialect, answer: dict[str, Json]) -> None:
         self._service.gate.check_reader(self._service.runs, handle, self._grant)
@@ -266,6 +262,7 @@ class Socket:
             include_usage=handle.request.include_usage,
             sentinel=False,
             binary=True,
+            echo=handle.request.echo,
         )
         manner = SocketManner(dialect, view, connection is not None)
         stream = pipeline(dialect, view, manner.encoder(), handle, place)

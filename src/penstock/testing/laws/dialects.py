@@ -164,6 +164,22 @@ def check_rejoin(dialect: Dialect, view: View, entries: Sequence[Entry], read: R
         same(reading.ending, complete.ending, f"the ending for a reader that joined after {joint}")
 
 
+def check_reopen(dialect: Dialect, view: View, entries: Sequence[Entry], read: Read) -> None:
+    """A client with a new parser that comes back anywhere is told a legal stream, with the words it lacks and no others."""
+    told = dialect.renderer(view)
+    complete = read([expected(frame, "") for entry in entries for frame in told.render(entry)])
+    for joint in range(1, len(entries)):
+        renderer = dialect.renderer(view)
+        renderer.prime(folded(entries, joint))
+        frames = [*renderer.reopen(), *(frame for entry in entries[joint:] for frame in renderer.render(entry))]
+        reading = read([expected(frame, "") for frame in frames])
+        same(reading.ending, complete.ending, f"the ending for a new parser after {joint}")
+        told_before = dialect.renderer(view)
+        before = read([expected(frame, "") for entry in entries[:joint] for frame in told_before.render(entry)])
+        words = before.words() + reading.words()
+        same(sorted(words), sorted(complete.words()), f"the words before {joint} and after it")
+
+
 def check_shape(dialect: Dialect, view: View, entries: Sequence[Entry]) -> None:
     """Frames are what encoders take: one JSON object on one line, with room for a cursor; a delta has one frame at most."""
     renderer = dialect.renderer(view)
@@ -190,7 +206,7 @@ def _check_frame(dialect: Dialect, view: View, frame: Frame, event: Event, *, la
         value = json.loads(frame.data)
         if not isinstance(value, dict) or not value or frame.data[-1:] != b"}":
             raise AssertionError(f"{frame.data!r} is not a JSON object with members")
-        if taken := {dialect.cursor_key, "stream"} & value.keys():
+        if taken := {dialect.traits.cursor_key, "stream"} & value.keys():
             raise AssertionError(f"{frame.data!r} has {taken}, which the transports add")
 
 

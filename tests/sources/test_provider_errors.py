@@ -8,12 +8,12 @@ import pytest
 
 from penstock.core.errors import TABLE
 from penstock.core.events import Fault
-from penstock.sources import openai_errors
+from penstock.sources import provider_errors
 
 
 def refused(status: int, body: object = b"", **headers: str) -> Fault:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return openai_errors.refused("api.test:8080", status, raw, headers, secret="sk-secret").fault
+    return provider_errors.refused("api.test:8080", status, raw, headers, secret="sk-secret").fault
 
 
 def error(message: str = "no", **names: object) -> dict[str, object]:
@@ -162,7 +162,7 @@ def test_a_date_to_come_is_a_wait_of_seconds() -> None:
     ],
 )
 def test_an_error_in_mid_stream_is_read_by_its_names(value: object, code: str) -> None:
-    assert openai_errors.failed("api.test", value).fault.code == code
+    assert provider_errors.failed("api.test", value).fault.code == code
 
 
 def test_every_code_used_is_in_the_table() -> None:

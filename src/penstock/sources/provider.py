@@ -1,0 +1,244 @@
+"""A provider over HTTP, whatever it speaks: one pool of warm connections, one request per run, errors of our table.
+
+What is said on the wire is a `Protocol`'s: the body of a question, and the parser of an answer. Waiting is the watchdog's:
+nothing here limits a time but the making of a connection. Closing the generator closes the connection, so that the provider
+stops at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import typing
+from collections.abc import AsyncGenerator, Mapping
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from penstock import __version__
+from penstock.core.errors import Broken
+from penstock.core.events import Event, Started
+from penstock.core.request import ChatRequest, Run
+from penstock.sources import provider_errors
+from penstock.sources.upstream import BodyBroken, Client, NotHTTP, Response, Unreachable, check_headers, client_for
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+EVENT_STREAM = "text/event-stream"
+ERROR_BODY = 64 * 1024
+"""Bytes of an error body that are read."""
+ERROR_SECONDS = 5.0
+"""How long an error body is waited for."""
+DRAIN_SECONDS = 0.05
+"""How long a finished answer may take to end its body, so that the connection can be used again."""
+
+
+class Ending(typing.Protocol):
+    """How far an answer has come."""
+
+    @property
+    def ended(self) -> bool:
+        """The answer is complete, or broken."""
+
+    @property
+    def broken(self) -> Broken | None:
+        """Why it cannot be completed; raised after the events that were given with it."""
+
+    def truncate(self) -> None:
+        """The body broke off."""
+
+
+class Parser(typing.Protocol):
+    """Bytes of a body → events. After every call look at `answer`."""
+
+    @property
+    def answer(self) -> Ending: ...
+
+    def feed(self, data: bytes) -> list[Event]:
+        """What these bytes say, wherever the network cut them."""
+
+    def end(self) -> list[Event]:
+        """The body ended cleanly."""
+
+
+class Protocol(typing.Protocol):
+    """What a kind of provider speaks. `host` names the provider in messages; `secret` is what they must not quote."""
+
+    path: str
+    """Where to post, below the base URL."""
+    root: str
+    """The path of a base URL that has none."""
+    media_type: str
+    """Of an answer that is streamed."""
+
+    def credentials(self, api_key: str) -> Mapping[str, str]:
+        """The headers that carry the key."""
+
+    def headers(self, request: ChatRequest) -> Mapping[str, str]:
+        """Headers of this one question."""
+
+    def body(self, model: str, request: ChatRequest, *, host: str) -> bytes:
+        """The question, always streamed, always with usage. Raises `Broken(not_carried)` for what the protocol has no words for."""
+
+    def parser(self, host: str, *, secret: str | None) -> Parser:
+        """For one answer."""
+
+
+class HttpProvider:
+    """One server and one key. Its models share a pool of connections, made when the first run asks."""
+
+    def __init__(
+        self,
+        protocol: Protocol,
+        base_url: str,
+        *,
+        api_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ):
+        """`base_url` ends where the protocol's path begins; without a path it gets its `root`. Raises `ValueError` for a
+        URL, a key or a header that cannot be sent."""
+        self._protocol = protocol
+        self._url = url_of(base_url, protocol.root, protocol.path)
+        parts = urlsplit(self._url)
+        self.host = parts.netloc.rpartition("@")[2]
+        """Host and port, as messages name the provider."""
+        self._proxy = proxy_of(parts.scheme, parts.hostname or "")
+        self._secret = api_key
+        self._headers: dict[str, str] = {
+            "Accept": protocol.media_type,
+            "Accept-Encoding": "identity",
+            "Content-Type": "application/json",
+            "User-Agent": f"penstock/{__version__}",
+        }
+        if api_key:
+            self._headers.update(protocol.credentials(api_key))
+        for name, value in (headers or {}).items():
+            known = next((usual for usual in self._headers if usual.lower() == name.lower()), name)
+            self._headers[known] = value
+        check_headers(self._headers)
+        self._client: Client | None = None
+
+    def source(self, model: str) -> HttpSource:
+        """The source that asks this provider for `model`."""
+        return HttpSource(self, model)
+
+    async def close(self) -> None:
+        """Close every connection; runs that still read are cut. The next run makes a new pool."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    async def stream(self, model: str, request: ChatRequest, run: Run) -> AsyncGenerator[Event, None]:
+        """Ask for `model` and give what it says. Raises `Broken` with a `provider_…` code, `context_too_long`,
+        `content_refused` or `not_carried`."""
+        response = await self._ask(model, request)
+        del request  # a long conversation is not to be held for as long as the answer takes
+        parser = self._protocol.parser(self.host, secret=self._secret)
+        answer = parser.answer
+        read = response.read
+        try:
+            yield Started(run.id, model, run.created)
+            while not answer.ended:
+                try:
+                    data = await read()
+                except BodyBroken:
+                    answer.truncate()
+                    break
+                for event in parser.feed(data) if data else parser.end():
+                    yield event
+            if answer.broken is not None:
+                raise answer.broken
+        finally:
+            if answer.ended and answer.broken is None and not response.ended:
+                await _drain(response)
+            response.close()
+
+    async def _ask(self, model: str, request: ChatRequest) -> Response:
+        """Post the request; return the response once it is a stream."""
+        if self._client is None:
+            self._client = client_for(self._url, self._headers, proxy=self._proxy)
+        protocol = self._protocol
+        body = protocol.body(model, request, host=self.host)
+        try:
+            response = await self._client.post(body, protocol.headers(request))
+        except NotHTTP:
+            raise Broken("provider_garbled", f"{self.host} answered with something that is not HTTP") from None
+        except Unreachable as problem:
+            raise Broken("provider_unreachable", f"{self.host} could not be reached: {problem}") from None
+        if response.status == 200 and _kind(response) == protocol.media_type and not _encoded(response):
+            return response
+        try:
+            raise await self._refusal(response)
+        finally:
+            response.close()
+
+    async def _refusal(self, response: Response) -> Broken:
+        """Why an answer is no stream. A 200 may hold an error, too."""
+        body = b""
+        try:
+            async with asyncio.timeout(ERROR_SECONDS):
+                while len(body) < ERROR_BODY and (more := await response.read()):
+                    body += more
+        except (TimeoutError, BodyBroken):
+            pass  # the status says enough
+        if response.status != 200 or provider_errors.confesses(body):
+            return provider_errors.refused(self.host, response.status, body, response.headers, secret=self._secret)
+        what = f"{_kind(response)} in {_encoded(response)}" if _encoded(response) else _kind(response)
+        return Broken(
+            "provider_garbled",
+            f"{self.host} answered with {what}, not with {self._protocol.media_type}; is its base_url right?",
+        )
+
+
+class HttpSource:
+    """One model of one provider: a source."""
+
+    __slots__ = ("_model", "_provider")
+
+    def __init__(self, provider: HttpProvider, model: str):
+        self._provider = provider
+        self._model = model
+
+    def __call__(self, request: ChatRequest, run: Run) -> AsyncGenerator[Event, None]:
+        return self._provider.stream(self._model, request, run)
+
+    async def close(self) -> None:
+        """Close the provider's connections, those of its other models too."""
+        await self._provider.close()
+
+
+def url_of(base_url: str, root: str, path: str) -> str:
+    """Where to post: `https://host` gets the root, any other path is used as it is. Raises `ValueError`."""
+    parts = urlsplit(base_url.strip())
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+        raise ValueError(f"base_url must be like https://host/v1, not {base_url!r}")
+    return parts._replace(path=(parts.path.rstrip("/") or root) + path, fragment="").geturl()
+
+
+def proxy_of(scheme: str, host: str) -> str | None:
+    """The proxy the environment names for a host, once, since asking aiohttp to trust the environment costs every request a
+    look into files. The machine itself is never behind a proxy. Raises `ValueError` where the proxy speaks no HTTP."""
+    proxy = getproxies().get(scheme)
+    if not proxy or host in LOOPBACK or proxy_bypass(host):
+        return None
+    if urlsplit(proxy).scheme not in ("http", "https"):
+        raise ValueError(f"{scheme}_proxy must be an http:// address; set no_proxy={host} to go without")
+    return proxy
+
+
+def _kind(response: Response) -> str:
+    """The media type of a body, without its parameters."""
+    return response.headers.get("content-type", "").partition(";")[0].strip().lower() or "a body of no type"
+
+
+def _encoded(response: Response) -> str:
+    """The compression of a body that was to have none; empty where it has none."""
+    encoding = response.headers.get("content-encoding", "")
+    return "" if encoding.lower() == "identity" else encoding
+
+
+async def _drain(response: Response) -> None:
+    """Read the end of a finished body, or give up soon."""
+    try:
+        async with asyncio.timeout(DRAIN_SECONDS):
+            while await response.read():
+                pass
+    except (TimeoutError, BodyBroken):
+        pass  # then the connection is closed instead

@@ -1,0 +1,34 @@
+"""A client of each dialect: validating, written from the dialect's specification and not from its encoder.
+
+They concatenate as the naive clients of the documentation do, know nothing of merging, resuming or positions, and raise `Illegal`
+for a stream that a strict client would not take.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from penstock.testing.readings.native import read_native, whole_native
+from penstock.testing.readings.openai_chat import read_openai_chat, whole_openai_chat
+from penstock.testing.readings.plain import read_plain, whole_plain
+from penstock.testing.readings.reading import Illegal, Part, Read, Reading, read_events
+from penstock.testing.readings.token_done import read_token_done, whole_token_done
+
+READERS: dict[str, Read] = {
+    "native": read_native,
+    "openai-chat": read_openai_chat,
+    "token-done": read_token_done,
+    "plain": read_plain,
+}
+"""The client of each dialect of ours: what it makes of a stream."""
+
+WHOLE: dict[str, Callable[[Any], str]] = {
+    "native": whole_native,
+    "openai-chat": whole_openai_chat,
+    "token-done": whole_token_done,
+    "plain": whole_plain,
+}
+"""And the words it finds in an answer that was not streamed, of choice 0."""
+
+__all__ = ["READERS", "WHOLE", "Illegal", "Part", "Read", "Reading", "read_events"]
