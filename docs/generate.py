@@ -28,7 +28,8 @@ from penstock import registry
 from penstock.assembly import build
 from penstock.cli import reference as cli
 from penstock.config import explain
-from penstock.config.model import DEFAULT_ROUTES, Config
+from penstock.config.model import Config
+from penstock.config.routes import DEFAULT_ROUTES
 from penstock.core import events
 from penstock.core.cursor import Entry
 from penstock.core.errors import TABLE, Blame

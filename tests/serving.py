@@ -16,7 +16,9 @@ import msgspec
 import uvicorn
 
 from penstock.assembly import build
-from penstock.config.model import Config, LogConfig, RouteConfig, ServerConfig
+from penstock.config.model import Config, LogConfig
+from penstock.config.routes import RouteConfig
+from penstock.config.server import ServerConfig
 from penstock.core.errors import Broken
 from penstock.core.events import TERMINAL, Closed, Delta, Event, Finished, Opened, Started, Terminal
 from penstock.core.observer import Departure, Observer

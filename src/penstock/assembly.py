@@ -13,7 +13,10 @@ from penstock.auth.browser import Browsers
 from penstock.auth.capability import Capabilities
 from penstock.auth.grant import ANYBODY, Allowance, AsGiven, Authenticator, Grant, PrincipalOf
 from penstock.auth.keys import made_up
+from penstock.config import bounds as config_bounds
 from penstock.config import model as config
+from penstock.config.routes import RouteConfig
+from penstock.config.server import ServerConfig
 from penstock.config.target import AtProvider, AtUrl, Demo, Target, ThroughLitellm, read_target
 from penstock.core.errors import Refused
 from penstock.core.observer import Observer, Several
@@ -199,7 +202,7 @@ def reload(app: App, settings: config.Config) -> None:
     app.adopt(fresh)
 
 
-def _route(settings: config.Config, route: config.RouteConfig, dialects: Mapping[str, Any]) -> Route:
+def _route(settings: config.Config, route: RouteConfig, dialects: Mapping[str, Any]) -> Route:
     if route.dialect not in dialects:
         registry.resolve("dialects", route.dialect)
     return Route(
@@ -255,7 +258,7 @@ def _ignore(seconds: float) -> None:
     """Nobody counts it."""
 
 
-def _connections(given: config.ServerConfig) -> ConnectionLimits:
+def _connections(given: ServerConfig) -> ConnectionLimits:
     return ConnectionLimits(
         head_bytes=given.max_head,
         line_bytes=given.max_line,
@@ -273,11 +276,11 @@ def _connections(given: config.ServerConfig) -> ConnectionLimits:
     )
 
 
-def _bounds(given: config.Bounds) -> Bounds:
+def _bounds(given: config_bounds.Bounds) -> Bounds:
     return Bounds(**{name: int(getattr(given, name)) for name in given.__struct_fields__})
 
 
-def _limits(given: config.TimeLimits) -> TimeLimits:
+def _limits(given: config_bounds.TimeLimits) -> TimeLimits:
     return TimeLimits(**{name: float(getattr(given, name)) for name in given.__struct_fields__})
 
 

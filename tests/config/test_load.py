@@ -11,7 +11,8 @@ from penstock import registry
 from penstock.config.errors import ConfigError
 from penstock.config.load import is_loopback, load
 from penstock.config.locate import Key
-from penstock.config.model import DEFAULT_ROUTES, Config
+from penstock.config.model import Config
+from penstock.config.routes import DEFAULT_ROUTES
 from penstock.config.units import OnDisconnect, Secret
 
 

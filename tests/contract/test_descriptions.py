@@ -11,7 +11,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from penstock.config.explain import ALWAYS, METRICS
-from penstock.config.model import DEFAULT_ROUTES
+from penstock.config.routes import DEFAULT_ROUTES
 from penstock.core.errors import TABLE, fault
 from penstock.core.events import Finished
 from penstock.dialects.native import NativeDialect

@@ -13,7 +13,7 @@ import yaml
 
 from penstock import __version__
 from penstock.config.load import load
-from penstock.config.model import ServerConfig
+from penstock.config.server import ServerConfig
 from tests.cli.serving import Served
 from tests.deploy.dockerfile import Build, command, context, instructions, last
 from tests.tools import ROOT

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from penstock.config.model import Config, ServerConfig
+from penstock.config.model import Config
+from penstock.config.server import ServerConfig
 from tests.deploy.dockerfile import last
 from tests.tools import ROOT
 

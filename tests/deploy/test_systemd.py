@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.config.model import ServerConfig
+from penstock.config.server import ServerConfig
 from tests.cli.serving import starting
 from tests.tools import ROOT
 from tests.waiting import until

@@ -11,7 +11,8 @@ from contextlib import AsyncExitStack
 
 import msgspec
 
-from penstock.config.model import Config, TimeLimits
+from penstock.config.bounds import TimeLimits
+from penstock.config.model import Config
 from penstock.config.units import Seconds
 from tests.faults.reading import WAYS, Line, Reader, line
 from tests.serving import Served, configured, serving

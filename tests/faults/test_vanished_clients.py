@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from penstock.config.model import Config, TimeLimits
+from penstock.config.bounds import TimeLimits
+from penstock.config.model import Config
 from penstock.config.units import Seconds
 from tests.faults import partition
 from tests.faults.reading import SMALL, WAYS, Reader, Way, line

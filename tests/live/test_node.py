@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from penstock.config.model import Bounds, Config
+from penstock.config.bounds import Bounds
+from penstock.config.model import Config
 from penstock.config.units import Bytes
 from penstock.core.cursor import parse_cursor
 from tests.fakes.cutting_proxy import CuttingProxy, Plan

@@ -5,7 +5,9 @@ import re
 
 import pytest
 
-from penstock.config.model import Config, ServerConfig, TimeLimits
+from penstock.config.bounds import TimeLimits
+from penstock.config.model import Config
+from penstock.config.server import ServerConfig
 from tests.proxies.conftest import fronts
 from tests.proxies.running import DEPLOY, Front, Kind, documented
 from tests.server.reading import event_stream

@@ -8,7 +8,7 @@ import httpx2
 import msgspec
 import pytest
 
-from penstock.config.model import Bounds
+from penstock.config.bounds import Bounds
 from penstock.config.units import Bytes
 from penstock.core.events import Closed, Finished, Usage
 from penstock.core.request import Principal

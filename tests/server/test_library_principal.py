@@ -9,7 +9,8 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from penstock import Penstock
-from penstock.config.model import Config, ServerConfig
+from penstock.config.model import Config
+from penstock.config.server import ServerConfig
 
 QUESTION = {"prompt": "Hello"}
 

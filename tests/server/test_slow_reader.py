@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pytest
 
-from penstock.config.model import Bounds
+from penstock.config.bounds import Bounds
 from penstock.config.units import Bytes
 from penstock.testing.wire import parse_ndjson, parse_websocket
 from tests.clients.raw_client import RawClient, raw_client

@@ -12,7 +12,8 @@ import httpx2
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from penstock.config.model import Config, TimeLimits
+from penstock.config.bounds import TimeLimits
+from penstock.config.model import Config
 from penstock.config.units import Seconds
 from penstock.flow.reader import Reader
 from tests.server.reading import PROMPT, websocket

@@ -10,20 +10,10 @@ from typing import Any, Literal, get_args, get_origin
 import msgspec
 
 from penstock.config import load, providers
-from penstock.config.model import (
-    DEFAULT_ROUTES,
-    AuthConfig,
-    Bounds,
-    Config,
-    DemoConfig,
-    LogConfig,
-    MetricsConfig,
-    ModelConfig,
-    ProviderConfig,
-    RouteConfig,
-    ServerConfig,
-    TimeLimits,
-)
+from penstock.config.bounds import Bounds, TimeLimits
+from penstock.config.model import AuthConfig, Config, DemoConfig, LogConfig, MetricsConfig, ModelConfig, ProviderConfig
+from penstock.config.routes import DEFAULT_ROUTES, RouteConfig
+from penstock.config.server import ServerConfig
 from penstock.config.units import Bytes, OnDisconnect, Seconds, Secret
 
 ALWAYS = (

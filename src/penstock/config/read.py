@@ -9,23 +9,13 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
+from penstock.config.bounds import Bounds, TimeLimits
 from penstock.config.errors import Wrong, nearest
 from penstock.config.locate import Key
-from penstock.config.model import (
-    DEFAULT_ROUTES,
-    AuthConfig,
-    Bounds,
-    Config,
-    DemoConfig,
-    LogConfig,
-    MetricsConfig,
-    ModelConfig,
-    ProviderConfig,
-    RouteConfig,
-    ServerConfig,
-    TimeLimits,
-)
+from penstock.config.model import AuthConfig, Config, DemoConfig, LogConfig, MetricsConfig, ModelConfig, ProviderConfig
 from penstock.config.providers import at_usual_address
+from penstock.config.routes import DEFAULT_ROUTES, RouteConfig
+from penstock.config.server import ServerConfig
 from penstock.config.target import AtUrl, Function, read_target
 from penstock.config.units import Bytes, OnDisconnect, Seconds, Secret
 

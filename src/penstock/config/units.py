@@ -7,6 +7,10 @@ from typing import Literal
 
 What = Literal["cancel", "grace", "finish"]
 
+KiB = 1024
+MiB = 1024 * KiB
+GiB = 1024 * MiB
+
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(ms|s|m|min|h)?", re.ASCII)
 _SECONDS = {"ms": 0.001, None: 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 _SIZE = re.compile(r"([0-9]+) ?(B|KiB|MiB|GiB|kB|KB|MB|GB)?", re.ASCII)
@@ -30,6 +34,10 @@ class Seconds(float):
             if self >= size and self % size == 0:
                 return f"{self / size:g}{unit}"
         return f"{float(self):g}s"
+
+
+SHORTEST = Seconds(0.01)
+"""No limit that is looked at all the time is below this."""
 
 
 class Bytes(int):
