@@ -23,7 +23,7 @@ import msgspec
 from starlette.routing import Route
 from starlette.types import Message
 
-from docs import limits
+from docs import dialects, limits
 from penstock import registry
 from penstock.assembly import build
 from penstock.cli import reference as cli
@@ -75,6 +75,9 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table."""
     lines = [heads, ["---"] * len(heads), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+
+
+PAGES.update(dialects.pages(table))
 
 
 def fenced(language: str, text: str) -> str:
