@@ -65,7 +65,7 @@ def _messages(schema: Schema, table: Table) -> str:
 def _type(field: Schema) -> str:
     """The JSON type of a field in a few words."""
     if "$ref" in field:
-        return field["$ref"].rpartition("/")[2].removeprefix("request_").replace("_", " ")
+        return str(field["$ref"]).rpartition("/")[2].removeprefix("request_").replace("_", " ")
     if "const" in field:
         return f"`{json.dumps(field['const'])}`"
     if "enum" in field:

@@ -34,7 +34,7 @@ def test_the_navigation_names_every_page_once_on_four_shelves() -> None:
     shelves = {name: inside for entry in nav for name, inside in entry.items()}
     assert list(shelves) == ["Home", "Tutorial", "How-to", "Reference", "Explanation"]
     named = [shelves.pop("Home"), *(page for shelf in shelves.values() for entry in shelf for page in entry.values())]
-    assert sorted(named) == [str(page.relative_to(ROOT / "docs")) for page in DOCS]
+    assert sorted(named) == sorted(str(page.relative_to(ROOT / "docs")) for page in DOCS)
 
 
 def test_the_site_asks_for_no_font_from_elsewhere() -> None:
