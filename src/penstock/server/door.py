@@ -79,6 +79,7 @@ class Arrival:
         """Of the stream."""
         self.whole: Dialect = self.dialect if options.get("dialect") else route.dialect
         """Of one object, be it an answer or an error: bare text has no words for either."""
+        exchange.request_id_also = self.whole.traits.request_id
         self.reasoning = flag(options, "reasoning")
         self.event_names = flag(options, "event_names")
         self.reopen = flag(options, "reopen")

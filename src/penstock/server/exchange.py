@@ -91,6 +91,7 @@ class Exchange:
         "method",
         "receive",
         "request_id",
+        "request_id_also",
         "scope",
         "send",
         "started",
@@ -103,6 +104,8 @@ class Exchange:
         self.method: str = scope.get("method", "GET")
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.request_id = request_id(self.header("x-request-id"))
+        self.request_id_also = b""
+        """The header in which the clients of the dialect that answers look for it, beside `x-request-id`."""
         self.started = self._streaming = False
         self.connection: Connection | None = (scope.get("extensions") or {}).get(EXTENSION)
         self._watcher: asyncio.Task[None] | None = None
@@ -163,7 +166,7 @@ class Exchange:
         """Send the status line and headers; the request id is added."""
         self.started = True
         self.headers = {}  # nobody asks any more, and a stream lives long
-        given = [*headers, *self.admitted, (b"x-request-id", self.request_id.encode())]
+        given = [*headers, *self.admitted, *self._identity]
         await self._send({"type": "http.response.start", "status": status, "headers": given})
 
     async def stream(self, headers: list[Header]) -> None:
@@ -173,7 +176,13 @@ class Exchange:
             return
         self.started = self._streaming = True
         self.headers = {}
-        self.connection.begin([*headers, *self.admitted, (b"x-request-id", self.request_id.encode())])
+        self.connection.begin([*headers, *self.admitted, *self._identity])
+
+    @property
+    def _identity(self) -> list[Header]:
+        value = self.request_id.encode()
+        also = self.request_id_also
+        return [(b"x-request-id", value), (also, value)] if also else [(b"x-request-id", value)]
 
     async def write(self, body: bytes) -> None:
         """Send a piece of the body; waits while the connection is behind."""

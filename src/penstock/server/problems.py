@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 from starlette.types import Scope, Send
 
@@ -19,19 +21,31 @@ CHALLENGE: Header = (b"www-authenticate", b"Bearer")
 async def refuse(
     exchange: Exchange, fault: Fault, dialect: Dialect | None, headers: list[Header] | None = None
 ) -> None:
-    """Answer with the fault's status and body, and `Retry-After` in whole seconds where waiting helps."""
+    """Answer with the fault's status and body, and with when to come back where waiting helps.
+
+    A client of a dialect is told in a header, too, whether to come back at all: left to themselves the SDKs of OpenAI and
+    Anthropic ask again after every 408, 409, 429 and 5xx (`x-should-retry` in their `_base_client.py`).
+    """
     row = TABLE[fault.code]
-    extra = [(b"cache-control", b"no-store"), *(headers or [])]
-    if fault.retry_after is not None:
-        extra.append((b"retry-after", b"%d" % max(1, -(-fault.retry_after // 1))))
-    elif row.status in (429, 503):
-        extra.append((b"retry-after", b"1"))
+    extra = [(b"cache-control", b"no-store"), *(headers or []), *when(fault)]
     if row.status == 401:
         extra.append(CHALLENGE)
     if dialect is not None:
+        exchange.request_id_also = dialect.traits.request_id
+        extra.append((b"x-should-retry", b"true" if fault.retryable else b"false"))
         await exchange.reply(row.status, dialect.refuse(fault, exchange.request_id), "application/json", extra)
         return
     await exchange.reply(row.status, problem(fault, exchange.request_id), "application/problem+json", extra)
+
+
+def when(fault: Fault) -> list[Header]:
+    """When to come back: `Retry-After` in whole seconds (RFC 9110 §10.2.3), and OpenAI's `retry-after-ms` where they are too coarse."""
+    seconds = fault.retry_after
+    if seconds is None:
+        return [(b"retry-after", b"1")] if TABLE[fault.code].status in (429, 503) else []
+    whole = math.ceil(seconds)
+    told = [(b"retry-after", b"%d" % max(1, whole))]
+    return told if seconds == whole else [*told, (b"retry-after-ms", b"%d" % math.ceil(seconds * 1000))]
 
 
 async def refuse_upgrade(scope: Scope, send: Send, fault: Fault) -> None:
