@@ -9,7 +9,7 @@ import msgspec
 from penstock.core.carried import refuse_foreign
 from penstock.core.request import ChatRequest
 from penstock.sources.openai_answer import AnswerParser
-from penstock.sources.provider import EVENT_STREAM, HttpProvider, HttpSource
+from penstock.sources.provider import EVENT_STREAM, HttpProvider, HttpSource, Question
 
 
 class OpenAIChat:
@@ -25,18 +25,20 @@ class OpenAIChat:
     def headers(self, request: ChatRequest) -> Mapping[str, str]:
         return {}
 
-    def body(self, model: str, request: ChatRequest, *, host: str) -> bytes:
+    def question(self, model: str, request: ChatRequest, *, host: str) -> Question:
         """The client's parameters as they are, always streamed, always with usage."""
         refuse_foreign(request, "openai-chat", host)
         options = request.params.get("stream_options")
-        return msgspec.json.encode(
-            {
-                **request.params,
-                "model": model,
-                "messages": request.messages,
-                "stream": True,
-                "stream_options": {**(options if isinstance(options, dict) else {}), "include_usage": True},
-            }
+        return Question(
+            msgspec.json.encode(
+                {
+                    **request.params,
+                    "model": model,
+                    "messages": request.messages,
+                    "stream": True,
+                    "stream_options": {**(options if isinstance(options, dict) else {}), "include_usage": True},
+                }
+            )
         )
 
     def parser(self, host: str, *, secret: str | None) -> AnswerParser:

@@ -13,9 +13,11 @@ from collections.abc import AsyncGenerator, Mapping
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+import msgspec
+
 from penstock import __version__
 from penstock.core.errors import Broken
-from penstock.core.events import Event, Started
+from penstock.core.events import Event, Note, Started
 from penstock.core.request import ChatRequest, Run
 from penstock.sources import provider_errors
 from penstock.sources.upstream import BodyBroken, Client, NotHTTP, Response, Unreachable, check_headers, client_for
@@ -58,6 +60,15 @@ class Parser(typing.Protocol):
         """The body ended cleanly."""
 
 
+class Question(msgspec.Struct, frozen=True):
+    """What a provider is asked: the body of one POST."""
+
+    body: bytes
+    left_out: tuple[str, ...] = ()
+    """Fields of the request that the protocol has no words for and that change no answer, such as `store`. The client is told
+    of them in a `Note` of the topic `left_out`."""
+
+
 class Protocol(typing.Protocol):
     """What a kind of provider speaks. `host` names the provider in messages; `secret` is what they must not quote."""
 
@@ -74,8 +85,8 @@ class Protocol(typing.Protocol):
     def headers(self, request: ChatRequest) -> Mapping[str, str]:
         """Headers of this one question."""
 
-    def body(self, model: str, request: ChatRequest, *, host: str) -> bytes:
-        """The question, always streamed, always with usage. Raises `Broken(not_carried)` for what the protocol has no words for."""
+    def question(self, model: str, request: ChatRequest, *, host: str) -> Question:
+        """What to ask, always streamed, always with usage. Raises `Broken(not_carried)` for what the protocol has no words for."""
 
     def parser(self, host: str, *, secret: str | None) -> Parser:
         """For one answer."""
@@ -128,13 +139,17 @@ class HttpProvider:
     async def stream(self, model: str, request: ChatRequest, run: Run) -> AsyncGenerator[Event, None]:
         """Ask for `model` and give what it says. Raises `Broken` with a `provider_…` code, `context_too_long`,
         `content_refused` or `not_carried`."""
-        response = await self._ask(model, request)
-        del request  # a long conversation is not to be held for as long as the answer takes
+        question = self._protocol.question(model, request, host=self.host)
+        left_out = question.left_out
+        response = await self._ask(question.body, self._protocol.headers(request))
+        del request, question  # a long conversation is not to be held for as long as the answer takes
         parser = self._protocol.parser(self.host, secret=self._secret)
         answer = parser.answer
         read = response.read
         try:
             yield Started(run.id, model, run.created)
+            if left_out:
+                yield Note("left_out", {"fields": list(left_out)})
             while not answer.ended:
                 try:
                     data = await read()
@@ -150,19 +165,17 @@ class HttpProvider:
                 await _drain(response)
             response.close()
 
-    async def _ask(self, model: str, request: ChatRequest) -> Response:
-        """Post the request; return the response once it is a stream."""
+    async def _ask(self, body: bytes, headers: Mapping[str, str]) -> Response:
+        """Post the question; return the response once it is a stream."""
         if self._client is None:
             self._client = client_for(self._url, self._headers, proxy=self._proxy)
-        protocol = self._protocol
-        body = protocol.body(model, request, host=self.host)
         try:
-            response = await self._client.post(body, protocol.headers(request))
+            response = await self._client.post(body, headers)
         except NotHTTP:
             raise Broken("provider_garbled", f"{self.host} answered with something that is not HTTP") from None
         except Unreachable as problem:
             raise Broken("provider_unreachable", f"{self.host} could not be reached: {problem}") from None
-        if response.status == 200 and _kind(response) == protocol.media_type and not _encoded(response):
+        if response.status == 200 and _kind(response) == self._protocol.media_type and not _encoded(response):
             return response
         try:
             raise await self._refusal(response)
@@ -210,6 +223,11 @@ def url_of(base_url: str, root: str, path: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
         raise ValueError(f"base_url must be like https://host/v1, not {base_url!r}")
     return parts._replace(path=(parts.path.rstrip("/") or root) + path, fragment="").geturl()
+
+
+def without_version(base_url: str) -> str:
+    """A base URL for a protocol whose paths say `/v1`, or nothing of the kind, themselves: one that ends in `/v1` means the same."""
+    return base_url.strip().rstrip("/").removesuffix("/v1")
 
 
 def proxy_of(scheme: str, host: str) -> str | None:
