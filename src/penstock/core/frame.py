@@ -73,6 +73,12 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True):
     """Headers of every stream of this dialect over HTTP."""
     request_id: bytes = b""
     """The header in which its clients look for the request's id, where that is not `x-request-id`."""
+    answer_prefix: str = ""
+    """What the ids of its answers begin with, in place of the `st_` of the run. Where it is set an answer can be asked for by
+    that id, gone on from and deleted, and `whole` tells a run as it stands: begun, ended well or not."""
+    sequence_key: str = ""
+    """The JSON member in which its frames count themselves, from 0 and as if nothing were merged; a reader may come back with
+    the number of the last frame it has."""
 
 
 class Renderer(Protocol):
@@ -104,7 +110,7 @@ class Dialect(Protocol):
     def renderer(self, view: View) -> Renderer: ...
 
     def whole(self, snapshot: Snapshot, view: View) -> bytes:
-        """The answer to `stream: false`, as one JSON object, of a run that ended well."""
+        """The answer to `stream: false`, as one JSON object, of a run that ended well; with an `answer_prefix`, of any run."""
 
     def refuse(self, fault: Fault, request_id: str) -> bytes:
         """The body of an error response. Its status is the error table's."""

@@ -36,6 +36,8 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Headers of the request that its dialect passes on, by lower-case name; for a source that knows them."""
     previous: str = ""
     """The answer this question goes on from, by the id its dialect gave it; what was said there stands before `messages`."""
+    instructions: int = 0
+    """How many of the first `messages` hold for this answer alone: whoever goes on from it does not carry them along."""
     chat: str = ""
     """The conversation this question belongs to, by the client's own name; its latest run can be found by it."""
     keep: bool = False
