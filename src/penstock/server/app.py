@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Literal
 from urllib.parse import parse_qs
@@ -20,6 +19,7 @@ from penstock.core.events import Fault
 from penstock.core.frame import Dialect
 from penstock.core.observer import REQUEST_ID, Observer
 from penstock.flow.watchdog import Watchdog
+from penstock.server import elsewhere
 from penstock.server.door import Starter
 from penstock.server.exchange import ClientGone, Cut, Exchange, Header
 from penstock.server.gate import BEARER, Gate, access, credential
@@ -265,6 +265,9 @@ class App:
 
     async def _unknown(self, scope: Scope, receive: Receive, send: Send) -> None:
         path, mounted = get_route_path(scope), scope.get("root_path", "")
+        if (other := elsewhere.meant(path, self._router.routes)) is not None:
+            await self._router({**scope, "path": mounted + other}, receive, send)
+            return
         sockets = [route.path for route in self._router.routes if isinstance(route, WebSocketRoute)]
         refused = self.service.runs.observer.refused
         if scope["type"] == "websocket":
@@ -275,14 +278,16 @@ class App:
             await refuse_upgrade(scope, send, problem)
             return
         exchange = Exchange(scope, receive, send)
+        REQUEST_ID.set(exchange.request_id)
         gate = self.service.gate
+        dialect = elsewhere.words(path, exchange.headers, self.service.dialects)
         try:
             exchange.admitted = gate.greet(exchange.headers)
             if path not in sockets:
                 await gate.enter(scope, credential(exchange.headers))
         except Refused as refusal:
             refused(refusal.fault.code, "")
-            await refuse(exchange, refusal.fault, None)
+            await refuse(exchange, refusal.fault, dialect)
             return
         if path in sockets:
             refused("upgrade_required", path)
@@ -291,13 +296,11 @@ class App:
             problem = fault("upgrade_required", f"{mounted}{path} is a WebSocket: {what}")
             await refuse(exchange, problem, None, [(b"upgrade", b"websocket"), (b"connection", b"upgrade")])
             return
-        known = [route.path for route in self._router.routes if isinstance(route, HttpRoute)]
-        near = difflib.get_close_matches(path, known, 1)
-        places = f"GET {mounted}/v1/models and POST {mounted}/v1/streams are good places to begin"
-        hint = f"did you mean {mounted}{near[0]}?" if near else places
-        problem = fault("route_not_found", f"nothing is served at {mounted}{path[:128]}; {hint}")
+        known = [route.path for route in self.service.routes]
+        known += [route.path for route in self._router.routes if isinstance(route, HttpRoute)]
+        problem = fault("route_not_found", elsewhere.nothing_at(path, mounted, dict.fromkeys(known)))
         refused(problem.code, "")
-        await refuse(exchange, problem, None)
+        await refuse(exchange, problem, dialect)
 
 
 class SocketEndpoint:

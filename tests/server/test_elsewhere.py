@@ -1,0 +1,103 @@
+"""Base URLs as clients write them lead where they mean to, and what an API has that is not served is refused in its own words."""
+
+import httpx2
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from penstock.server.elsewhere import meant
+from tests.contract.validate import check_value
+from tests.server.keyed import ALICE, bearer, keyed
+from tests.server.reading import websocket
+from tests.serving import Served
+
+ASKED = {"messages": [{"role": "user", "content": "Hello"}], "model": "nobody"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/chat/completions/",
+        "//v1/chat/completions",
+        "/v1//chat///completions//",
+        "/chat/completions",
+        "/chat/completions/",
+        "/v1/v1/chat/completions",
+        "/v1/v1/v1/chat/completions",
+        "/v1//v1/chat/completions",
+    ],
+)
+async def test_a_path_is_found_however_its_base_url_was_written(
+    served: Served, client: httpx2.AsyncClient, path: str
+) -> None:
+    answer = await client.post(served.url + path, json=ASKED)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "unknown_model")
+
+
+async def test_every_route_is_found_without_its_version(served: Served, client: httpx2.AsyncClient) -> None:
+    for route in served.app.service.routes:
+        if "POST" in route.methods and route.path.startswith("/v1/"):
+            exact = await client.post(route.path, content=b"{}", headers={"x-request-id": "r"})
+            short = await client.post(route.path.removeprefix("/v1"), content=b"{}", headers={"x-request-id": "r"})
+            assert (route.path, short.status_code, short.content) == (route.path, exact.status_code, exact.content)
+    assert (await client.get("/models")).json() == (await client.get("/v1/models/")).json()
+    assert (await client.get("/streams/")).json() == {"streams": []}
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/ws/", "//v1/chat//ws", "/chat/ws", "/v1/v1/chat/ws"])
+async def test_so_is_a_websocket(served: Served, client: httpx2.AsyncClient, path: str) -> None:
+    async with websocket(served.ws_url.replace("/v1/chat/ws", path)) as socket:
+        assert (await socket.ask(type="ping", ref="1"))["type"] == "pong"
+    assert (await client.get(served.url + path)).status_code == 426
+
+
+async def test_a_websocket_that_is_nowhere_is_told_where_there_is_one(served: Served) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        async with websocket(served.ws_url.replace("/chat/ws", "/nowhere")):
+            pass
+    assert refused.value.response.status_code == 404
+    assert b"/v1/chat/ws" in (refused.value.response.body or b"")
+
+
+async def test_a_key_is_wanted_by_whatever_name_a_path_goes() -> None:
+    async with keyed() as (served, client):
+        for path in ("/v1/models", "/models", "//v1/models/", "/v1/files"):
+            assert (path, (await client.get(served.url + path)).status_code) == (path, 401)
+        assert (await client.get(f"{served.url}//models", headers=bearer(ALICE))).status_code == 200
+
+
+def test_a_path_that_is_served_means_nothing_else() -> None:
+    assert meant("/v1/models", []) is None
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v1/files"),
+        ("GET", "/v1/files/file-1/content"),
+        ("POST", "/v1/audio/speech"),
+        ("POST", "/v1/audio/transcriptions"),
+        ("POST", "/v1/images/generations"),
+        ("POST", "/v1/moderations"),
+        ("GET", "/v1/batches"),
+        ("POST", "/v1/assistants"),
+        ("DELETE", "/v1/vector_stores/vs_1"),
+        ("POST", "/v1/fine_tuning/jobs"),
+        ("POST", "/audio/speech"),
+        ("GET", "/v1/chat/completions/chatcmpl-1"),
+    ],
+)
+async def test_what_openai_has_and_is_not_served_is_404_in_its_words_naming_what_is(
+    client: httpx2.AsyncClient, method: str, path: str
+) -> None:
+    answer = await client.request(method, path)
+    check_value("openai-chat", answer.json(), "refusal")
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["type"]) == (404, "route_not_found", "invalid_request_error")
+    assert answer.headers["x-should-retry"] == "false"
+    assert "/v1/chat/completions" in error["message"]
+
+
+async def test_what_belongs_to_no_api_is_a_problem_as_before(client: httpx2.AsyncClient) -> None:
+    answer = await client.get("/v1/nothing")
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["code"] == "route_not_found"
