@@ -16,7 +16,8 @@ from penstock.core.errors import TABLE, fault
 from penstock.core.events import Finished
 from penstock.dialects.native import NativeDialect
 from penstock.registry import names
-from penstock.server.door import ASKING, READING, STARTING
+from penstock.server.arrival import READING
+from penstock.server.door import ASKING, STARTING
 from penstock.testing.laws.dialects import folded
 from tests.contract.descriptions import (
     ASYNCAPI,

@@ -12,6 +12,7 @@ from penstock.core.errors import Refused
 from penstock.core.lifecycle import Phase
 from penstock.core.observer import Departure, Origin
 from penstock.core.request import ChatRequest, Principal
+from penstock.flow.conversations import Turn
 from penstock.flow.inbox import BoundedInbox
 from penstock.flow.log import Log
 from penstock.flow.policy import Policy
@@ -55,6 +56,7 @@ class RunHandle:
         "request",
         "tellings",
         "transport",
+        "turn",
         "unattended_since",
     )
 
@@ -78,6 +80,8 @@ class RunHandle:
         self.unattended_since: float | None = None
         """Since when nobody listens to a run that ends for it."""
         self.key: tuple[str, str, str] | None = None
+        self.turn: Turn | None = None
+        """Of its conversation, where it can be gone on from."""
         self.tellings: dict[Hashable, object] = {}
         """What readers of this run share; the transports'."""
         self.pump: Pump

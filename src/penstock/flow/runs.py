@@ -22,6 +22,7 @@ from penstock.core.measure import Delivered
 from penstock.core.observer import Observer, Origin
 from penstock.core.request import ChatRequest, Principal
 from penstock.core.source import Source
+from penstock.flow.conversations import Conversations, Turn
 from penstock.flow.handle import DIRECT, RunHandle
 from penstock.flow.idempotency import IdempotencyKeys
 from penstock.flow.memory import SHED_SECONDS, Memory, short
@@ -76,6 +77,7 @@ class Runs:
         self._resting_bytes = 0
         self.kept = 0
         """Bytes all runs keep, as of the ticker's last look."""
+        self.conversations = Conversations()
         self.shares = Shares()
         self.stands: Callable[[Principal], bool] = _always
         """Whether a principal has any right left to be here; the ticker asks."""
@@ -112,19 +114,21 @@ class Runs:
         detached: bool = False,
         origin: Origin = DIRECT,
         most: int = 0,
+        turn: Turn | None = None,
     ) -> RunHandle:
         """Begin a run, where fewer than `most` of this principal are live (0: however many).
 
-        A detached one finishes whoever listens, until its first reader attaches. Raises `Refused`.
+        A detached one finishes whoever listens, until its first reader attaches. A `turn` is held from now on by the run
+        instead of the caller, and let go of where none begins. Raises `Refused`.
         """
-        self.check_open()
-        self._admit()
         run_id = new_run_id()
-        self.shares.begin(principal, most=most)
+        self.kept += turn.size if turn is not None else 0
         try:
-            claim = await self.store.claim(run_id, self._owner, LEASE)
+            self.check_open()
+            self._admit()
+            claim = await self._claim(run_id, principal, most)
         except BaseException:
-            self.shares.end(principal)
+            self._let_go(turn)
             raise
         handle = RunHandle(run_id, request, principal, policy, epoch=claim.epoch, hold=self.store.shared)
         handle.pump = Pump(
@@ -136,11 +140,20 @@ class Runs:
         if handle.on_disconnect.what != "finish":
             # Whoever began it may be gone before it attached.
             handle.unattended_since = self.now()
+        handle.turn = turn
         self.by_id[run_id] = self.active[run_id] = handle
         handle.transport = origin.transport
         self.observer.run_started(run_id, request, principal, origin)
         handle.pump.start(source, request)
         return handle
+
+    async def _claim(self, run_id: str, principal: Principal, most: int) -> Claim:
+        self.shares.begin(principal, most=most)
+        try:
+            return await self.store.claim(run_id, self._owner, LEASE)
+        except BaseException:
+            self.shares.end(principal)
+            raise
 
     def _on_disconnect(self, handle: RunHandle, what: OnDisconnect) -> None:
         handle.on_disconnect = what
@@ -269,12 +282,18 @@ class Runs:
         if self.by_id.pop(handle.id, None) is None:
             return
         self.kept = max(0, self.kept - handle.log.kept)  # the ticker may never have seen it, or not all of it
+        self._let_go(handle.turn)
+        handle.turn = None
         if self._resting.pop(handle.id, None) is not None:
             self._resting_bytes -= handle.log.kept
         self.active.pop(handle.id, None)
         said = handle.log.said
         self.observer.run_forgotten(handle.id, handle.furthest / said if said else 0.0)
         self._owing.append(lambda: self.store.forget(handle.id))
+
+    def _let_go(self, turn: Turn | None) -> None:
+        if turn is not None:
+            self.kept = max(0, self.kept - self.conversations.release(turn))
 
     def rest(self, handle: RunHandle) -> None:
         """Nobody reads an ended run any more: fold it up until somebody does."""
@@ -289,7 +308,8 @@ class Runs:
             self.shedding = short(self.memory, self._resting.values(), self.forget)
         for handle in [handle for handle in self._resting.values() if handle.expires < now]:
             self.forget(handle)
-        self.kept = self._resting_bytes + sum(handle.log.kept for handle in self.active.values())
+        logs = self._resting_bytes + sum(handle.log.kept for handle in self.active.values())
+        self.kept = logs + self.conversations.size
         for principal in self.shares.principals():
             if not self.stands(principal):
                 self.revoke(principal)

@@ -20,6 +20,7 @@ from penstock.core.frame import Dialect
 from penstock.core.observer import REQUEST_ID, Observer
 from penstock.flow.watchdog import Watchdog
 from penstock.server import elsewhere
+from penstock.server.answers_api import AnswersApi
 from penstock.server.door import Starter
 from penstock.server.exchange import ClientGone, Cut, Exchange, Header
 from penstock.server.gate import BEARER, Gate, access, credential
@@ -43,6 +44,10 @@ LOST_UPGRADE = (
     " 'proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection \"upgrade\";'"
 )
 """What a handshake lacks that came through a proxy which does not pass it on (RFC 9110 §7.8: the header is hop by hop)."""
+
+
+UPGRADE: list[Header] = [(b"upgrade", b"websocket"), (b"connection", b"upgrade")]
+"""What a 426 must say (RFC 9110 §15.5.22)."""
 
 
 class Endpoint:
@@ -80,8 +85,7 @@ class Endpoint:
             await answer(exchange)
         except Refused as problem:
             self._observer.refused(problem.fault.code, self._path)
-            headers = [(b"allow", self._allowed.encode())] if problem.fault.code == "method_not_allowed" else []
-            await self._refuse(exchange, problem.fault, headers)
+            await self._refuse(exchange, problem.fault, self._beside(problem.fault.code))
         except ClientGone:
             pass
         except Cut:
@@ -124,6 +128,16 @@ class Endpoint:
             await refuse(exchange, problem, self._words(exchange), headers)
         except ClientGone:
             pass
+
+    def _beside(self, code: str) -> list[Header]:
+        """What a refusal says in headers, whoever was refused."""
+        match code:
+            case "method_not_allowed":
+                return [(b"allow", self._allowed.encode())]
+            case "upgrade_required":
+                return UPGRADE
+            case _:
+                return []
 
     def _words(self, exchange: Exchange) -> Dialect | None:
         asked = parse_qs(exchange.scope["query_string"].decode("latin-1")).get("dialect", [""])[0]
@@ -194,8 +208,14 @@ class App:
             if route.transports == ("websocket",):
                 sockets.append(WebSocketRoute(route.path, SocketEndpoint(service, route)))
             else:
-                starter = Starter(service, route)
-                endpoints.append((route.path, dict.fromkeys(route.methods, starter), route.dialect, "key"))
+                answers: dict[str, Answer] = dict.fromkeys(route.methods, Starter(service, route))
+                if route.dialect.traits.answer_prefix and "POST" in route.methods:
+                    kept = AnswersApi(service, route)
+                    answers.setdefault("GET", kept.upgrade)
+                    of_one = f"{route.path}/{{answer}}"
+                    endpoints.append((of_one, {"GET": kept.show, "DELETE": kept.delete}, route.dialect, "key"))
+                    endpoints.append((f"{of_one}/cancel", {"POST": kept.cancel}, route.dialect, "key"))
+                endpoints.append((route.path, answers, route.dialect, "key"))
         return [
             *(
                 HttpRoute(
@@ -294,7 +314,7 @@ class App:
             lost = exchange.header("sec-websocket-key")
             what = LOST_UPGRADE if lost else NO_UPGRADE
             problem = fault("upgrade_required", f"{mounted}{path} is a WebSocket: {what}")
-            await refuse(exchange, problem, None, [(b"upgrade", b"websocket"), (b"connection", b"upgrade")])
+            await refuse(exchange, problem, None, UPGRADE)
             return
         known = [route.path for route in self.service.routes]
         known += [route.path for route in self._router.routes if isinstance(route, HttpRoute)]

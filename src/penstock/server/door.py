@@ -11,188 +11,29 @@ from typing import TypeVar
 import msgspec
 
 from penstock.auth.grant import Grant
-from penstock.core.cursor import Cursor, parse_cursor
 from penstock.core.errors import Refused, fault
 from penstock.core.events import Cancelled, Failed
-from penstock.core.frame import Dialect, View
 from penstock.core.observer import ARRIVED, Origin
 from penstock.core.request import ChatRequest
 from penstock.core.source import compose
-from penstock.encoders.stream import Stream
+from penstock.flow.conversations import Recent
 from penstock.flow.handle import Place, RunHandle
 from penstock.flow.policy import OnDisconnect
-from penstock.flow.reader import Reader
+from penstock.server.arrival import READING, Arrival
+from penstock.server.conversing import taken_up
 from penstock.server.exchange import Exchange
-from penstock.server.joining import check_joins, pipeline, retold, text_length
-from penstock.server.negotiation import (
-    CONTENT_TYPES,
-    choose,
-    choose_dialect,
-    http_encoder,
-    not_acceptable,
-    prefers_json,
-)
+from penstock.server.negotiation import CONTENT_TYPES
 from penstock.server.problems import refuse
-from penstock.server.service import Route, Service, Transport
-from penstock.server.telling import Teller
-from penstock.server.transports.http import Delivery, HttpTeller, deliver, hold, streaming_headers
+from penstock.server.service import Route, Service
+from penstock.server.transports.http import Delivery, deliver, hold, streaming_headers
 
 T = TypeVar("T")
 
 OFF_LOOP = 256 * 1024
 """Bodies above so many bytes are parsed in a thread."""
 
-READING = frozenset({"dialect", "after", "reasoning", "event_names", "reopen"})
-"""Options of every route that streams."""
-
 STARTING = READING | {"key"}
 ASKING = STARTING | {"model", "prompt"}
-
-
-class Arrival:
-    """How one reader wants its run told, read from a request. Raises `Refused` while it is made."""
-
-    __slots__ = (
-        "cursor",
-        "dialect",
-        "event_names",
-        "exchange",
-        "json",
-        "reasoning",
-        "reopen",
-        "route",
-        "service",
-        "skip_bytes",
-        "transport",
-        "whole",
-    )
-
-    def __init__(self, service: Service, exchange: Exchange, route: Route, options: dict[str, str]):
-        self.service = service
-        self.exchange = exchange
-        self.route = route
-        accept = exchange.header("accept")
-        self.json = len(route.transports) > 1 and prefers_json(accept, route.transports)
-        """One object is wanted rather than a stream."""
-        self.transport: Transport = "sse" if self.json else choose(accept, route.transports)
-        self.dialect: Dialect = choose_dialect(service.dialects, options.get("dialect"), route.dialect, self.transport)
-        """Of the stream."""
-        self.whole: Dialect = self.dialect if options.get("dialect") else route.dialect
-        """Of one object, be it an answer or an error: bare text has no words for either."""
-        exchange.request_id_also = self.whole.traits.request_id
-        self.reasoning = flag(options, "reasoning")
-        self.event_names = flag(options, "event_names")
-        self.reopen = flag(options, "reopen")
-        """The reader has the words but not the state: its dialect's parser is a new one."""
-        self.cursor: Cursor | None = None
-        self.skip_bytes: int | None = None
-        after = exchange.header("last-event-id") or options.get("after", "")
-        if after.startswith("bytes="):
-            if self.transport != "text":
-                raise Refused(
-                    "bad_cursor", "'bytes=' counts bare text; this stream has ids, send one of them", param="after"
-                )
-            self.skip_bytes = number(after[6:])
-        elif after:
-            self.cursor = parse_cursor(after)
-
-    def check_streams(self) -> None:
-        """Raise `Refused` where one object is wanted, and there is none."""
-        if self.json:
-            raise not_acceptable(self.route.transports)
-
-    @property
-    def eventsource(self) -> bool:
-        """A GET as the browser's EventSource makes it: no sentinel, and the position comes first."""
-        return self.exchange.method == "GET" and self.transport == "sse"
-
-    def view(self, handle: RunHandle) -> View:
-        get = self.exchange.method == "GET"
-        return View(
-            run=handle.id,
-            model=handle.request.model,
-            created=handle.created,
-            include_usage=handle.request.include_usage and not get,
-            sentinel=not self.eventsource,
-            reasoning=self.reasoning,
-            event_names=self.event_names,
-            bare=self.transport == "text",
-            echo=handle.request.echo,
-        )
-
-    def join(self, handle: RunHandle) -> tuple[Place, int]:
-        """Where this reader joins, and how many bytes of text it has. Raises `Refused`."""
-        place = handle.place(self.cursor)
-        check_joins(self.dialect, handle, place)
-        if self.reopen and place.skip:
-            place = Place(place.after)
-        skip = self.skip_bytes or 0
-        if self.skip_bytes is not None:
-            said = text_length(self.dialect, self.view(handle), handle)
-            if skip > said:
-                raise Refused("cursor_ahead", f"the text is {said} bytes long so far; {skip} lies beyond it")
-            if handle.log.sealed and skip == said:
-                place = Place(handle.log.last)
-        return place, skip
-
-    def told_back(self, place: Place) -> None:
-        """Say to whoever watches what somebody got who came back; nothing of one who comes for the first time."""
-        if self.cursor is not None or self.skip_bytes is not None:
-            self.service.runs.observer.resumed("gap" if place.gap is not None else "replayed")
-
-    def stream(self, handle: RunHandle, place: Place, skip_bytes: int) -> tuple[Stream[bytes], bytes]:
-        """The reader's pipeline, primed, and what it says before the first entry."""
-        encoder = http_encoder(
-            self.transport,
-            self.dialect,
-            retry_ms=self.service.retry_ms,
-            abort_on_error=self.route.abort_on_error,
-            skip_bytes=skip_bytes,
-        )
-        fresh = self.eventsource and self.cursor is None
-        opening = encoder.opening(handle.cursor(0) if fresh else None)
-        stream = pipeline(self.dialect, self.view(handle), encoder, handle, place)
-        if place.gap is not None:
-            opening += b"".join(retold(self.dialect, stream, place))
-        elif self.reopen and place.after:
-            opening += b"".join(stream.retell(stream.renderer.reopen(), place.after))
-        return stream, opening
-
-    def teller(self, handle: RunHandle, reader: Reader, stream: Stream[bytes]) -> HttpTeller:
-        """What tells this reader its run, which begins with `stream`. It holds nothing of the request."""
-        manner = HttpManner(self.transport, self.dialect, self.route.abort_on_error, self.view(handle))
-        return Teller(handle, reader, stream, manner=manner, pack=b"".join)
-
-
-class HttpManner(msgspec.Struct, frozen=True):
-    """How a response tells its run."""
-
-    transport: Transport
-    dialect: Dialect
-    abort_on_error: bool
-    view: View
-
-    def stream(self, handle: RunHandle, after: int) -> Stream[bytes]:
-        """The pipeline of a reader that was told everything up to offset `after`."""
-        encoder = http_encoder(self.transport, self.dialect, abort_on_error=self.abort_on_error)
-        return pipeline(self.dialect, self.view, encoder, handle, Place(after))
-
-
-def flag(options: dict[str, str], name: str) -> bool:
-    """An option that is on or off. Raises `Refused`."""
-    value = options.get(name, "0")
-    if value not in ("0", "1", "true", "false", ""):
-        raise Refused("unknown_option", f"option {name!r} is 1 or 0, not {value[:32]!r}", param=name)
-    return value in ("1", "true", "") if name in options else False
-
-
-def number(text: str) -> int:
-    """A count of bytes in a cursor. Raises `Refused`."""
-    if not (text.isascii() and text.isdecimal() and len(text) <= 15):
-        raise Refused(
-            "bad_cursor", "malformed cursor: 'bytes=' is followed by the number of bytes you have", param="after"
-        )
-    return int(text)
 
 
 class Starter:
@@ -217,7 +58,9 @@ class Starter:
             await read(arrival, handle, held=0.0)
             return
         handle = await self._run(arrival, grant, options)
-        if not handle.request.stream:
+        if not handle.request.stream and handle.request.background and route.dialect.traits.answer_prefix:
+            await standing(arrival, handle)
+        elif not handle.request.stream:
             await whole(arrival, handle)
         elif arrival.json:
             await self._created(exchange, handle)
@@ -296,19 +139,22 @@ async def begin(
     keyed: bool = False,
     detached: bool = False,
     transport: str,
+    recent: Recent | None = None,
 ) -> RunHandle:
     """Start a run of the model the request, the route or the configuration names; a `keyed` one waits for its client to come back.
 
-    Raises `Refused`.
+    `recent` are the answers its connection can go on from, of which this becomes one. Raises `Refused`.
     """
     model = service.model(request.model or route.model or "", grant)
+    runs = service.runs
+    request, turn = await taken_up(runs, route.dialect, request, grant.principal, most=service.max_body, recent=recent)
     request = msgspec.structs.replace(request, model=model.name, stream=request.stream or route.streams)
     policy = route.policy
     if keyed and policy.on_disconnect.what == "cancel":
         policy = msgspec.structs.replace(policy, on_disconnect=OnDisconnect("grace"))
     source = compose(model.source, route.stages)
     origin = Origin(route.path, transport, model.owner)
-    return await service.runs.start(
+    handle = await runs.start(
         request,
         source,
         policy,
@@ -316,7 +162,11 @@ async def begin(
         detached=detached,
         origin=origin,
         most=grant.allowance.concurrent_runs,
+        turn=turn,
     )
+    if recent is not None and turn is not None:
+        recent.add(handle.id, turn)
+    return handle
 
 
 def at_end(handle: RunHandle, place: Place) -> bool:
@@ -368,6 +218,13 @@ async def read(arrival: Arrival, handle: RunHandle, *, held: float) -> None:
         if not handed_over:
             exchange.unwatch()
             reader.detach("done" if reader.finished else "left")
+
+
+async def standing(arrival: Arrival, handle: RunHandle) -> None:
+    """Send the answer as one object as it stands, complete or not, in a dialect that has words for that."""
+    body = arrival.route.dialect.whole(handle.log.snapshot(), arrival.view(handle))
+    headers = [(b"penstock-stream-id", handle.id.encode()), (b"cache-control", b"no-store")]
+    await arrival.exchange.reply(200, body, "application/json", headers)
 
 
 async def whole(arrival: Arrival, handle: RunHandle) -> None:

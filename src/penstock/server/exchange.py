@@ -123,8 +123,8 @@ class Exchange:
         """The value of a header as text; empty where it is missing."""
         return self.headers.get(name.encode(), b"").decode("latin-1").strip()
 
-    def options(self, known: Collection[str]) -> dict[str, str]:
-        """The options of the query string. Raises `Refused(unknown_option)`."""
+    def options(self, known: Collection[str], *, repeated: Collection[str] = ()) -> dict[str, str]:
+        """The options of the query string; of a `repeated` one the last. Raises `Refused(unknown_option)`."""
         query: bytes = self.scope["query_string"]
         if not query:
             return {}
@@ -136,7 +136,7 @@ class Exchange:
                     f"did you mean {near[0]!r}?" if near else f"this route knows {', '.join(sorted(known)) or 'none'}"
                 )
                 raise Refused("unknown_option", f"unknown option {name[:64]!r} in the URL; {hint}", param=name[:64])
-            if name in found:
+            if name in found and name not in repeated:
                 raise Refused("unknown_option", f"option {name!r} is in the URL twice", param=name)
             found[name] = value
         return found

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from penstock.core.errors import Refused
 from penstock.core.frame import Dialect, Frame, TransportEncoder, View, Wire_co
 from penstock.encoders.stream import Stream
@@ -36,6 +38,56 @@ def retold(dialect: Dialect, stream: Stream[Wire_co], place: Place) -> list[Wire
         return []
     told: Sequence[Frame] = dialect.gap(place.gap.start, place.gap.end, place.gap.reason)
     return stream.retell([*told, *stream.renderer.rejoin()], place.after)
+
+
+def numbered(dialect: Dialect, view: View, handle: RunHandle, number: int) -> Place:
+    """Where a reader joins that has every frame up to and with this number, of a dialect that numbers them (`sequence_key`).
+
+    Found by halving, since a run may hold hundreds of thousands of frames. Raises `Refused`: `cursor_gone` where what
+    followed is no longer held, `cursor_ahead` where no such frame was sent yet.
+    """
+    log = handle.log
+    low, high = log.first - 1, log.shown
+    following = _next_number(dialect, view, handle, low)
+    if following is not None and following > number + 1:
+        raise Refused("cursor_gone", "what followed this number is no longer held; ask for the answer as it stands")
+    while low < high:  # the last offset behind which no frame beyond the next one stands
+        middle = (low + high + 1) // 2
+        following = _next_number(dialect, view, handle, middle)
+        if following is not None and following <= number + 1:
+            low = middle
+        else:
+            high = middle - 1
+    renderer = dialect.renderer(view)
+    if low:
+        renderer.prime(log.snapshot(low))
+    for entry in log.read(low, TURN):
+        if frames := [frame for frame in renderer.render(entry) if not frame.sentinel]:
+            skip = number + 1 - _number(dialect, frames[0])
+            if skip < len(frames):
+                return Place(low, skip=skip)
+            if skip == len(frames):
+                return Place(log.shown)
+            break
+    raise Refused("cursor_ahead", f"no frame was sent yet that has the number {number}", param="starting_after")
+
+
+def _next_number(dialect: Dialect, view: View, handle: RunHandle, after: int) -> int | None:
+    """The number of the first frame after an offset; None where none was sent yet."""
+    renderer = dialect.renderer(view)
+    if after:
+        renderer.prime(handle.log.snapshot(after))
+    while entries := handle.log.read(after, 1):
+        for entry in entries:
+            after = entry.last
+            if frames := renderer.render(entry):
+                return _number(dialect, frames[0])
+    return None
+
+
+def _number(dialect: Dialect, frame: Frame) -> int:
+    number: int = msgspec.json.decode(frame.data)[dialect.traits.sequence_key]
+    return number
 
 
 def text_length(dialect: Dialect, view: View, handle: RunHandle) -> int:

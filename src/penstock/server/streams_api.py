@@ -17,7 +17,8 @@ from penstock.core.lifecycle import Phase
 from penstock.core.request import Principal
 from penstock.encoders.sse import SharedSseEncoder
 from penstock.flow.handle import Place, RunHandle
-from penstock.server.door import READING, Arrival, at_end, flag, read
+from penstock.server.arrival import READING, Arrival, flag
+from penstock.server.door import at_end, read
 from penstock.server.exchange import Exchange
 from penstock.server.joining import pipeline, retold
 from penstock.server.negotiation import CONTENT_TYPES

@@ -1,0 +1,104 @@
+"""Answers that can be asked for again, below a route whose dialect gives them ids: `GET` and `DELETE …/{answer}`, `POST …/cancel`.
+
+Paths and options are those of OpenAI Responses (`resources/responses/responses.py` of openai-python), the words are the
+dialect's. An answer is a run: the same owner finds it, for as long as the run is held.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import msgspec
+
+from penstock.core.errors import Refused
+from penstock.core.lifecycle import Phase
+from penstock.flow.handle import RunHandle
+from penstock.flow.pump import CLOSING
+from penstock.flow.runs import no_such_stream
+from penstock.server.arrival import READING, Arrival, flag
+from penstock.server.conversing import run_of
+from penstock.server.door import read, standing
+from penstock.server.exchange import Exchange
+from penstock.server.service import Route, Service
+
+JSON = "application/json"
+ASIDE = frozenset({"include", "include[]", "include_obfuscation"})
+"""Options that ask for more than is ever held, or for padding: they change nothing."""
+RETRIEVING = READING | ASIDE | {"stream", "starting_after"}
+LONGEST = 15
+"""Digits of a frame's number."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+class AnswersApi:
+    """Operations on the answers of one route. Every method answers one exchange and raises `Refused` before anything was sent."""
+
+    def __init__(self, service: Service, route: Route):
+        self._service = service
+        self._route = route
+
+    def _handle(self, exchange: Exchange) -> RunHandle:
+        run = run_of(self._route.dialect, exchange.scope["path_params"]["answer"])
+        if not run:
+            raise no_such_stream()
+        return self._service.runs.find(run, exchange.grant.principal)
+
+    async def show(self, exchange: Exchange) -> None:
+        """The answer as it stands; with `?stream=true` its stream, from the frame behind `starting_after` or `Last-Event-ID`."""
+        options = exchange.options(RETRIEVING, repeated=ASIDE)
+        arrival = Arrival(self._service, exchange, self._route, options)
+        arrival.eventsource = False
+        handle = self._handle(exchange)
+        if arrival.cursor is not None and arrival.cursor.run != handle.id:
+            raise Refused("bad_cursor", "the cursor belongs to another answer", param="after")
+        if not flag(options, "stream"):
+            await standing(arrival, handle)
+            return
+        if starting := options.get("starting_after"):
+            arrival.starting_after = _number(starting)
+            if not arrival.dialect.traits.sequence_key:
+                raise Refused(
+                    "unknown_option",
+                    f"frames of {arrival.dialect.name!r} have no numbers; come back with 'after' and a cursor",
+                    param="starting_after",
+                )
+        await read(arrival, handle, held=0.0)
+
+    async def cancel(self, exchange: Exchange) -> None:
+        """Stop an answer; one that has ended stays as it is. Returns it as it stands then."""
+        exchange.options(())
+        handle = self._handle(exchange)
+        await exchange.body(self._service.max_body)
+        self._service.runs.cancel(handle)
+        await standing(Arrival(self._service, exchange, self._route, {}), handle)
+
+    async def delete(self, exchange: Exchange) -> None:
+        """Forget an answer; one that is still being given is cancelled first, and its readers are told so."""
+        exchange.options(())
+        handle = self._handle(exchange)
+        runs = self._service.runs
+        if handle.state is not Phase.ENDED:
+            runs.cancel(handle)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(handle.pump.closed(), CLOSING)
+        runs.forget(handle)
+        told = {"id": exchange.scope["path_params"]["answer"], "object": "response", "deleted": True}
+        await exchange.reply(200, _encode(told), JSON)
+
+    async def upgrade(self, exchange: Exchange) -> None:
+        """The path is a WebSocket too, and this request is none."""
+        raise Refused(
+            "upgrade_required", f"{self._route.path} is a WebSocket on GET; POST asks for one answer over HTTP"
+        )
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) <= LONGEST):
+        raise Refused(
+            "bad_cursor",
+            "'starting_after' is the sequence number of the last frame you have, a whole number",
+            param="starting_after",
+        )
+    return int(text)
