@@ -27,10 +27,12 @@ TABLES: dict[str, dict[str, str]] = {
         "text": "penstock.encoders.chunked:TextEncoder",
     },
     "providers": {
+        "anthropic": "penstock.sources.anthropic_http:AnthropicProvider",
         "openai": "penstock.sources.openai_http:OpenAIProvider",
     },
     "sources": {
         "demo": "penstock.sources.demo:build",
+        "anthropic": "penstock.sources.anthropic_http:build",
         "openai": "penstock.sources.openai_http:build",
         "litellm": "penstock.sources.litellm:build",
         "callable": "penstock.sources.callable:build",

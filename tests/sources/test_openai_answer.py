@@ -1,8 +1,6 @@
 """Providers' streams, as recorded and as their quirks have it, become the same short vocabulary of events."""
 
 import json
-from itertools import pairwise
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -13,22 +11,12 @@ from penstock.core.events import Closed, Delta, Event, Failed, Finished, Opened,
 from penstock.core.lifecycle import Parts, Phase, step
 from penstock.sources.openai_answer import AnswerParser
 from tests.sources.asking import text
-
-RECORDINGS = sorted(Path(__file__).parents[2].glob("protocols/upstream/*.sse"))
+from tests.sources.recordings import parsed as read
 
 
 def parsed(*pieces: bytes) -> list[Event]:
     """The events of a stream that ends cleanly; a failure as its `Failed`."""
-    parser = AnswerParser("provider.test")
-    events: list[Event] = []
-    for piece in pieces:
-        if not parser.answer.ended:
-            events += parser.feed(piece)
-    if not parser.answer.ended:
-        events += parser.end()
-    if parser.answer.broken is not None:
-        events.append(Failed(parser.answer.broken.fault))
-    return events
+    return read(AnswerParser("provider.test"), *pieces)
 
 
 def sse(*chunks: object) -> bytes:
@@ -47,47 +35,6 @@ def code(events: list[Event]) -> str:
     last = events[-1]
     assert isinstance(last, Failed)
     return last.error.code
-
-
-@pytest.mark.parametrize("recording", RECORDINGS, ids=lambda path: path.stem)
-def test_a_recording_gives_the_events_beside_it(recording: Path) -> None:
-    stored = recording.with_suffix(".events.jsonl").read_bytes().splitlines()
-    assert [msgspec.json.decode(msgspec.json.encode(event)) for event in parsed(recording.read_bytes())] == [
-        msgspec.json.decode(line) for line in stored
-    ]
-
-
-def test_there_are_recordings() -> None:
-    assert len(RECORDINGS) > 10
-
-
-@pytest.mark.parametrize("recording", RECORDINGS, ids=lambda path: path.stem)
-def test_a_recording_byte_by_byte_gives_the_same_legal_events(recording: Path) -> None:
-    stream = recording.read_bytes()
-    events = parsed(*(stream[at : at + 1] for at in range(len(stream))))
-    assert events == parsed(stream)
-    phase, parts = Phase.WAITING, Parts()
-    for event in events:
-        phase = step(phase, event)
-        parts.admit(event)
-    assert phase is Phase.ENDED
-
-
-@given(st.sampled_from(RECORDINGS), st.integers(min_value=0), st.lists(st.integers(min_value=0), max_size=5))
-def test_a_recording_that_is_cut_off_gives_a_prefix_and_never_a_false_end(
-    recording: Path, length: int, places: list[int]
-) -> None:
-    stream = recording.read_bytes()
-    whole = parsed(stream)
-    stream = stream[: length % len(stream)]
-    edges = [0, *sorted(place % (len(stream) + 1) for place in places), len(stream)]
-    events = parsed(*(stream[start:end] for start, end in pairwise(edges)))
-    if isinstance(events[-1], Failed):
-        assert events[:-1] == whole[: len(events) - 1]
-        assert events[-1] == whole[-1] or code(events) == "provider_truncated"
-    else:
-        assert text(events) == text(whole)
-        assert events[-1] == whole[-1]
 
 
 def test_an_end_without_a_finish_reason_is_truncated_even_after_done() -> None:

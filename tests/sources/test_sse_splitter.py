@@ -18,10 +18,11 @@ FIELDS = st.sampled_from(
 )
 LINES = st.builds(lambda field, value, end: field + value + end, FIELDS, VALUES, LINE_ENDS) | LINE_ENDS
 USUAL = VALUES.map(lambda value: b"data: " + value + b"\n\n")
+NAMED = st.builds(lambda name, value: b"event: " + name + b"\ndata: " + value + b"\n\n", VALUES, VALUES)
 STREAMS = st.builds(
     lambda bom, blocks: bom + b"".join(blocks),
     st.sampled_from([b"", b"\xef\xbb\xbf"]),
-    st.lists(LINES | USUAL, max_size=12) | st.lists(USUAL, max_size=12),
+    st.lists(LINES | USUAL | NAMED, max_size=12) | st.lists(USUAL, max_size=12) | st.lists(NAMED, max_size=12),
 )
 
 

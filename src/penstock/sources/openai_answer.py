@@ -11,6 +11,7 @@ import msgspec
 from penstock.core.errors import Broken
 from penstock.core.events import Closed, Delta, Event, Finished, Kind, Opened, Usage
 from penstock.sources import provider_errors
+from penstock.sources.halves import Halves
 from penstock.sources.openai_chunks import CallPiece, ChatChunk, Choice, Loose, NotAChunk, Tokens, lenient, strict
 from penstock.sources.sse_splitter import LIMIT, SseSplitter
 
@@ -58,7 +59,7 @@ class Answer:
         self._secret = secret
         self._choices: dict[int, _Answering] = {}
         self._plain: dict[int, int] = {}  # choice → its open text part, where the next piece may go straight out
-        self._halves: dict[int, str] = {}  # part → half of a surrogate pair whose other half is to come
+        self._halves = Halves()
         self._tokens: Tokens | None = None
         self._next = 0
 
@@ -104,7 +105,7 @@ class Answer:
             self.truncate()
             return
         self.ended = True
-        events.extend(Delta(part, "\ufffd") for part in self._halves)
+        events.extend(Delta(part, self._halves.left(part)) for part in self._halves.parts())
         for choice in choices:
             events.extend(Closed(part, {"finish_reason": choice.finish}) for part in choice.opened)
         if (usage := self._usage()) is not None:
@@ -151,8 +152,7 @@ class Answer:
             if not text and not _tells(logprobs):
                 return
             part = choice.parts[kind] = self._open(choice, Opened(self._next, kind, choice.index), events)
-        if not text.isascii() or part in self._halves:
-            text = self._mended(part, text)
+        text = self._halves.whole(part, text)
         if kind == "text" and part not in self._halves:
             self._plain[choice.index] = part
         else:
@@ -168,19 +168,6 @@ class Answer:
         self._next = opened.part + 1
         return opened.part
 
-    def _mended(self, part: int, text: str) -> str:
-        """Join the halves of surrogate pairs; keep a last half back until the other comes; mark what stays broken."""
-        text = self._halves.pop(part, "") + text
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
-            if "\ud800" <= text[-1] <= "\udbff":
-                self._halves[part] = text[-1]
-                text = text[:-1]
-            text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-        return text
-
     def _call(self, choice: _Answering, fragment: CallPiece, events: list[Event]) -> None:
         call = self._call_of(choice, fragment)
         function = fragment.function
@@ -194,7 +181,7 @@ class Answer:
             arguments = function.arguments or ""
         if call.part is not None:
             if arguments:
-                events.append(Delta(call.part, self._whole(call.part, arguments)))
+                events.append(Delta(call.part, self._halves.whole(call.part, arguments)))
             return
         if arguments:
             call.held.append(arguments)
@@ -224,11 +211,8 @@ class Answer:
         opened = Opened(self._next, "tool_call", choice.index, name=call.name or None, call_id=call_id)
         call.part = self._open(choice, opened, events)
         if call.held:
-            events.append(Delta(call.part, self._whole(call.part, "".join(call.held))))
+            events.append(Delta(call.part, self._halves.whole(call.part, "".join(call.held))))
             call.held.clear()
-
-    def _whole(self, part: int, text: str) -> str:
-        return text if text.isascii() else self._mended(part, text)
 
     def _usage(self) -> Usage | None:
         tokens = self._tokens

@@ -44,10 +44,14 @@ class SseSplitter:
             self._begun = True
             data = data.removeprefix(_BOM)
         if not (self._data or self._skip_lf or len(data) > LIMIT or b"\r" in data):
-            # What every provider sends: events of one `data: ` line, LF ends. Anything else is read line by line.
+            # What every provider sends: events of one `data: ` line, or of one behind an `event: ` line, LF ends. Anything else
+            # is read line by line.
             whole, _, rest = data.rpartition(b"\n\n")
             blocks = whole.split(b"\n\n")
-            if whole.count(b"\n") == 2 * len(blocks) - 2:
+            lines = whole.count(b"\n") + 2
+            if lines == 3 * len(blocks):
+                blocks = [block.partition(b"\n")[2] if block.startswith(b"event: ") else b"" for block in blocks]
+            if lines in (2 * len(blocks), 3 * len(blocks)):
                 events = [block[6:] for block in blocks if block.startswith(b"data: ")]
                 if len(events) == len(blocks):
                     if rest:

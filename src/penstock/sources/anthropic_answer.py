@@ -1,0 +1,339 @@
+"""Events of Anthropic's message stream → our events: the whole state of one answer, and nothing of the network.
+
+`text`, `thinking` and `tool_use` blocks become parts of their kind. Any other block (`redacted_thinking`, the tools that run at
+the provider and their results, what is yet to be invented) is carried whole, as a binary part that holds its JSON. Events and
+deltas of a type unknown are passed over, as the API asks of its clients. `message_stop` alone is a good end.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from penstock.core.carried import BLOCK
+from penstock.core.errors import Broken
+from penstock.core.events import Chunk, Closed, Delta, Event, Finished, Json, Kind, Note, Opened, Usage
+from penstock.sources import provider_errors
+from penstock.sources.anthropic_events import (
+    Loose,
+    NotAnEvent,
+    Piece,
+    StreamEvent,
+    Tokens,
+    lenient,
+    loosely,
+    members,
+    strict,
+)
+from penstock.sources.halves import Halves
+from penstock.sources.sse_splitter import LIMIT, SseSplitter
+
+MEDIA_TYPE = BLOCK % "anthropic"
+KINDS: dict[str, Kind] = {"text": "text", "thinking": "reasoning", "tool_use": "tool_call"}
+REASONS = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", "tool_use": "tool_calls"}
+"""Stop reasons by their names in OpenAI chat; the others (`refusal`, `pause_turn` …) keep theirs."""
+
+
+class _Block:
+    """One content block while it comes in. What cannot go out in pieces is kept until it stops."""
+
+    __slots__ = ("box", "citations", "input", "kept", "kind", "part", "said", "signature")
+
+    def __init__(self, kind: Kind, part: int):
+        self.kind = kind
+        self.part = part
+        self.said = False
+        self.kept = 0  # bytes
+        self.signature: list[str] = []
+        self.citations: list[Json] = []
+        self.input: list[str] = []
+        self.box: dict[str, Loose] = {}
+
+
+class Answer:
+    """Takes stream events, gives events. Once `ended`, it takes nothing more.
+
+    `host` names the provider in messages; `secret` is what they must not quote.
+    """
+
+    __slots__ = ("_blocks", "_halves", "_host", "_next", "_plain", "_reason", "_secret", "_tokens", "broken", "ended")
+
+    def __init__(self, host: str, *, secret: str | None = None):
+        self.ended = False
+        """The answer is complete, or broken."""
+        self.broken: Broken | None = None
+        """Why the answer cannot be completed; to be raised after the events that were given with it."""
+        self._host = host
+        self._secret = secret
+        self._blocks: dict[int, _Block] = {}
+        self._plain: dict[int, int] = {}  # block → its text part, where the next piece may go straight out
+        self._halves = Halves()
+        self._tokens = Tokens()
+        self._reason = ""
+        self._next = 0
+
+    def take_usual(self, event: StreamEvent, payload: bytes, events: list[Event]) -> None:
+        """As `take`, for an event whose strings are whole: nearly every one is just another piece of text."""
+        piece = event.delta
+        if (
+            piece is not None
+            and piece.type == "text_delta"
+            and piece.text
+            and event.index is not None
+            and (part := self._plain.get(event.index)) is not None
+        ):
+            events.append(Delta(part, piece.text))
+        else:
+            self.take(event, payload, events)
+
+    def take(self, event: StreamEvent, payload: bytes, events: list[Event]) -> None:
+        """Add to `events` what the event says. `payload` is its JSON, for what no field was made for."""
+        if self.ended:
+            return
+        match event.type:
+            case "content_block_delta":
+                block = self._blocks.get(event.index) if event.index is not None else None
+                if block is None or event.delta is None:
+                    self.garble("more of a content block that it has not begun")
+                elif block.kind == "binary":
+                    self._keep(block, event.delta, payload)
+                else:
+                    self._add(block, event.delta, payload, events)
+                    self._quicken(event.index, block)
+            case "content_block_start":
+                self._start(event, payload, events)
+            case "content_block_stop":
+                if event.index is not None and (block := self._blocks.pop(event.index, None)) is not None:
+                    self._plain.pop(event.index, None)
+                    self._close(block, events)
+            case "message_start":
+                if event.message is not None and event.message.usage is not None:
+                    self._count(event.message.usage)
+                    events.append(self._usage())
+            case "message_delta":
+                self._end(event, payload, events)
+            case "message_stop":
+                self._complete(events)
+            case "error":
+                self._break(provider_errors.failed(self._host, event.error, secret=self._secret))
+            case "" if event.error:
+                self._break(provider_errors.failed(self._host, event.error, secret=self._secret))
+            case _:
+                pass  # `ping`, and what is yet to be invented
+
+    def truncate(self) -> None:
+        """The stream is over before the answer was."""
+        self._break(Broken("provider_truncated", f"{self._host} ended the stream before the answer was complete"))
+
+    def garble(self, what: str) -> None:
+        """The stream holds something that is no answer; `what` completes "the host sent …"."""
+        self._break(Broken("provider_garbled", f"{self._host} sent {what}"))
+
+    def _break(self, problem: Broken) -> None:
+        if not self.ended:
+            self.ended = True
+            self.broken = problem
+
+    def _start(self, event: StreamEvent, payload: bytes, events: list[Event]) -> None:
+        stated = event.content_block
+        if event.index is None or event.index in self._blocks or not isinstance(stated, dict):
+            self.garble("a content block out of order")
+            return
+        kind = KINDS.get(str(stated.get("type")), "binary")
+        block = self._blocks[event.index] = _Block(kind, self._next)
+        self._next += 1
+        if kind == "binary":
+            block.box = stated
+            block.kept = len(payload)
+            events.append(Opened(block.part, kind, media_type=MEDIA_TYPE))
+            return
+        if kind == "tool_call":
+            name, call_id = stated.get("name"), stated.get("id")
+            opened = Opened(
+                block.part,
+                kind,
+                name=name if isinstance(name, str) else None,
+                call_id=call_id if isinstance(call_id, str) else f"toolu_{event.index}",
+            )
+            events.append(opened)
+            if isinstance(begun := stated.get("input"), dict) and begun:
+                self._say(block, msgspec.json.encode(begun).decode(), events)
+            return
+        events.append(Opened(block.part, kind))
+        if isinstance(text := stated.get("text" if kind == "text" else "thinking"), str):
+            self._say(block, text, events)
+        if isinstance(signature := stated.get("signature"), str) and signature:
+            block.signature.append(signature)
+        if isinstance(citations := stated.get("citations"), list):
+            block.citations.extend(citations)
+        self._quicken(event.index, block)
+
+    def _quicken(self, index: int | None, block: _Block) -> None:
+        if index is not None and block.kind == "text":
+            if block.part in self._halves:
+                self._plain.pop(index, None)
+            else:
+                self._plain[index] = block.part
+
+    def _say(self, block: _Block, text: str, events: list[Event]) -> None:
+        if text := self._halves.whole(block.part, text):
+            block.said = True
+            events.append(Delta(block.part, text))
+
+    def _add(self, block: _Block, piece: Piece, payload: bytes, events: list[Event]) -> None:
+        """More of a part. A delta that its kind of block does not have is passed over."""
+        text: str | None = None
+        match block.kind, piece.type:
+            case "text", "text_delta":
+                text = piece.text
+            case "reasoning", "thinking_delta":
+                text = piece.thinking
+            case "tool_call", "input_json_delta":
+                text = piece.partial_json
+            case "text", "citations_delta" if piece.citation is not None and self._fits(block, payload):
+                block.citations.append(piece.citation)
+            case "reasoning", "signature_delta" if piece.signature and self._fits(block, payload):
+                block.signature.append(piece.signature)
+        if text:
+            self._say(block, text, events)
+
+    def _keep(self, block: _Block, piece: Piece, payload: bytes) -> None:
+        """More of a block that is carried whole: strings grow, lists grow, anything else is replaced."""
+        if not self._fits(block, payload):
+            return
+        if piece.type == "input_json_delta":
+            block.input.append(piece.partial_json or "")
+            return
+        if piece.type == "citations_delta":
+            more: dict[str, Loose] = {"citations": [piece.citation]}
+        else:
+            more = members(payload, "delta", "type")
+        for name, value in more.items():
+            match block.box.get(name), value:
+                case str(there), str(here):
+                    block.box[name] = there + here
+                case list(there), list(here):
+                    block.box[name] = [*there, *here]
+                case _:
+                    block.box[name] = value
+
+    def _fits(self, block: _Block, payload: bytes) -> bool:
+        """Whether more of a block may be kept; what grows beyond `LIMIT` is no answer."""
+        block.kept += len(payload)
+        if block.kept > LIMIT:
+            self.garble(f"a content block of more than {LIMIT} bytes that cannot be passed on in pieces")
+        return block.kept <= LIMIT
+
+    def _close(self, block: _Block, events: list[Event]) -> None:
+        if block.kind == "binary":
+            if block.input:
+                block.box["input"] = _value("".join(block.input))
+            events.append(Chunk(block.part, msgspec.json.encode(block.box)))
+        elif left := self._halves.left(block.part):
+            events.append(Delta(block.part, left))
+        elif block.kind == "tool_call" and not block.said:
+            events.append(Delta(block.part, "{}"))  # a call without arguments has them empty
+        meta: dict[str, Json] = {}
+        if block.signature:
+            meta["signature"] = "".join(block.signature)
+        if block.citations:
+            meta["citations"] = [_citation(citation) for citation in block.citations]
+        events.append(Closed(block.part, meta or None))
+
+    def _end(self, event: StreamEvent, payload: bytes, events: list[Event]) -> None:
+        """Why the message ends, and what it cost."""
+        if event.delta is not None:
+            if event.delta.stop_reason:
+                self._reason = event.delta.stop_reason
+            if more := members(payload, "delta", "type", "stop_reason"):
+                events.append(Note("stop", more))
+        if event.usage is not None:
+            self._count(event.usage)
+
+    def _complete(self, events: list[Event]) -> None:
+        if not self._reason:
+            self.truncate()
+            return
+        self.ended = True
+        for index in sorted(self._blocks):
+            self._close(self._blocks[index], events)
+        if self._tokens.input_tokens is not None or self._tokens.output_tokens is not None:
+            events.append(self._usage())
+        events.append(Finished(REASONS.get(self._reason, self._reason)))
+
+    def _count(self, tokens: Tokens) -> None:
+        for field in tokens.__struct_fields__:
+            if (value := getattr(tokens, field)) is not None:
+                setattr(self._tokens, field, value)
+
+    def _usage(self) -> Usage:
+        tokens = self._tokens
+        details = tokens.output_tokens_details
+        return Usage(
+            (tokens.input_tokens or 0)
+            + (tokens.cache_creation_input_tokens or 0)
+            + (tokens.cache_read_input_tokens or 0),
+            tokens.output_tokens or 0,
+            "reported",
+            cached=tokens.cache_read_input_tokens,
+            reasoning=details.thinking_tokens if details is not None else None,
+            cache_written=tokens.cache_creation_input_tokens,
+        )
+
+
+def _value(text: str) -> Json:
+    """The JSON value a text holds; the text itself where it holds none."""
+    try:
+        return loosely(text.encode(errors="replace"))
+    except NotAnEvent:
+        return text
+
+
+def _citation(stated: Json) -> Json:
+    """A citation in our words, with the original beside them."""
+    if not isinstance(stated, dict):
+        return {"anthropic": stated}
+    title = stated.get("title") or stated.get("document_title")
+    source = stated.get("url") or stated.get("source")
+    known = {
+        "url": source if isinstance(source, str) and source.startswith(("http://", "https://")) else None,
+        "title": title,
+        "quote": stated.get("cited_text"),
+    }
+    return {**{name: value for name, value in known.items() if isinstance(value, str)}, "anthropic": stated}
+
+
+class AnswerParser:
+    """Bytes of an event stream → events. After every call look at `answer.ended` and `answer.broken`."""
+
+    __slots__ = ("_splitter", "answer")
+
+    def __init__(self, host: str, *, secret: str | None = None):
+        self.answer = Answer(host, secret=secret)
+        self._splitter = SseSplitter()
+
+    def feed(self, data: bytes) -> list[Event]:
+        """What these bytes say. What follows `message_stop` or an error is ignored."""
+        events: list[Event] = []
+        answer = self.answer
+        for payload in self._splitter.feed(data):
+            try:
+                answer.take_usual(strict(payload), payload, events)
+            except (ValueError, RecursionError):
+                self._odd(payload, events)
+            if answer.ended:
+                return events
+        if self._splitter.overflowed:
+            answer.garble(f"a line or an event longer than {LIMIT} bytes")
+        return events
+
+    def end(self) -> list[Event]:
+        """The body ended, and no `message_stop` had come."""
+        self.answer.truncate()
+        return []
+
+    def _odd(self, payload: bytes, events: list[Event]) -> None:
+        if payload.strip():
+            try:
+                self.answer.take(lenient(payload), payload, events)
+            except NotAnEvent:
+                self.answer.garble("an event that is not a JSON object")

@@ -1,0 +1,38 @@
+"""Recordings of providers' streams, and the parser each kind of them is for."""
+
+from itertools import pairwise
+from pathlib import Path
+
+from penstock.core.events import Event, Failed
+from penstock.sources.anthropic_http import AnthropicMessages
+from penstock.sources.openai_http import OpenAIChat
+from penstock.sources.provider import Parser, Protocol
+
+FOLDER = Path(__file__).parents[2] / "protocols" / "upstream"
+RECORDINGS = sorted({*FOLDER.glob("*.sse"), *FOLDER.glob("*.ndjson")})
+PROTOCOLS: dict[str, Protocol] = {"anthropic": AnthropicMessages()}
+"""By the first word of a recording's name; all others speak OpenAI's chat."""
+
+
+def parser_of(recording: Path) -> Parser:
+    protocol = PROTOCOLS.get(recording.stem.partition("_")[0], OpenAIChat())
+    return protocol.parser("provider.test", secret=None)
+
+
+def parsed(parser: Parser, *pieces: bytes) -> list[Event]:
+    """The events of a stream that ends cleanly; a failure as its `Failed`."""
+    events: list[Event] = []
+    for piece in pieces:
+        if not parser.answer.ended:
+            events += parser.feed(piece)
+    if not parser.answer.ended:
+        events += parser.end()
+    if parser.answer.broken is not None:
+        events.append(Failed(parser.answer.broken.fault))
+    return events
+
+
+def cut(stream: bytes, places: list[int]) -> list[bytes]:
+    """The stream in pieces that end anywhere."""
+    edges = [0, *sorted(place % (len(stream) + 1) for place in places), len(stream)]
+    return [stream[start:end] for start, end in pairwise(edges)]
