@@ -1,4 +1,4 @@
-"""A scripted OpenAI-compatible provider on a free loopback port, in the test's own event loop.
+"""A scripted provider on a free loopback port, in the test's own event loop: OpenAI-compatible unless the script says otherwise.
 
 It does exactly what the script says, step by step, and remembers what it was asked and how the peer left.
 Nothing in it depends on time: a test walks it forward with gates.
@@ -40,6 +40,8 @@ from tests.fakes.script import (
 )
 
 CHAT = "/v1/chat/completions"
+QUESTIONS = frozenset({CHAT, "/v1/messages", "/api/chat"})
+"""Where questions are posted; only for the first there is a usual answer, the others need a script."""
 MODELS = "/v1/models"
 USUAL = ("Hello", ", ", "world", "!")
 ABORTIVE = struct.pack("ii", 1, 0)  # SO_LINGER on with zero seconds: close() sends RST
@@ -210,7 +212,7 @@ class Connection(asyncio.StreamReaderProtocol):
 
 
 class Provider:
-    """Scripts are played in the order given, one per chat request; without one the usual short answer is given."""
+    """Scripts are played in the order given, one per question; without one the usual short answer is given."""
 
     def __init__(self) -> None:
         self.connections: list[Connection] = []
@@ -224,14 +226,14 @@ class Provider:
         self._listener: asyncio.Server | None = None
 
     def script(self, *steps: Step | Iterable[Step]) -> None:
-        """Queue the script of one chat request. Raises ValueError when it does not say how the response ends."""
+        """Queue the script of one question. Raises ValueError when it does not say how the response ends."""
         flat = [single for step in steps for single in (step if isinstance(step, Iterable) else (step,))]
         if not flat or not isinstance(flat[-1], ENDINGS):
             raise ValueError("a script must end with End, Cut, Reset, Reply, HalfClose or Hang")
         self._scripts.append(flat)
 
     async def next_request(self) -> Request:
-        """The next chat request not yet handed out by this method; waits for it to be complete."""
+        """The next question not yet handed out by this method; waits for it to be complete."""
         return await self._arrivals.get()
 
     def refuse(self) -> None:
@@ -245,7 +247,7 @@ class Provider:
         if request.path == MODELS:
             models = [{"id": name, "object": "model", "created": 0, "owned_by": "fake"} for name in self.models]
             return [Reply(body={"object": "list", "data": models})]
-        if (request.method, request.path) != ("POST", CHAT):
+        if request.method != "POST" or request.path not in QUESTIONS or not (self._scripts or request.path == CHAT):
             message = f"no route {request.method} {request.path}"
             return [Reply(status=404, body={"error": {"message": message, "type": "invalid_request_error"}})]
         self._arrivals.put_nowait(request)
