@@ -290,7 +290,8 @@ PURPOSE = {
     "/v1/streams/{stream}": "`GET`: state and everything said so far. `DELETE`: cancel; with `?purge=1` drop an ended run",
     "/v1/streams/{stream}/events": "attach or resume, over any HTTP transport, in any dialect; `?wait=` seconds to long-poll",
     "/v1/streams/{stream}/input": "give the source something in mid-run: any JSON",
-    "/v1/models": "the models, as OpenAI lists them",
+    "/v1/models": "the [models](../howto/models.md), as OpenAI and Anthropic list them",
+    "/v1/models/{model}": "one of them; its name may hold slashes",
     "/metrics": "the figures of the server, as Prometheus reads them; see [the metrics](metrics.md)",
     "/healthz": "200 while the process lives",
     "/readyz": "200 while it wants traffic, 503 while it drains",
@@ -341,14 +342,15 @@ def fixed_routes() -> str:
         if not isinstance(route, Route) or route.path in own or not isinstance(route.app, Endpoint):
             continue
         methods = [method for method in ("POST", "GET", "HEAD", "DELETE") if method in route.app.methods]
-        known = _options_of(app, route.path, methods if route.path.startswith("/v1/") else ())
-        rows.append((f"`{route.path}`", " ".join(methods), known, PURPOSE[route.path]))
+        path = route.path.replace(":path", "")
+        known = _options_of(app, path, methods if path.startswith("/v1/") else ())
+        rows.append((f"`{path}`", " ".join(methods), known, PURPOSE[path]))
     return table(("path", "methods", "options", "what it does"), rows)
 
 
 def options(app: App, method: str, path: str) -> list[str]:
     """The options a path knows: what it says when it is asked for one that nobody knows."""
-    answer = asyncio.run(asked(app, method, path.replace("{stream}", RUN), b"zzzz=1"))
+    answer = asyncio.run(asked(app, method, path.replace("{stream}", RUN).replace("{model}", "demo"), b"zzzz=1"))
     message = re.search(r"this route knows ([\w, ]+)", answer)
     if message is None:
         raise LookupError(f"{method} {path} did not say which options it knows: {answer}")

@@ -323,7 +323,7 @@ async def serving(
     assert [handle.id for handle in served.runs.by_id.values() if handle.log.readers] == []
     assert [each.request for each in source.tellings if each.entered and not each.closed.is_set()] == []
     assert unhandled == []
-    assert watched.broken == []
+    assert watched.broken == [], watched.broken
     if not errors_expected:
         assert errors.lines == []
         assert seen.failures == []

@@ -6,7 +6,9 @@ import difflib
 from collections.abc import Awaitable, Callable, Mapping
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
+
+import msgspec
 
 from penstock import __version__, registry
 from penstock.auth.browser import Browsers
@@ -17,7 +19,7 @@ from penstock.config import bounds as config_bounds
 from penstock.config import model as config
 from penstock.config.routes import RouteConfig
 from penstock.config.server import ServerConfig
-from penstock.config.target import AtProvider, AtUrl, Demo, Target, ThroughLitellm, read_target
+from penstock.config.target import AtProvider, AtUrl, Demo, Function, Target, ThroughLitellm, read_target
 from penstock.core.errors import Refused
 from penstock.core.observer import Observer, Several
 from penstock.core.source import Source
@@ -31,6 +33,7 @@ from penstock.server.service import Model, Route, Service
 from penstock.telemetry.exposition import Exposition
 from penstock.telemetry.loop_lag import LoopWatch
 from penstock.telemetry.metrics import Metrics
+from penstock.telemetry.pace import Pace
 from penstock.web import pages
 
 MOST_MODELS = 1000
@@ -57,7 +60,14 @@ class Catalog:
         if not grant.may_ask(name):
             raise self._unknown(name, grant)
         if (known := self._models.get(name)) is None:
-            known = Model(name=name, source=self._source(name, grant), owner=self._owner(name))
+            target = self.target(name, grant)
+            known = Model(
+                name=name,
+                source=self._source(target),
+                owner=target.provider if isinstance(target, AtProvider) else "penstock",
+                targets=_told(target),
+                features=self._features(name, target),
+            )
             if len(self._models) < MOST_MODELS:
                 self._models[name] = known
         return known
@@ -98,22 +108,34 @@ class Catalog:
         hint = f"did you mean {near[0]!r}?" if near else "GET /v1/models lists them"
         return Refused("unknown_model", f"no model is called {name[:128]!r}; {hint}", param="model")
 
-    def _owner(self, name: str) -> str:
-        target = self.target(name)
-        return target.provider if isinstance(target, AtProvider) else "penstock"
+    def _features(self, name: str, target: Target) -> dict[str, bool]:
+        """What is known of a model: of the demo, from what its provider's protocol cannot say, and from the configuration."""
+        known: dict[str, bool] = {}
+        if isinstance(target, Demo):
+            known = dict.fromkeys(config.Features.__struct_fields__, False)
+            known["reasoning"] = self._settings.demo.reasoning
+        elif isinstance(target, AtProvider):
+            known.update(self._provider(target.provider).features)
+        if name in self._settings.models:
+            stated = msgspec.structs.asdict(self._settings.models[name].features)
+            known.update({feature: has for feature, has in stated.items() if has is not None})
+        return known
 
-    def _source(self, name: str, grant: Grant) -> Source:
-        match self.target(name, grant):
+    def _source(self, target: Target) -> Source:
+        source: Source
+        match target:
             case Demo():
-                source: Source = registry.resolve("sources", "demo")(**_demo(self._settings.demo))
+                source = registry.resolve("sources", "demo")(**_demo(self._settings.demo))
             case AtProvider(provider, upstream):
                 source = self._provider(provider).source(upstream)
             case AtUrl(base_url, upstream):
                 source = registry.resolve("sources", "openai")(base_url=base_url, model=upstream)
             case ThroughLitellm(upstream):
                 source = registry.resolve("sources", "litellm")(model=upstream)
-            case target:
-                source = registry.resolve("sources", "callable")(target.path)
+            case Function(path):
+                source = registry.resolve("sources", "callable")(path)
+            case _:
+                assert_never(target)
         return source
 
     def _provider(self, name: str) -> Any:
@@ -150,7 +172,8 @@ def build(
     settings = settings or config.Config()
     catalog = Catalog(settings, sources or {})
     metrics = Metrics(catalog.named) if settings.metrics.enabled else None
-    told = Several(*(each for each in (metrics, observer) if each is not None))
+    pace = Pace(catalog.named)
+    told = Several(*(each for each in (metrics, pace, observer) if each is not None))
     runs = Runs(
         registry.resolve("stores", "memory")(),
         observer=told,
@@ -180,6 +203,7 @@ def build(
         exposition=Exposition(metrics, __version__) if metrics else None,
         scrape_here=settings.metrics.port is None,
         loop_watch=LoopWatch(on_lag=metrics.lagged if metrics else _ignore, on_hold=told.loop_held),
+        pace=pace,
         max_body=settings.server.max_body,
         connection_limits=_connections(settings.server),
         heartbeat=settings.server.heartbeat,
@@ -197,9 +221,27 @@ def reload(app: App, settings: config.Config) -> None:
     known, named = app.service.exposition, fresh.exposition
     if isinstance(known, Exposition) and isinstance(named, Exposition):
         known.metrics.models = named.metrics.models
+    measured, named_now = app.service.pace, fresh.pace
+    if isinstance(measured, Pace) and isinstance(named_now, Pace):
+        measured.follow(named_now.models)
     fresh.gate.inherit(app.service.gate)
     runs.stands = fresh.gate.stands
     app.adopt(fresh)
+
+
+def _told(target: Target) -> tuple[str, ...]:
+    """A target as clients may know it: an address is the operator's business, and so is code."""
+    match target:
+        case Demo():
+            return ("demo",)
+        case AtProvider(provider, name):
+            return (f"{provider}/{name}",)
+        case ThroughLitellm(name):
+            return (f"litellm/{name}",)
+        case AtUrl(_, name):
+            return (name,)
+        case Function():
+            return ()
 
 
 def _route(settings: config.Config, route: RouteConfig, dialects: Mapping[str, Any]) -> Route:

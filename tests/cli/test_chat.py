@@ -326,3 +326,17 @@ def test_only_text_of_the_first_choice_is_the_answer() -> None:
     for part, (kind, choice) in enumerate([("text", 0), ("text", 1), ("reasoning", 0)]):
         parts.opened({"type": "opened", "part": part, "kind": kind, "choice": choice})
     assert [parts.is_answer(part) for part in range(4)] == [True, False, False, False]
+
+
+# -- models ----------------------------------------------------------------------------------------------------------
+
+
+async def test_models_says_what_there_is_and_how_fast_it_has_been(quick: Served, client: Client) -> None:
+    await run(quick, "chat", "--prompt", "Hello")
+    code, out, err = await run(quick, "models")
+    head, row = out.splitlines()
+    assert (code, err, head.split()[:2]) == (0, "", ["MODEL", "PROVIDER"])
+    assert re.fullmatch(r"demo +penstock +demo +reasoning -tools .*  \d+\.\d\d s +\d+\.\d +\d+", row)
+    code, out, _ = await run(quick, "models", "--json")
+    (told,) = [json.loads(line) for line in out.splitlines()]
+    assert (code, told["id"], told["features"]["tools"]) == (0, "demo", False)

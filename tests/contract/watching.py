@@ -16,7 +16,8 @@ from tests.contract.frames import messages_in
 from tests.contract.validate import CURSOR_KEYS, ContractBroken, check_body, check_socket_message, check_value
 
 TEMPLATES = {
-    path: re.compile(re.sub(r"\{[a-z]+\}", "[^/]+", path)) for path in sorted(document(OPENAPI)["paths"], key=len)
+    path: re.compile(re.sub(r"\{[a-z]+\}", "[^/]+", path.replace("{model}", ".+")))
+    for path in sorted(document(OPENAPI)["paths"], key=len)
 }
 STREAMS = {"text/event-stream": "sse", "application/x-ndjson": "ndjson", "text/plain": "text"}
 

@@ -292,12 +292,7 @@ async def test_a_request_that_should_have_become_a_websocket_is_told_what_is_mis
     assert said in answer.json()["detail"]
 
 
-async def test_models_lists_what_can_be_asked_for(served: Served, client: httpx2.AsyncClient) -> None:
-    listed = (await client.get("/v1/models")).json()
-    assert listed == {
-        "object": "list",
-        "data": [{"id": "scripted", "object": "model", "created": 0, "owned_by": "penstock"}],
-    }
+async def test_a_socket_names_the_nearest_model(served: Served) -> None:
     async with websocket(served.ws_url) as socket:
         answer = await socket.ask(type="start", ref="1", request={**PROMPT, "model": "scriptet"})
         assert "did you mean 'scripted'?" in json.dumps(answer)

@@ -14,6 +14,7 @@ COMMANDS = {
     "check": "penstock.cli.check",
     "chat": "penstock.cli.chat",
     "streams": "penstock.cli.streams",
+    "models": "penstock.cli.models",
     "keys": "penstock.cli.keys",
     "doctor": "penstock.cli.doctor",
     "completion": "penstock.cli.completion",

@@ -84,6 +84,11 @@ class Client:
         found: list[dict[str, Any]] = (await self.ask("GET", "/v1/streams"))["streams"]
         return found
 
+    async def models(self) -> list[dict[str, Any]]:
+        """The models the server lists for us."""
+        found: list[dict[str, Any]] = (await self.ask("GET", "/v1/models"))["data"]
+        return found
+
     async def cancel(self, stream: str) -> dict[str, Any]:
         """Stop a run; says how it stands."""
         return await self.ask("DELETE", f"/v1/streams/{stream}")

@@ -35,7 +35,7 @@ def list_command(url: str, as_json: bool) -> None:
     import json
     from datetime import UTC, datetime
 
-    rows = _run(url, lambda client: client.streams())
+    rows = on_server(url, lambda client: client.streams())
     if as_json:
         for row in rows:
             click.echo(json.dumps(row))
@@ -57,7 +57,7 @@ def tail_command(url: str, stream: str, raw: bool) -> None:
 
     Leaves with 0 if the run finished, with 1 if it failed or was cancelled.
     """
-    end = _run(url, lambda client: _tail(client, stream, raw))
+    end = on_server(url, lambda client: _tail(client, stream, raw))
     if end != "finished":
         sys.exit(1)
 
@@ -67,7 +67,7 @@ def tail_command(url: str, stream: str, raw: bool) -> None:
 @click.pass_obj
 def cancel_command(url: str, stream: str) -> None:
     """Cancel a run. One that has ended stays as it is."""
-    state = _run(url, lambda client: client.cancel(stream))
+    state = on_server(url, lambda client: client.cancel(stream))
     click.echo(f"{stream}  {state.get('state', '')}")
 
 
@@ -94,7 +94,7 @@ async def _tail(client: Client, stream: str, raw: bool) -> str:
     return end
 
 
-def _run(url: str, operation: Callable[[Client], Awaitable[T]]) -> T:
+def on_server(url: str, operation: Callable[[Client], Awaitable[T]]) -> T:
     """One operation on a server, its errors said in one line."""
     import asyncio
 

@@ -11,7 +11,16 @@ import msgspec
 
 from penstock.config import load, providers
 from penstock.config.bounds import Bounds, TimeLimits
-from penstock.config.model import AuthConfig, Config, DemoConfig, LogConfig, MetricsConfig, ModelConfig, ProviderConfig
+from penstock.config.model import (
+    AuthConfig,
+    Config,
+    DemoConfig,
+    Features,
+    LogConfig,
+    MetricsConfig,
+    ModelConfig,
+    ProviderConfig,
+)
 from penstock.config.routes import DEFAULT_ROUTES, RouteConfig
 from penstock.config.server import ServerConfig
 from penstock.config.units import Bytes, OnDisconnect, Seconds, Secret
@@ -23,6 +32,7 @@ ALWAYS = (
     ("GET", "/v1/streams/{id}/events", "attach to a run, resume it"),
     ("POST", "/v1/streams/{id}/input", "say something to a run"),
     ("GET", "/v1/models", "the models"),
+    ("GET", "/v1/models/{model}", "one of them"),
     ("GET", "/healthz /readyz", "health"),
 )
 """What is served whatever the configuration says: methods, path, purpose."""
@@ -103,6 +113,7 @@ SECTIONS: tuple[tuple[str, type[msgspec.Struct]], ...] = (
     ("[[route]]", RouteConfig),
     ("[providers.NAME]", ProviderConfig),
     ("[models.NAME]", ModelConfig),
+    ("[models.NAME.features]", Features),
     ("[limits]", TimeLimits),
     ("[bounds]", Bounds),
     ("[demo]", DemoConfig),
@@ -240,7 +251,7 @@ def _kind(kind: Any, meta: msgspec.Meta) -> str:
 
 
 def _default(value: Any) -> str:
-    if value is None or value == ():
+    if value is None or value == () or isinstance(value, msgspec.Struct):
         return ""
     if isinstance(value, Seconds | Bytes):
         return f"`{value}`" if value else "`0`"

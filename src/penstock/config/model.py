@@ -129,6 +129,19 @@ class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             raise ValueError(f"base_url: {wrong}") from None
 
 
+class Features(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a model can and cannot, for those who ask `/v1/models`; what is left out is told as not known."""
+
+    tools: Annotated[bool | None, Meta(description="It calls tools.")] = None
+    reasoning: Annotated[bool | None, Meta(description="It tells its reasoning.")] = None
+    images: Annotated[bool | None, Meta(description="It looks at images.")] = None
+    audio: Annotated[bool | None, Meta(description="It listens to audio.")] = None
+    prefill: Annotated[
+        bool | None, Meta(description="It goes on from the last message where that is the assistant's.")
+    ] = None
+    embeddings: Annotated[bool | None, Meta(description="It makes embeddings.")] = None
+
+
 class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An alias: a name of your own for a model."""
 
@@ -140,6 +153,12 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         ),
     ]
     strategy: Annotated[Strategy, Meta(description="How a target is chosen.")] = "order"
+    features: Annotated[
+        Features,
+        Meta(
+            description="What it can and cannot, as in `{tools = true, images = false}`; nothing is tried or guessed."
+        ),
+    ] = Features()
 
     def __post_init__(self) -> None:
         if len(self.targets) != 1:

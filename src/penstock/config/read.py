@@ -12,7 +12,16 @@ import msgspec
 from penstock.config.bounds import Bounds, TimeLimits
 from penstock.config.errors import Wrong, nearest
 from penstock.config.locate import Key
-from penstock.config.model import AuthConfig, Config, DemoConfig, LogConfig, MetricsConfig, ModelConfig, ProviderConfig
+from penstock.config.model import (
+    AuthConfig,
+    Config,
+    DemoConfig,
+    Features,
+    LogConfig,
+    MetricsConfig,
+    ModelConfig,
+    ProviderConfig,
+)
 from penstock.config.providers import at_usual_address
 from penstock.config.routes import DEFAULT_ROUTES, RouteConfig
 from penstock.config.server import ServerConfig
@@ -28,7 +37,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 KEYS_FILE = "penstock-keys.json"
 """The file of keys that is found without being named."""
 
-NESTED: dict[str, type[msgspec.Struct]] = {"limits": TimeLimits, "bounds": Bounds}
+NESTED: dict[str, type[msgspec.Struct]] = {"limits": TimeLimits, "bounds": Bounds, "features": Features}
 
 
 WORDS = {

@@ -14,6 +14,15 @@ MOMENTS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 """Upper edges of the buckets of short times."""
 
 
+class Speed(msgspec.Struct, frozen=True, kw_only=True):
+    """How fast a model has answered lately: medians of its last `answers`, by this server's clock."""
+
+    answers: int
+    time_to_first_token: float
+    tokens_per_second: float | None = None
+    """Of answers that were finished and accounted for, from the first token on, without the time that readers held them back."""
+
+
 class Histogram:
     """How many values were at most each of `edges`, and what all came to. `counts` has one place more, for what lies beyond."""
 

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Literal
 from urllib.parse import parse_qs
 
-import msgspec
 from starlette._utils import get_route_path
 from starlette.routing import BaseRoute, Router, WebSocketRoute
 from starlette.routing import Route as HttpRoute
@@ -27,6 +26,7 @@ from penstock.server.gate import BEARER, Gate, access, credential
 from penstock.server.health import Health
 from penstock.server.metrics import PATH as METRICS
 from penstock.server.metrics import Scrape
+from penstock.server.models_api import ModelsApi
 from penstock.server.pages import NO_REFERRER, Page
 from penstock.server.problems import refuse, refuse_upgrade
 from penstock.server.service import Route, Service
@@ -141,7 +141,9 @@ class Endpoint:
 
     def _words(self, exchange: Exchange) -> Dialect | None:
         asked = parse_qs(exchange.scope["query_string"].decode("latin-1")).get("dialect", [""])[0]
-        return self._dialect and self._dialects.get(asked, self._dialect)
+        if self._dialect is None:
+            return elsewhere.words(self._path, exchange.headers, self._dialects)
+        return self._dialects.get(asked, self._dialect)
 
     @property
     def _allowed(self) -> str:
@@ -185,7 +187,7 @@ class App:
 
     def _routes(self) -> list[BaseRoute]:
         service = self.service
-        api, health = StreamsApi(service), Health(service)
+        api, models, health = StreamsApi(service), ModelsApi(service), Health(service)
         native = service.native.dialect
         start = Starter(service, service.native)
         endpoints: list[tuple[str, dict[str, Answer], Dialect | None, Way]] = [
@@ -194,7 +196,8 @@ class App:
             ("/v1/streams/{stream}", {"GET": api.show, "DELETE": api.delete}, native, "url"),
             ("/v1/streams/{stream}/events", {"GET": api.events}, native, "url"),
             ("/v1/streams/{stream}/input", {"POST": api.input}, native, "url"),
-            ("/v1/models", {"GET": self._models}, None, "key"),
+            ("/v1/models", {"GET": models.index}, None, "key"),
+            ("/v1/models/{model:path}", {"GET": models.show}, None, "key"),
             ("/healthz", {"GET": health.live, "HEAD": health.live}, None, "health"),
             ("/readyz", {"GET": health.ready, "HEAD": health.ready}, None, "health"),
         ]
@@ -225,7 +228,7 @@ class App:
                         dialect,
                         service.dialects,
                         service.runs.observer,
-                        path=path,
+                        path=path.replace(":path", ""),
                         gate=service.gate,
                         way=way,
                     ),
@@ -277,12 +280,6 @@ class App:
         await self.close()
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def _models(self, exchange: Exchange) -> None:
-        exchange.options(())
-        models = [model for model in self.service.models() if exchange.grant.may_ask(model.name)]
-        data = [{"id": m.name, "object": "model", "created": 0, "owned_by": m.owner} for m in models]
-        await exchange.reply(200, msgspec.json.encode({"object": "list", "data": data}), "application/json")
-
     async def _unknown(self, scope: Scope, receive: Receive, send: Send) -> None:
         path, mounted = get_route_path(scope), scope.get("root_path", "")
         if (other := elsewhere.meant(path, self._router.routes)) is not None:
@@ -300,7 +297,7 @@ class App:
         exchange = Exchange(scope, receive, send)
         REQUEST_ID.set(exchange.request_id)
         gate = self.service.gate
-        dialect = elsewhere.words(path, exchange.headers, self.service.dialects)
+        dialect = None if path in sockets else elsewhere.words(path, exchange.headers, self.service.dialects)
         try:
             exchange.admitted = gate.greet(exchange.headers)
             if path not in sockets:

@@ -9,7 +9,7 @@ import msgspec
 
 from penstock.auth.grant import Grant
 from penstock.core.frame import Dialect
-from penstock.core.measure import Levels
+from penstock.core.measure import Levels, Speed
 from penstock.core.source import Source, Stage
 from penstock.flow.policy import MiB, Policy
 from penstock.flow.runs import Runs
@@ -44,6 +44,10 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     source: Source
     owner: str = "penstock"
+    targets: tuple[str, ...] = ()
+    """What answers, as clients may know it: without addresses and code."""
+    features: Mapping[str, bool] = {}
+    """What it can and cannot, as far as its protocol or the configuration says; what is not in it is not known."""
 
 
 class LoopWatch(Protocol):
@@ -54,7 +58,14 @@ class LoopWatch(Protocol):
     def stop(self) -> None: ...
 
 
-KEPT = frozenset({"runs", "connections", "exposition", "scrape_here", "loop_watch"})
+class Pace(Protocol):
+    """Measures how fast models answer."""
+
+    def of(self, model: str) -> Speed | None:
+        """What is known of a model; None where it has answered nothing yet."""
+
+
+KEPT = frozenset({"pace", "runs", "connections", "exposition", "scrape_here", "loop_watch"})
 """What a server has only once, whatever its configuration becomes."""
 
 
@@ -82,6 +93,7 @@ class Service(msgspec.Struct, kw_only=True):
     connections: Callable[[], int] | None = None
     """How many connections are open; the host's to say."""
     loop_watch: LoopWatch | None = None
+    pace: Pace | None = None
     max_body: int = 16 * MiB
     connection_limits: ConnectionLimits = ConnectionLimits()
     heartbeat: float = 15.0

@@ -95,6 +95,10 @@ class Protocol(typing.Protocol):
 class HttpProvider:
     """One server and one key. Its models share a pool of connections, made when the first run asks."""
 
+    features: Mapping[str, bool] = {}
+    """What its protocol settles for every model (`tools`, `reasoning`, `images`, `audio`, `prefill`, `embeddings`); the rest is
+    not known."""
+
     def __init__(
         self,
         protocol: Protocol,
