@@ -7,10 +7,11 @@ from penstock.core.events import Event, Failed
 from penstock.sources.anthropic_http import AnthropicMessages
 from penstock.sources.openai_http import OpenAIChat
 from penstock.sources.provider import Parser, Protocol
+from penstock.sources.responses_http import OpenAIResponses
 
 FOLDER = Path(__file__).parents[2] / "protocols" / "upstream"
 RECORDINGS = sorted({*FOLDER.glob("*.sse"), *FOLDER.glob("*.ndjson")})
-PROTOCOLS: dict[str, Protocol] = {"anthropic": AnthropicMessages()}
+PROTOCOLS: dict[str, Protocol] = {"anthropic": AnthropicMessages(), "responses": OpenAIResponses()}
 """By the first word of a recording's name; all others speak OpenAI's chat."""
 
 

@@ -14,7 +14,7 @@ from penstock.config.target import read_base_url
 from penstock.config.units import Seconds, Secret
 
 Strategy = Literal["order"]
-Speaks = Literal["openai"]
+Speaks = Literal["openai", "openai-responses"]
 
 SHORTEST_SECRET = 32
 

@@ -71,7 +71,8 @@ class Closed(msgspec.Struct, frozen=True, tag="closed", omit_defaults=True):
     - `finish_reason`: why the part's choice ended;
     - `signature`: what the provider wants to see again with a reasoning part;
     - `citations`: objects with `url`, `title` and `quote` where they are known, and the provider's own boxed
-      (`penstock.core.carried`) under the name of its dialect.
+      (`penstock.core.carried`) under the name of its dialect;
+    - the name of a dialect: members of the provider's item or block that nothing else here says.
     """
 
     part: int

@@ -6,7 +6,7 @@ It follows WHATWG HTML §9.2.6, but reads no `event`, `id` or `retry`: providers
 from __future__ import annotations
 
 LIMIT = 1024 * 1024
-"""Bytes of one line, and of the data of one event. More than this is no answer."""
+"""Bytes of one line, and of the data of one event. More than this is no answer, unless the protocol has reason for it."""
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -14,11 +14,12 @@ _BOM = b"\xef\xbb\xbf"
 class SseSplitter:
     """Feed it bytes; it gives the data of every event they complete. An event without its blank line is never given."""
 
-    __slots__ = ("_begun", "_data", "_held", "_held_size", "_skip_lf", "overflowed")
+    __slots__ = ("_begun", "_data", "_held", "_held_size", "_limit", "_skip_lf", "overflowed")
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = LIMIT) -> None:
         self.overflowed = False
-        """A line or an event grew beyond `LIMIT`; nothing more will be given."""
+        """A line or an event grew beyond the limit; nothing more will be given."""
+        self._limit = limit
         # What follows the last whole event or line, in pieces: a trickle is not to be copied again with every byte.
         self._held: list[bytes] = []
         self._held_size = 0
@@ -43,7 +44,7 @@ class SseSplitter:
                 return []
             self._begun = True
             data = data.removeprefix(_BOM)
-        if not (self._data or self._skip_lf or len(data) > LIMIT or b"\r" in data):
+        if not (self._data or self._skip_lf or len(data) > self._limit or b"\r" in data):
             # What every provider sends: events of one `data: ` line, or of one behind an `event: ` line, LF ends. Anything else
             # is read line by line.
             whole, _, rest = data.rpartition(b"\n\n")
@@ -88,7 +89,7 @@ class SseSplitter:
         self._too_large(self._held_size)
 
     def _too_large(self, size: int) -> bool:
-        if size > LIMIT:
+        if size > self._limit:
             self.overflowed = True
             self._held.clear()
             self._held_size = 0
