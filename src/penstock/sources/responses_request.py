@@ -67,13 +67,13 @@ def body_of(model: str, request: ChatRequest, *, host: str) -> bytes:
     for name, neutral in _NEUTRAL.items():
         if (value := params.get(name)) is not None and value not in neutral:
             raise not_carried(host, name, name)
-    messages = list(request.messages)
+    messages = dict(enumerate(request.messages))
     body: Object = {name: value for name, value in params.items() if name not in _OURS and value is not None}
     body["model"] = model
     if messages and (instructions := _instructions(messages[0])) is not None:
         del messages[0]
         body["instructions"] = instructions
-    body["input"] = [item for index, message in enumerate(messages) for item in _items(message, index, host)]
+    body["input"] = [item for index, message in messages.items() for item in _items(message, index, host)]
     body["stream"] = True
     body["store"] = params.get("store") is True
     for limit in ("max_completion_tokens", "max_tokens"):
@@ -153,7 +153,7 @@ def _items(message: Message, index: int, host: str) -> list[Json]:
     plain = isinstance(content, str) and refusal is None and notes is None
     items += _messages(role, parts, rest, where, host, plain=plain, notes=notes)
     items += [_call(call, f"{where}.tool_calls[{place}]", host) for place, call in enumerate(_list(calls))]
-    return items
+    return items or [{"type": "message", "role": role, "content": "", **rest}]
 
 
 def _messages(
