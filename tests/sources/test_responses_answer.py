@@ -8,7 +8,7 @@ from penstock.core.carried import BLOCK
 from penstock.core.events import Chunk, Closed, Delta, Event, Failed, Finished, Opened, Usage
 from penstock.sources.responses_answer import AnswerParser
 from tests.sources.asking import text
-from tests.sources.recordings import parsed
+from tests.sources.recordings import parsed as read
 
 KIND = "openai-responses"
 ADDED, DONE = "response.output_item.added", "response.output_item.done"
@@ -19,8 +19,12 @@ def said(event: str, **members: object) -> bytes:
     return f"event: {event}\ndata: {json.dumps({'type': event, **members})}\n\n".encode()
 
 
+def parsed(*pieces: bytes) -> list[Event]:
+    return read(AnswerParser("provider.test"), *pieces)
+
+
 def heard(*events: bytes) -> list[Event]:
-    return parsed(KIND, [b"".join(events)])
+    return parsed(b"".join(events))
 
 
 def ended(**response: object) -> bytes:
@@ -149,7 +153,7 @@ def test_halves_of_a_pair_are_joined() -> None:
 
 
 def test_the_name_of_an_event_is_read_from_its_data() -> None:
-    assert text(parsed(KIND, [b'data: {"type":"response.output_text.delta","delta":"a"}\r\n\r\n', ended()])) == "a"
+    assert text(parsed(b'data: {"type":"response.output_text.delta","delta":"a"}\r\n\r\n', ended())) == "a"
 
 
 @pytest.mark.parametrize(

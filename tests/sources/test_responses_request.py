@@ -9,8 +9,8 @@ from penstock.core.carried import box
 from penstock.core.errors import Broken
 from penstock.core.events import Json
 from penstock.core.request import ChatRequest, Message
+from penstock.sources.responses_http import ResponsesProvider
 from penstock.sources.responses_request import body_of
-from tests.sources.recordings import provider
 
 NAME = "openai-responses"
 HELLO: Message = {"role": "user", "content": "Hello"}
@@ -43,8 +43,8 @@ def test_the_least_request() -> None:
 
 
 def test_it_is_posted_where_the_base_url_says() -> None:
-    assert provider(NAME, "https://api.openai.com")._url == "https://api.openai.com/v1/responses"
-    assert provider(NAME, "https://host/openai/v1/")._url == "https://host/openai/v1/responses"
+    assert ResponsesProvider("https://api.openai.com")._url == "https://api.openai.com/v1/responses"
+    assert ResponsesProvider("https://host/openai/v1/")._url == "https://host/openai/v1/responses"
 
 
 def test_a_first_system_message_is_the_instructions() -> None:
