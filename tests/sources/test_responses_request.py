@@ -222,9 +222,8 @@ def test_both_spellings_of_the_limit(name: str) -> None:
 
 
 def test_thoughts_that_nobody_keeps_are_asked_for_in_cipher() -> None:
-    sent = body(
-        reasoning_effort="high", **{NAME: {"reasoning": {"summary": "auto"}, "include": ["web_search_call.results"]}}
-    )
+    own: dict[str, Json] = {NAME: {"reasoning": {"summary": "auto"}, "include": ["web_search_call.results"]}}
+    sent = body(reasoning_effort="high", **own)
     assert sent["reasoning"] == {"effort": "high", "summary": "auto"}
     assert sent["include"] == ["web_search_call.results", "reasoning.encrypted_content"]
     assert "include" not in body(reasoning_effort="high", store=True)
@@ -252,7 +251,8 @@ def test_what_both_know_and_what_nobody_knows_goes_as_it_is() -> None:
 
 
 def test_fields_that_only_responses_knows_come_out_of_their_box() -> None:
-    sent = body(**{NAME: {"truncation": "auto", "text": {"verbosity": "high"}}}, response_format={"type": "text"})
+    own: dict[str, Json] = {NAME: {"truncation": "auto", "text": {"verbosity": "high"}}}
+    sent = body(**own, response_format={"type": "text"})
     assert (sent["truncation"], sent["text"]) == ("auto", {"format": {"type": "text"}, "verbosity": "high"})
     assert NAME not in sent
 
