@@ -11,6 +11,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from penstock.auth.keyfile import changing
 from penstock.auth.keys import new_key
+from penstock.config.units import Bytes, Secret
 from penstock.server.transports import handshake
 from tests.server.keyed import ALICE, BOB, bearer, subprotocol, with_keys
 from tests.server.reading import PROMPT, Messages, websocket
@@ -121,10 +122,18 @@ async def test_a_refusal_after_the_handshake_is_counted_too(served: Served) -> N
     assert [line.rpartition(" ")[2] for line in counted] == ["1.0"]
 
 
-async def test_a_first_message_that_is_too_large_is_not_read(served: Served) -> None:
-    async with websocket(served.ws_url) as socket:
-        await socket.connection.send(json.dumps({"type": "authenticate", "key": "x" * handshake.STRANGE}))
-        assert (await closed(socket))[0] == 1009
+@pytest.mark.parametrize("longest", [1, 64, 128])
+async def test_a_first_message_is_as_long_as_the_setting_says(longest: int) -> None:
+    setting = {"max_message_before_key": Bytes(longest * 1024)}
+    key = "long-and-long-and-secret"
+    message = json.dumps({"type": "authenticate", "key": key})
+    async with serving(with_keys(server=setting, api_keys=Secret(f"long:{key}"))) as served:
+        async with websocket(served.ws_url) as socket:
+            await socket.connection.send(message.ljust(longest * 1024))
+            assert (await socket.next())["type"] == "ok"
+        async with websocket(served.ws_url) as socket:
+            await socket.connection.send(message.ljust(longest * 1024 + 1))
+            assert (await closed(socket))[0] == 1009
 
 
 async def test_after_its_key_a_client_may_send_as_much_as_any(served: Served) -> None:

@@ -5,6 +5,8 @@ A binary message is a big-endian uint16 length, a JSON header `{"stream","id","p
 
 from __future__ import annotations
 
+import msgspec
+
 from penstock.core.events import Terminal
 from penstock.core.frame import Frame
 
@@ -40,4 +42,31 @@ class WebSocketEncoder:
 
     def ending(self, terminal: Terminal) -> bytes:
         """Nothing: the socket stays open for other runs."""
+        return b""
+
+
+class PlainWebSocketEncoder:
+    """Messages as the dialect has them, for sockets of a protocol that has no cursors: text alone, and the `lane` they belong
+    to where the client gave it a name."""
+
+    __slots__ = ("_tail",)
+
+    def __init__(self, lane: str | None = None):
+        self._tail = "" if lane is None else f',"stream_id":{msgspec.json.encode(lane).decode()}}}'
+
+    def opening(self, cursor: str | None) -> bytes:
+        return b""
+
+    def frame(self, frame: Frame, cursor: bytes) -> str | bytes:
+        return frame.data.decode() if not self._tail else frame.data[:-1].decode() + self._tail
+
+    def accepts(self, frame: Frame) -> bool:
+        return not frame.sentinel and frame.part < 0
+
+    def heartbeat(self) -> bytes:
+        """Nothing, as above."""
+        return b""
+
+    def ending(self, terminal: Terminal) -> bytes:
+        """Nothing, as above."""
         return b""

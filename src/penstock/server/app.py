@@ -31,7 +31,9 @@ from penstock.server.pages import NO_REFERRER, Page
 from penstock.server.problems import refuse, refuse_upgrade
 from penstock.server.service import Route, Service
 from penstock.server.streams_api import StreamsApi
-from penstock.server.transports.websocket import Socket
+from penstock.server.transports.responses_socket import ResponsesSocket
+from penstock.server.transports.socket import Socket
+from penstock.server.transports.websocket import NativeSocket
 
 Answer = Callable[[Exchange], Awaitable[None]]
 
@@ -209,7 +211,7 @@ class App:
         sockets: list[BaseRoute] = []
         for route in service.routes:
             if route.transports == ("websocket",):
-                sockets.append(WebSocketRoute(route.path, SocketEndpoint(service, route)))
+                sockets.append(WebSocketRoute(route.path, SocketEndpoint(service, route, NativeSocket)))
             else:
                 answers: dict[str, Answer] = dict.fromkeys(route.methods, Starter(service, route))
                 if route.dialect.traits.answer_prefix and "POST" in route.methods:
@@ -218,6 +220,8 @@ class App:
                     of_one = f"{route.path}/{{answer}}"
                     endpoints.append((of_one, {"GET": kept.show, "DELETE": kept.delete}, route.dialect, "key"))
                     endpoints.append((f"{of_one}/cancel", {"POST": kept.cancel}, route.dialect, "key"))
+                    endpoint = SocketEndpoint(service, route, ResponsesSocket, route.dialect)
+                    sockets.append(WebSocketRoute(route.path, endpoint))
                 endpoints.append((route.path, answers, route.dialect, "key"))
         return [
             *(
@@ -321,15 +325,17 @@ class App:
 
 
 class SocketEndpoint:
-    """One path over WebSocket. Whoever may not enter is refused before the handshake is answered."""
+    """One path over WebSocket. Whoever may not enter is refused before the handshake is answered, in the `dialect`'s words."""
 
-    def __init__(self, service: Service, route: Route):
+    def __init__(self, service: Service, route: Route, socket: type[Socket], dialect: Dialect | None = None):
         self._service = service
         self._route = route
+        self._socket = socket
+        self._dialect = dialect
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await Socket(self._service, self._route, scope, receive, send).run()
+            await self._socket(self._service, self._route, scope, receive, send).run()
         except Refused as problem:
             self._service.runs.observer.refused(problem.fault.code, self._route.path)
-            await refuse_upgrade(scope, send, problem.fault)
+            await refuse_upgrade(scope, send, problem.fault, self._dialect)

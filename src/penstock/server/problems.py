@@ -48,22 +48,20 @@ def when(fault: Fault) -> list[Header]:
     return told if seconds == whole else [*told, (b"retry-after-ms", b"%d" % math.ceil(seconds * 1000))]
 
 
-async def refuse_upgrade(scope: Scope, send: Send, fault: Fault) -> None:
+async def refuse_upgrade(scope: Scope, send: Send, fault: Fault, dialect: Dialect | None = None) -> None:
     """Answer a WebSocket handshake with the fault as an HTTP response, or with its close code under a server that cannot."""
     row = TABLE[fault.code]
     if "websocket.http.response" not in (scope.get("extensions") or {}):
         await send({"type": "websocket.close", "code": row.close, "reason": fault.code})
         return
     told = request_id(dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1"))
-    headers = [
-        (b"content-type", b"application/problem+json"),
-        (b"cache-control", b"no-store"),
-        (b"x-request-id", told.encode()),
-    ]
+    kind = b"application/problem+json" if dialect is None else b"application/json"
+    headers = [(b"content-type", kind), (b"cache-control", b"no-store"), (b"x-request-id", told.encode())]
     if row.status == 401:
         headers.append(CHALLENGE)
+    body = problem(fault, told) if dialect is None else dialect.refuse(fault, told)
     await send({"type": "websocket.http.response.start", "status": row.status, "headers": headers})
-    await send({"type": "websocket.http.response.body", "body": problem(fault, told)})
+    await send({"type": "websocket.http.response.body", "body": body})
 
 
 def problem(fault: Fault, request_id: str) -> bytes:

@@ -1,6 +1,6 @@
 """Who opens a WebSocket: the key is in a header, in a subprotocol or in the first message; a page is looked at before all else.
 
-Until then a message has at most 64 KiB, and the first one ten seconds.
+Until then messages are short (`max_message_before_key`), and the first one has ten seconds.
 """
 
 from __future__ import annotations
@@ -27,8 +27,6 @@ KEY = "penstock.key."
 
 PATIENCE = 10.0
 """Seconds until the first message."""
-STRANGE = 64 * 1024
-"""Bytes of the first message."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -42,21 +40,29 @@ class Limited(Protocol):
 
 
 async def opened(
-    gate: Gate, scope: Scope, receive: Receive, send: Send, *, refused: Callable[[str], None]
+    gate: Gate,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    *,
+    refused: Callable[[str], None],
+    longest: int,
+    late: bool = True,
 ) -> Grant | None:
     """Answer the handshake; what the client may do, or None where it left or was sent away after it.
 
+    A key may come `late` in the first message, which has `longest` bytes at most, where the protocol has words for that.
     Raises `Refused` while the handshake can still be refused; later `refused` is told with which code of the table it was.
     """
     headers = dict(scope["headers"])
     gate.greet(headers)
     offered: Sequence[str] = scope.get("subprotocols") or []
     shown = credential(headers) or _offered_key(offered)
-    late = not shown and gate.asks_later
+    late = late and not shown and gate.asks_later
     grant = None if late else await gate.enter(scope, shown)
     await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL if SUBPROTOCOL in offered else None})
     if grant is None:
-        grant = await _introduced(gate, scope, receive, send, refused)
+        grant = await _introduced(gate, scope, receive, send, refused, longest)
     connection = (scope.get("extensions") or {}).get(EXTENSION)
     if grant is not None and isinstance(connection, Limited):
         connection.authenticated()
@@ -64,7 +70,7 @@ async def opened(
 
 
 async def _introduced(
-    gate: Gate, scope: Scope, receive: Receive, send: Send, refused: Callable[[str], None]
+    gate: Gate, scope: Scope, receive: Receive, send: Send, refused: Callable[[str], None], longest: int
 ) -> Grant | None:
     """The first message is `{"type": "authenticate", "key": …}`, and is answered with `ok`, or with an error and the end."""
     ref: str | None = None
@@ -77,7 +83,7 @@ async def _introduced(
         if message["type"] == "websocket.disconnect":
             return None
         body = (message.get("text") or "").encode() or message.get("bytes") or b""
-        if len(body) > STRANGE:
+        if len(body) > longest:
             await send({"type": "websocket.close", "code": 1009, "reason": "message too big"})
             return None
         key, ref = _read(body)
