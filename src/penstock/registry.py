@@ -19,6 +19,7 @@ TABLES: dict[str, dict[str, str]] = {
         "openai-chat": "penstock.dialects.openai_chat:OpenAIChatDialect",
         "token-done": "penstock.dialects.token_done:TokenDoneDialect",
         "plain": "penstock.dialects.plain:PlainDialect",
+        "ai-sdk": "penstock.dialects.ai_sdk:AiSdkDialect",
     },
     "encoders": {
         "sse": "penstock.encoders.sse:SseEncoder",

@@ -79,6 +79,9 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True):
     sequence_key: str = ""
     """The JSON member in which its frames count themselves, from 0 and as if nothing were merged; a reader may come back with
     the number of the last frame it has."""
+    chats: bool = False
+    """Its requests name the chat they belong to. Under the path of a route, `/{chat}/stream` reads the chat's live run again,
+    from its beginning, and stops it."""
 
 
 class Renderer(Protocol):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from penstock.testing.readings.ai_sdk import read_ai_sdk, whole_ai_sdk
 from penstock.testing.readings.native import read_native, whole_native
 from penstock.testing.readings.openai_chat import read_openai_chat, whole_openai_chat
 from penstock.testing.readings.plain import read_plain, whole_plain
@@ -20,6 +21,7 @@ READERS: dict[str, Read] = {
     "openai-chat": read_openai_chat,
     "token-done": read_token_done,
     "plain": read_plain,
+    "ai-sdk": read_ai_sdk,
 }
 """The client of each dialect of ours: what it makes of a stream."""
 
@@ -28,6 +30,7 @@ WHOLE: dict[str, Callable[[Any], str]] = {
     "openai-chat": whole_openai_chat,
     "token-done": whole_token_done,
     "plain": whole_plain,
+    "ai-sdk": whole_ai_sdk,
 }
 """And the words it finds in an answer that was not streamed, of choice 0."""
 
