@@ -130,8 +130,10 @@ class AiSdkRenderer:
     def reopen(self) -> Sequence[Frame]:
         if not self._begun:
             return ()
-        frames = self._start(self._past.started)
-        return frames + [frame for part in self._open.values() for frame in part.opening()]
+        # A result may still come for any call, so the parser must know of all.
+        calls = [call.tell() for call in self._calls.values() if call.told]
+        parts = [frame for part in self._open.values() for frame in part.opening()]
+        return [*self._start(self._past.started), *calls, *parts]
 
     def _part(self, part: PartSoFar) -> list[Frame]:
         """All of one part of the past."""
