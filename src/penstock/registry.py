@@ -29,12 +29,14 @@ TABLES: dict[str, dict[str, str]] = {
     },
     "providers": {
         "anthropic": "penstock.sources.anthropic_http:AnthropicProvider",
+        "ollama": "penstock.sources.ollama_http:OllamaProvider",
         "openai": "penstock.sources.openai_http:OpenAIProvider",
         "openai-responses": "penstock.sources.responses_http:ResponsesProvider",
     },
     "sources": {
         "demo": "penstock.sources.demo:build",
         "anthropic": "penstock.sources.anthropic_http:build",
+        "ollama": "penstock.sources.ollama_http:build",
         "openai": "penstock.sources.openai_http:build",
         "openai-responses": "penstock.sources.responses_http:build",
         "litellm": "penstock.sources.litellm:build",

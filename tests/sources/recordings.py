@@ -5,13 +5,18 @@ from pathlib import Path
 
 from penstock.core.events import Event, Failed
 from penstock.sources.anthropic_http import AnthropicMessages
+from penstock.sources.ollama_http import OllamaChat
 from penstock.sources.openai_http import OpenAIChat
 from penstock.sources.provider import Parser, Protocol
 from penstock.sources.responses_http import OpenAIResponses
 
 FOLDER = Path(__file__).parents[2] / "protocols" / "upstream"
 RECORDINGS = sorted({*FOLDER.glob("*.sse"), *FOLDER.glob("*.ndjson")})
-PROTOCOLS: dict[str, Protocol] = {"anthropic": AnthropicMessages(), "responses": OpenAIResponses()}
+PROTOCOLS: dict[str, Protocol] = {
+    "anthropic": AnthropicMessages(),
+    "ollama": OllamaChat(),
+    "responses": OpenAIResponses(),
+}
 """By the first word of a recording's name; all others speak OpenAI's chat."""
 
 

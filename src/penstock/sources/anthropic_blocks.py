@@ -58,15 +58,12 @@ def _turn(message: Message, where: str, said: Translation) -> Object:
         return {"role": "user", "content": [_result(message, where, said)]}
     if role == "function":
         raise said.refusal("a message of the role function", f"{where}.role")
-    if message.get("name") is not None:
-        raise said.refusal("the name of who speaks", f"{where}.name")
+    said.forbid(message, where, "name")
     content = message.get("content")
     spoken: Json = content if isinstance(content, str) else _blocks(content, where, said)
     if role != "assistant":
         return {"role": "system" if role in _SYSTEM else role, "content": spoken, **rest_of(message, *_BESIDE_CONTENT)}
-    for member in ("audio", "function_call"):
-        if message.get(member) is not None:
-            raise said.refusal(member, f"{where}.{member}")
+    said.forbid(message, where, "audio", "function_call")
     for member in ("annotations", "reasoning", "reasoning_content"):
         if message.get(member):
             said.leave(f"messages.{member}")

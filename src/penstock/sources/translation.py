@@ -72,6 +72,12 @@ class Translation:
             raise self.refusal(name, name)
         return True
 
+    def forbid(self, message: Object, where: str, *members: str) -> None:
+        """Raises `Broken` where a message has one of the members."""
+        for member in members:
+            if message.get(member) is not None:
+                raise self.refusal(f"{member} of a message", f"{where}.{member}")
+
     def arguments(self, call: Object, where: str) -> Json:
         """The arguments of a tool call as a value. Raises `Broken` where they are no JSON object."""
         function = object_of(call.get("function"))

@@ -1,0 +1,194 @@
+"""Lines of Ollama's `/api/chat` → our events: the whole state of one answer, and nothing of the network.
+
+`{"message": {"content", "thinking", "tool_calls"}, "done": false}` line by line; the last one says `done`, why, and what it cost
+(docs.ollama.com/api/chat). An error in the middle is one more line, `{"error": "…"}`. A tool call comes whole.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+
+from penstock.core.errors import Broken
+from penstock.core.events import Closed, Delta, Event, Finished, Kind, Opened, Usage
+from penstock.sources import provider_errors
+from penstock.sources.line_splitter import LineSplitter
+from penstock.sources.sse_splitter import LIMIT
+
+MOST = 2**53
+"""No count is as large."""
+Loose = Any  # a value a provider chose; looked at, never trusted
+
+
+class Message(msgspec.Struct, gc=False):
+    """What a line adds to the answer."""
+
+    content: Loose = None
+    thinking: Loose = None
+    tool_calls: Loose = None
+
+
+class Line(msgspec.Struct, gc=False):
+    """One line; members that are not here are ignored."""
+
+    message: Message | None = None
+    done: bool = False
+    done_reason: Loose = None
+    created_at: Loose = None
+    prompt_eval_count: Loose = None
+    eval_count: Loose = None
+    logprobs: Loose = None
+    error: Loose = None
+
+
+_strict = msgspec.json.Decoder(Line).decode
+
+
+def read_line(data: bytes) -> Line:
+    """One line. Halves of surrogate pairs, which no Go program writes, are marked. Raises `ValueError` for no such object."""
+    try:
+        return _strict(data)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        loaded = json.loads(data.decode("utf-8", "replace"))
+        return _strict(json.dumps(loaded, ensure_ascii=False).encode(errors="replace"))
+    except RecursionError as deep:
+        raise ValueError("nested too deep") from deep
+
+
+class Answer:
+    """Takes lines, gives events. Once `ended`, it takes nothing more.
+
+    `host` names the provider in messages; `secret` is what they must not quote.
+    """
+
+    __slots__ = ("_calls", "_host", "_next", "_open", "_secret", "broken", "ended")
+
+    def __init__(self, host: str, *, secret: str | None = None):
+        self.ended = False
+        """The answer is complete, or broken."""
+        self.broken: Broken | None = None
+        """Why the answer cannot be completed; to be raised after the events that were given with it."""
+        self._host = host
+        self._secret = secret
+        self._open: dict[Kind, int] = {}
+        self._calls = 0
+        self._next = 0
+
+    def take(self, line: Line, events: list[Event]) -> None:
+        """Add to `events` what the line says."""
+        if line.error:
+            self._break(provider_errors.failed(self._host, line.error, secret=self._secret))
+            return
+        if (message := line.message) is not None:
+            if message.thinking:
+                self._say("reasoning", message.thinking, None, events)
+            if message.content or line.logprobs:
+                self._say("text", message.content or "", line.logprobs, events)
+            if message.tool_calls:
+                self._call(message.tool_calls, line.created_at, events)
+        if line.done:
+            self._complete(line, events)
+
+    def truncate(self) -> None:
+        """The stream is over before the answer was."""
+        self._break(Broken("provider_truncated", f"{self._host} ended the stream before the answer was complete"))
+
+    def garble(self, what: str) -> None:
+        """The stream holds something that is no answer; `what` completes "the host sent …"."""
+        self._break(Broken("provider_garbled", f"{self._host} sent {what}"))
+
+    def _break(self, problem: Broken) -> None:
+        if not self.ended:
+            self.ended = True
+            self.broken = problem
+
+    def _say(self, kind: Kind, text: Loose, logprobs: Loose, events: list[Event]) -> None:
+        if not isinstance(text, str):
+            self.garble(f"{kind} that is not text")
+            return
+        part = self._open.get(kind)
+        if part is None:
+            part = self._open[kind] = self._begin(Opened(self._next, kind), events)
+        # As the clients of OpenAI chat know them; each of Ollama's has the same members.
+        told = (
+            msgspec.Raw(msgspec.json.encode({"content": logprobs})) if isinstance(logprobs, list) and logprobs else None
+        )
+        events.append(Delta(part, text, told))
+
+    def _begin(self, opened: Opened, events: list[Event]) -> int:
+        events.append(opened)
+        self._next = opened.part + 1
+        return opened.part
+
+    def _call(self, calls: Loose, created: Loose, events: list[Event]) -> None:
+        for call in calls if isinstance(calls, list) else (calls,):
+            function = call.get("function") if isinstance(call, dict) else None
+            if not isinstance(function, dict) or not isinstance(name := function.get("name"), str):
+                self.garble("a tool call without a function")
+                return
+            call_id = call.get("id")
+            if not (isinstance(call_id, str) and call_id):
+                # Older versions give none; the moment makes it differ from those of the conversation's other answers.
+                moment = "".join(filter(str.isdecimal, created)) if isinstance(created, str) else ""
+                call_id = "_".join(filter(None, ("call", moment, str(self._calls))))
+            self._calls += 1
+            arguments = function.get("arguments")
+            said = arguments if isinstance(arguments, str) else msgspec.json.encode(arguments or {}).decode()
+            part = self._begin(Opened(self._next, "tool_call", name=name, call_id=call_id), events)
+            events += (Delta(part, said or "{}"), Closed(part))
+
+    def _complete(self, line: Line, events: list[Event]) -> None:
+        if self.ended:
+            return
+        self.ended = True
+        events.extend(Closed(part) for part in self._open.values())
+        asked, answered = _count(line.prompt_eval_count), _count(line.eval_count)
+        if asked is not None or answered is not None:
+            events.append(Usage(asked or 0, answered or 0, "reported"))
+        reason = line.done_reason if isinstance(line.done_reason, str) and line.done_reason else "stop"
+        events.append(Finished("tool_calls" if self._calls and reason == "stop" else reason))
+
+
+def _count(loaded: Loose) -> int | None:
+    return int(loaded) if isinstance(loaded, int | float) and 0 <= loaded < MOST else None
+
+
+class AnswerParser:
+    """Bytes of a stream of lines → events. After every call look at `answer.ended` and `answer.broken`."""
+
+    __slots__ = ("_splitter", "answer")
+
+    def __init__(self, host: str, *, secret: str | None = None):
+        self.answer = Answer(host, secret=secret)
+        self._splitter = LineSplitter()
+
+    def feed(self, data: bytes) -> list[Event]:
+        """What these bytes say. What follows the line that is done, or an error, is ignored."""
+        events: list[Event] = []
+        answer = self.answer
+        for payload in self._splitter.feed(data):
+            try:
+                line = read_line(payload)
+            except ValueError:
+                answer.garble("a line that is not an answer's JSON object")
+            else:
+                answer.take(line, events)
+            if answer.ended:
+                return events
+        if self._splitter.overflowed:
+            answer.garble(f"a line longer than {LIMIT} bytes")
+        return events
+
+    def end(self) -> list[Event]:
+        """The body ended; its last line may lack its end, or be half of one."""
+        events: list[Event] = []
+        try:
+            self.answer.take(read_line(self._splitter.rest()), events)
+        except ValueError:
+            events.clear()
+        self.answer.truncate()
+        return events
