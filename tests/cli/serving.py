@@ -13,7 +13,7 @@ from typing import Any
 from tests.waiting import CEILING, until
 
 PENSTOCK = (sys.executable, "-W", "error", "-m", "penstock")
-OURS = ("PENSTOCK_", "OPENAI_", "MISTRAL_", "GROQ_", "DEEPSEEK_", "OPENROUTER_", "GEMINI_", "OLLAMA_")
+OURS = ("PENSTOCK_", "OPENAI_", "ANTHROPIC_", "MISTRAL_", "GROQ_", "DEEPSEEK_", "OPENROUTER_", "GEMINI_", "OLLAMA_")
 UNWANTED = ("PORT", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES")
 
 

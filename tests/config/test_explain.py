@@ -62,7 +62,7 @@ def test_the_summary_names_routes_models_and_providers_and_no_secret() -> None:
         "qwen3 | → http://127.0.0.1:8081/v1#qwen3",
         "demo | needs no key",
         "openai/… | any model of this provider",
-        "openai | https://api.openai.com/v1 | with a key",
+        "openai | https://api.openai.com/v1 | speaks openai | with a key",
     ]
 
 

@@ -153,24 +153,46 @@ def test_providers_are_found_by_their_usual_variables() -> None:
     assert {name: (it.base_url, it.api_key) for name, it in config.providers.items()} == {
         "openai": ("https://api.openai.com/v1", Secret("sk-1")),
         "mistral": ("https://api.mistral.ai/v1", Secret("m")),
-        "ollama": ("http://127.0.0.1:11434/v1", None),
+        "ollama": ("http://127.0.0.1:11434", None),
     }
 
 
-def test_a_server_of_ones_own_needs_no_key() -> None:
-    provider = load({"OPENAI_BASE_URL": "http://127.0.0.1:8081/v1"}).providers["openai"]
-    assert (provider.base_url, provider.api_key) == ("http://127.0.0.1:8081/v1", None)
+@pytest.mark.parametrize("name", ["openai", "anthropic"])
+def test_a_server_of_ones_own_needs_no_key(name: str) -> None:
+    provider = load({f"{name.upper()}_BASE_URL": "http://127.0.0.1:8081/v1"}).providers[name]
+    assert (provider.base_url, provider.api_key, provider.kind) == ("http://127.0.0.1:8081/v1", None, name)
+
+
+def test_a_provider_speaks_what_its_name_says_unless_its_kind_says_otherwise() -> None:
+    environ = {"ANTHROPIC_API_KEY": "sk-ant", "OLLAMA_HOST": "box", "GEMINI_API_KEY": "g"}
+    assert {name: it.kind for name, it in load(environ).providers.items()} == {
+        "anthropic": "anthropic",
+        "gemini": "openai",
+        "ollama": "ollama",
+    }
+    providers = written(
+        "[providers.anthropic]\nbase_url = 'https://gateway/anthropic'\n"
+        "[providers.ollama]\nbase_url = 'http://box:11434/v1'\nkind = 'openai'\n"
+        "[providers.mine]\nbase_url = 'http://box:1'\nkind = 'anthropic'\n"
+        "[providers.gemini]\n"
+    ).providers
+    assert {name: it.kind for name, it in providers.items()} == {
+        "anthropic": "anthropic",
+        "ollama": "openai",
+        "mine": "anthropic",
+        "gemini": "openai",
+    }
 
 
 @pytest.mark.parametrize(
     ("host", "url"),
     [
-        ("box", "http://box:11434/v1"),
-        ("box:1", "http://box:1/v1"),
-        (":1", "http://127.0.0.1:1/v1"),
-        ("https://box/", "https://box/v1"),
-        ("[::1]", "http://[::1]:11434/v1"),
-        ("[::]:1", "http://127.0.0.1:1/v1"),
+        ("box", "http://box:11434"),
+        ("box:1", "http://box:1"),
+        (":1", "http://127.0.0.1:1"),
+        ("https://box/", "https://box"),
+        ("[::1]", "http://[::1]:11434"),
+        ("[::]:1", "http://127.0.0.1:1"),
     ],
 )
 def test_ollama_is_found_in_every_form_it_is_written(host: str, url: str) -> None:

@@ -76,7 +76,10 @@ def summary(config: Config, *, file: str | None) -> str:
         ),
     ]
     if config.providers:
-        rows = ((name, it.base_url, "with a key" if it.api_key else "no key") for name, it in config.providers.items())
+        rows = (
+            (name, it.base_url, f"speaks {it.kind}", "with a key" if it.api_key else "no key")
+            for name, it in config.providers.items()
+        )
         lines += ["", "providers", *_columns(*rows)]
     return "\n".join(lines) + "\n"
 
@@ -188,10 +191,11 @@ These have a shorter name too; the long one wins:
 
 ## Providers from the environment
 
-A provider is there without a line in the file as soon as its usual variable is set. `OPENAI_BASE_URL` alone is enough
-for a server of your own that wants no key, and another address for any of the others goes the same way
-(`MISTRAL_BASE_URL` and so on). A key found in the environment goes to the usual address only, never to a `base_url`
-of the file.
+A provider is there without a line in the file as soon as its usual variable is set. `OPENAI_BASE_URL` or
+`ANTHROPIC_BASE_URL` alone is enough for a server of your own that wants no key, and another address for any of the others
+goes the same way (`MISTRAL_BASE_URL` and so on). A key found in the environment goes to the usual address only, never to a
+`base_url` of the file. A `[providers.NAME]` with one of these names speaks what the table says, unless its `kind` says
+otherwise. For `anthropic` and `ollama` it does not matter whether an address ends in `/v1`.
 
 {usual}
 """
@@ -208,9 +212,17 @@ def reference() -> str:
         ("variable", "setting"), *((f"`{name}`", f"`{'.'.join(map(str, key))}`") for name, key in load.SHORT.items())
     )
     usual = _markdown(
-        ("provider", "variable", "address"),
-        *((f"`{name}/…`", f"`{variable}`", f"`{url}`") for name, (variable, url) in providers.USUAL.items()),
-        ("`ollama/…`", "`OLLAMA_HOST`", f"`http://127.0.0.1:{providers.OLLAMA_PORT}/v1`, or the host it names"),
+        ("provider", "variable", "address", "speaks"),
+        *(
+            (f"`{name}/…`", f"`{it.variable}`", f"`{it.base_url}`", f"`{it.kind}`")
+            for name, it in providers.USUAL.items()
+        ),
+        (
+            "`ollama/…`",
+            "`OLLAMA_HOST`",
+            f"`http://127.0.0.1:{providers.OLLAMA_PORT}`, or the host it names",
+            "`ollama`",
+        ),
     )
     parts.append(_ENVIRONMENT.format(short=short, usual=usual))
     return "\n".join(parts)

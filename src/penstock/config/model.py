@@ -14,7 +14,7 @@ from penstock.config.target import read_base_url
 from penstock.config.units import Seconds, Secret
 
 Strategy = Literal["order"]
-Speaks = Literal["openai", "openai-responses"]
+Speaks = Literal["openai", "openai-responses", "anthropic", "ollama"]
 
 SHORTEST_SECRET = 32
 
@@ -120,7 +120,9 @@ class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     api_key: Annotated[
         Secret | None, Meta(description='Its key: `"env:NAME"`, `"file:PATH"`, or the key itself; never shown.')
     ] = None
-    kind: Annotated[Speaks, Meta(description="What it speaks.")] = "openai"
+    kind: Annotated[
+        Speaks, Meta(description="What it speaks. The providers penstock knows have their own default: see below.")
+    ] = "openai"
 
     def __post_init__(self) -> None:
         try:

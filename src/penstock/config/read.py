@@ -157,10 +157,11 @@ class Reader:
                     key, f"a provider cannot be called {name!r}; the name stands before the slash of its models"
                 )
             usual = found.get(name) or at_usual_address(name)
-            if usual and isinstance(table, dict) and "base_url" not in table:
-                # The usual address, hence the usual key: one from the environment never goes to another address.
-                provider = self._struct(key, {"base_url": usual.base_url, **table}, ProviderConfig)
-                provider = msgspec.structs.replace(provider, api_key=provider.api_key or usual.api_key)
+            if usual and isinstance(table, dict):
+                provider = self._struct(key, {"base_url": usual.base_url, "kind": usual.kind, **table}, ProviderConfig)
+                if "base_url" not in table:
+                    # The usual address, hence the usual key: one from the environment never goes to another address.
+                    provider = msgspec.structs.replace(provider, api_key=provider.api_key or usual.api_key)
             else:
                 provider = self._struct(key, table, ProviderConfig)
             providers[name] = provider
