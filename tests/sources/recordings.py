@@ -20,9 +20,12 @@ PROTOCOLS: dict[str, Protocol] = {
 """By the first word of a recording's name; all others speak OpenAI's chat."""
 
 
+def protocol_of(recording: Path) -> Protocol:
+    return PROTOCOLS.get(recording.stem.partition("_")[0], OpenAIChat())
+
+
 def parser_of(recording: Path) -> Parser:
-    protocol = PROTOCOLS.get(recording.stem.partition("_")[0], OpenAIChat())
-    return protocol.parser("provider.test", secret=None)
+    return protocol_of(recording).parser("provider.test", secret=None)
 
 
 def parsed(parser: Parser, *pieces: bytes) -> list[Event]:
