@@ -14,7 +14,7 @@ PYTEST_ARGS ?= -n auto
 PYTHONS ?= 3.11 3.12 3.13
 export PYTHON
 
-.PHONY: help install serve dev test test-matrix test-tools check format chaos bench bench-peers docs lock clean
+.PHONY: help install serve dev test test-clients test-matrix test-tools check format chaos bench bench-peers docs lock clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -42,7 +42,9 @@ $(VENV)/.dev: requirements/dev.lock $(VENV)/.core
 	@touch $@
 
 # What the tests need beside .venv: environments whose pins clash with it, the Node clients, programs of the system.
-SIDE := $(patsubst %,.venvs/%/.ready,openai2 litellm llama fuzz autobahn)
+SIDE := $(patsubst %,.venvs/%/.ready,openai2 terminal litellm llama fuzz autobahn)
+# Clients that take long to install and to import, which is why they have a run of their own.
+HEAVY := $(patsubst %,.venvs/%/.ready,langchain llamaindex)
 NODE := tests/live/node
 NODE_READY := $(NODE)/node_modules/.package-lock.json
 
@@ -89,6 +91,10 @@ test-matrix: $(PYTHONS:%=.venvs/py%/.ready) ## Run units and laws on each of PYT
 	    .venvs/py$$version/bin/python -m pytest -q --ignore=tests/live --ignore=tests/browser --ignore=tests/clients \
 	        $(PYTEST_ARGS) || exit 1; \
 	done
+
+test-clients: test-tools ## Run the clients that are frameworks: langchain with its standard tests, llama-index, litellm
+	-@$(MAKE) --silent --no-print-directory --keep-going $(HEAVY)
+	@$(PY) -m pytest $(PYTEST_ARGS) tests/frameworks
 
 chaos: dev ## Run the laws with many more examples, and the soak for ten minutes
 	@HYPOTHESIS_PROFILE=chaos $(PY) -m pytest tests/laws tests/faults/test_soak.py tests/faults/test_upstream.py --timeout=0 -n auto

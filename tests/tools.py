@@ -39,7 +39,7 @@ class Tool:
 
 
 def venv_python(name: str) -> Path:
-    """The interpreter of the side environment `.venvs/NAME` (openai2, litellm, llama, fuzz), which may not exist yet."""
+    """The interpreter of the side environment `.venvs/NAME` (openai2, terminal, langchain …), which may not exist yet."""
     return ROOT / ".venvs" / name / "bin" / "python"
 
 
@@ -237,9 +237,11 @@ TOOLS = {
             packages=_node_packages,
             remedy="make test-tools" if shutil.which("npm") else "brew install node",
         ),
-        Tool(name="openai2", found=lambda: venv_ready("openai2")),
-        Tool(name="litellm", found=lambda: venv_ready("litellm")),
-        Tool(name="llama", found=lambda: venv_ready("llama")),
+        *(Tool(name=name, found=partial(venv_ready, name)) for name in ("openai2", "terminal", "litellm", "llama")),
+        *(
+            Tool(name=name, found=partial(venv_ready, name), remedy="make test-clients")
+            for name in ("langchain", "llamaindex")
+        ),
         Tool(name="schemathesis", found=lambda: venv_ready("fuzz")),
     )
 }

@@ -9,7 +9,7 @@ import json
 import socket
 import struct
 from collections import deque
-from collections.abc import AsyncGenerator, Coroutine, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, assert_never
@@ -212,12 +212,14 @@ class Connection(asyncio.StreamReaderProtocol):
 
 
 class Provider:
-    """Scripts are played in the order given, one per question; without one the usual short answer is given."""
+    """Scripts are played in the order given, one per question; without one `unscripted` says what to answer: a short text."""
 
     def __init__(self) -> None:
         self.connections: list[Connection] = []
         self.requests: list[Request] = []
         self.models = ["fake"]
+        self.unscripted: Callable[[Request], list[Step]] = usual
+        """What answers a question in OpenAI chat for which there is no script."""
         self.base_url = ""
         self._scripts: deque[list[Step]] = deque()
         self._arrivals: asyncio.Queue[Request] = asyncio.Queue()
@@ -251,7 +253,7 @@ class Provider:
             message = f"no route {request.method} {request.path}"
             return [Reply(status=404, body={"error": {"message": message, "type": "invalid_request_error"}})]
         self._arrivals.put_nowait(request)
-        return self._scripts.popleft() if self._scripts else usual(request)
+        return self._scripts.popleft() if self._scripts else self.unscripted(request)
 
     def run(self, serving: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(serving)
