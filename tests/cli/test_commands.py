@@ -72,6 +72,8 @@ def test_check_needs_no_web_server_running_but_says_what_it_would_serve(runner: 
         "/v1/streams/{id}/input",
         "/v1/models",
         "/v1/models/{model}",
+        "/v1/embeddings",
+        "/v1/messages/count_tokens",
         "/healthz",
         "/metrics",
     ]

@@ -33,6 +33,8 @@ ALWAYS = (
     ("POST", "/v1/streams/{id}/input", "say something to a run"),
     ("GET", "/v1/models", "the models"),
     ("GET", "/v1/models/{model}", "one of them"),
+    ("POST", "/v1/embeddings", "embeddings, of OpenAI-compatible providers"),
+    ("POST", "/v1/messages/count_tokens", "how many tokens a question has"),
     ("GET", "/healthz /readyz", "health"),
 )
 """What is served whatever the configuration says: methods, path, purpose."""

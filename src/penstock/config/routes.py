@@ -79,7 +79,18 @@ class RouteConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             raise ValueError("methods: 'GET' begins runs for an EventSource only; add 'sse' to transport")
 
 
-RESERVED = frozenset({"/v1/streams", "/v1/models", "/healthz", "/readyz", "/metrics", "/docs"})
+RESERVED = frozenset(
+    {
+        "/v1/streams",
+        "/v1/models",
+        "/v1/embeddings",
+        "/v1/messages/count_tokens",
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/docs",
+    }
+)
 
 DEFAULT_ROUTES = (
     RouteConfig(

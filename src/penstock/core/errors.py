@@ -81,6 +81,7 @@ TABLE: dict[str, Row] = {
         False,
         "The model's provider speaks a protocol that has no words for a field of the request.",
     ),
+    "not_offered": Row("client", 400, 4500, False, "The model's provider does not offer what was asked for."),
     "previous_not_found": Row(
         "client", 400, 4500, False, "The answer to go on from is not held here, or belongs to another key."
     ),

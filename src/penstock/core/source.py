@@ -6,9 +6,10 @@ cancel scope (PEP 789). It raises `Broken` to fail; the pump turns every other e
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from typing import Protocol, runtime_checkable
 
-from penstock.core.events import Event
+from penstock.core.events import Event, Json
 from penstock.core.request import ChatRequest, Run
 
 Source = Callable[[ChatRequest, Run], AsyncGenerator[Event, None]]
@@ -16,6 +17,21 @@ Source = Callable[[ChatRequest, Run], AsyncGenerator[Event, None]]
 
 Stage = Callable[[Source], Source]
 """Wraps a source and is a source again: routing, retry, fallback, retrieval, tools, guards and metering are stages."""
+
+
+@runtime_checkable
+class Caller(Protocol):
+    """A source whose model answers other things than questions as well: one body, one answer, nothing streamed."""
+
+    @property
+    def calls(self) -> Collection[str]:
+        """What it can be asked: `embeddings` in the shape of OpenAI, `count_tokens` in the shape of Anthropic."""
+
+    async def call(self, name: str, fields: dict[str, Json], headers: dict[str, str]) -> bytes:
+        """Ask with the fields of a body, but for its `model`, and with headers as in `ChatRequest.headers`. Returns JSON.
+
+        Raises `Broken` as a source does.
+        """
 
 
 def compose(source: Source, stages: Sequence[Stage]) -> Source:

@@ -20,6 +20,7 @@ from penstock.core.observer import REQUEST_ID, Observer
 from penstock.flow.watchdog import Watchdog
 from penstock.server import elsewhere
 from penstock.server.answers_api import AnswersApi
+from penstock.server.calls_api import COUNT_TOKENS, EMBEDDINGS, CallsApi
 from penstock.server.door import Starter
 from penstock.server.exchange import ClientGone, Cut, Exchange, Header
 from penstock.server.gate import BEARER, Gate, access, credential
@@ -190,6 +191,7 @@ class App:
     def _routes(self) -> list[BaseRoute]:
         service = self.service
         api, models, health = StreamsApi(service), ModelsApi(service), Health(service)
+        calls = CallsApi(service)
         native = service.native.dialect
         start = Starter(service, service.native)
         endpoints: list[tuple[str, dict[str, Answer], Dialect | None, Way]] = [
@@ -200,6 +202,8 @@ class App:
             ("/v1/streams/{stream}/input", {"POST": api.input}, native, "url"),
             ("/v1/models", {"GET": models.index}, None, "key"),
             ("/v1/models/{model:path}", {"GET": models.show}, None, "key"),
+            (EMBEDDINGS, {"POST": calls.embeddings}, None, "key"),
+            (COUNT_TOKENS, {"POST": calls.count_tokens}, None, "key"),
             ("/healthz", {"GET": health.live, "HEAD": health.live}, None, "health"),
             ("/readyz", {"GET": health.ready, "HEAD": health.ready}, None, "health"),
         ]

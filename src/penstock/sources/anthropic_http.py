@@ -19,6 +19,7 @@ class AnthropicMessages:
     path = "/v1/messages"
     root = ""
     media_type = EVENT_STREAM
+    calls: Mapping[str, str] = {"count_tokens": "/v1/messages/count_tokens"}
 
     def credentials(self, api_key: str) -> Mapping[str, str]:
         return {"x-api-key": api_key}
@@ -41,6 +42,8 @@ class AnthropicMessages:
 
 class AnthropicProvider(HttpProvider):
     """One server that speaks the Messages API, and one key."""
+
+    features: Mapping[str, bool] = {"audio": False, "embeddings": False}
 
     def __init__(self, base_url: str, *, api_key: str | None = None, headers: Mapping[str, str] | None = None):
         """`base_url` ends where `/v1/messages` begins, as the clients of Anthropic have it; a `/v1` at its end is the same.

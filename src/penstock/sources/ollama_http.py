@@ -19,6 +19,7 @@ class OllamaChat:
     path = "/api/chat"
     root = ""
     media_type = "application/x-ndjson"
+    calls: Mapping[str, str] = {"embeddings": "/v1/embeddings"}
 
     def credentials(self, api_key: str) -> Mapping[str, str]:
         """A server on one's own machine wants none; one behind a gateway, and Ollama's cloud, do."""

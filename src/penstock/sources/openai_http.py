@@ -18,6 +18,7 @@ class OpenAIChat:
     path = "/chat/completions"
     root = "/v1"
     media_type = EVENT_STREAM
+    calls: Mapping[str, str] = {"embeddings": "/embeddings"}
 
     def credentials(self, api_key: str) -> Mapping[str, str]:
         return {"Authorization": f"Bearer {api_key}"}

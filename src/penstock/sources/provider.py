@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import typing
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -17,17 +17,22 @@ import msgspec
 
 from penstock import __version__
 from penstock.core.errors import Broken
-from penstock.core.events import Event, Note, Started
+from penstock.core.events import Event, Json, Note, Started
 from penstock.core.request import ChatRequest, Run
 from penstock.sources import provider_errors
 from penstock.sources.upstream import BodyBroken, Client, NotHTTP, Response, Unreachable, check_headers, client_for
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 EVENT_STREAM = "text/event-stream"
+JSON = "application/json"
 ERROR_BODY = 64 * 1024
 """Bytes of an error body that are read."""
 ERROR_SECONDS = 5.0
 """How long an error body is waited for."""
+CALL_SECONDS = 120.0
+"""How long a call that is no stream may take, from the question to the end of the answer."""
+CALL_BYTES = 64 * 1024 * 1024
+"""Bytes of the answer to such a call: two thousand embeddings of three thousand numbers each."""
 DRAIN_SECONDS = 0.05
 """How long a finished answer may take to end its body, so that the connection can be used again."""
 
@@ -78,6 +83,8 @@ class Protocol(typing.Protocol):
     """The path of a base URL that has none."""
     media_type: str
     """Of an answer that is streamed."""
+    calls: Mapping[str, str]
+    """What can be asked beside questions, by the name in `penstock.core.source.Caller`, and where to post it."""
 
     def credentials(self, api_key: str) -> Mapping[str, str]:
         """The headers that carry the key."""
@@ -111,6 +118,7 @@ class HttpProvider:
         URL, a key or a header that cannot be sent."""
         self._protocol = protocol
         self._url = url_of(base_url, protocol.root, protocol.path)
+        self._call_urls = {name: url_of(base_url, protocol.root, path) for name, path in protocol.calls.items()}
         parts = urlsplit(self._url)
         self.host = parts.netloc.rpartition("@")[2]
         """Host and port, as messages name the provider."""
@@ -129,6 +137,12 @@ class HttpProvider:
             self._headers[known] = value
         check_headers(self._headers)
         self._client: Client | None = None
+        self._callers: dict[str, Client] = {}
+
+    @property
+    def calls(self) -> Collection[str]:
+        """What it can be asked beside questions."""
+        return self._call_urls
 
     def source(self, model: str) -> HttpSource:
         """The source that asks this provider for `model`."""
@@ -136,8 +150,10 @@ class HttpProvider:
 
     async def close(self) -> None:
         """Close every connection; runs that still read are cut. The next run makes a new pool."""
-        client, self._client = self._client, None
-        if client is not None:
+        clients = [*self._callers.values(), *([self._client] if self._client is not None else [])]
+        self._client = None
+        self._callers.clear()
+        for client in clients:
             await client.close()
 
     async def stream(self, model: str, request: ChatRequest, run: Run) -> AsyncGenerator[Event, None]:
@@ -169,25 +185,64 @@ class HttpProvider:
                 await _drain(response)
             response.close()
 
+    async def call(self, name: str, model: str, fields: dict[str, Json], headers: dict[str, str]) -> bytes:
+        """Post the fields as they are to what the protocol names so, for `model`; the JSON that is answered, whole, as it is.
+
+        Raises `Broken` as `stream` does, and with `first_token_timeout` for an answer that takes too long.
+        """
+        body = msgspec.json.encode({**fields, "model": model})
+        more = self._protocol.headers(ChatRequest(model=model, messages=(), headers=headers))
+        if name not in self._callers:
+            usual = {**self._headers, "Accept": JSON}
+            self._callers[name] = client_for(self._call_urls[name], usual, proxy=self._proxy)
+        try:
+            async with asyncio.timeout(CALL_SECONDS):
+                response = await self._post(self._callers[name], body, more)
+                try:
+                    return await self._whole(response)
+                finally:
+                    response.close()
+        except TimeoutError:
+            raise Broken("first_token_timeout", f"{self.host} did not answer within {CALL_SECONDS:g} s") from None
+
+    async def _whole(self, response: Response) -> bytes:
+        if response.status != 200 or _kind(response) != JSON or _encoded(response):
+            raise await self._refusal(response, JSON)
+        pieces: list[bytes] = []
+        size = 0
+        try:
+            while piece := await response.read():
+                pieces.append(piece)
+                size += len(piece)
+                if size > CALL_BYTES:
+                    raise Broken("provider_garbled", f"{self.host} answered with more than {CALL_BYTES} bytes")
+        except BodyBroken:
+            raise Broken("provider_truncated", f"{self.host} ended its answer before it was complete") from None
+        return b"".join(pieces)
+
     async def _ask(self, body: bytes, headers: Mapping[str, str]) -> Response:
         """Post the question; return the response once it is a stream."""
         if self._client is None:
             self._client = client_for(self._url, self._headers, proxy=self._proxy)
+        response = await self._post(self._client, body, headers)
+        media_type = self._protocol.media_type
+        if response.status == 200 and _kind(response) == media_type and not _encoded(response):
+            return response
         try:
-            response = await self._client.post(body, headers)
+            raise await self._refusal(response, media_type)
+        finally:
+            response.close()
+
+    async def _post(self, client: Client, body: bytes, headers: Mapping[str, str]) -> Response:
+        try:
+            return await client.post(body, headers)
         except NotHTTP:
             raise Broken("provider_garbled", f"{self.host} answered with something that is not HTTP") from None
         except Unreachable as problem:
             raise Broken("provider_unreachable", f"{self.host} could not be reached: {problem}") from None
-        if response.status == 200 and _kind(response) == self._protocol.media_type and not _encoded(response):
-            return response
-        try:
-            raise await self._refusal(response)
-        finally:
-            response.close()
 
-    async def _refusal(self, response: Response) -> Broken:
-        """Why an answer is no stream. A 200 may hold an error, too."""
+    async def _refusal(self, response: Response, wanted: str) -> Broken:
+        """Why an answer is not of the media type that was wanted. A 200 may hold an error, too."""
         body = b""
         try:
             async with asyncio.timeout(ERROR_SECONDS):
@@ -200,7 +255,7 @@ class HttpProvider:
         what = f"{_kind(response)} in {_encoded(response)}" if _encoded(response) else _kind(response)
         return Broken(
             "provider_garbled",
-            f"{self.host} answered with {what}, not with {self._protocol.media_type}; is its base_url right?",
+            f"{self.host} answered with {what}, not with {wanted}; is its base_url right?",
         )
 
 
@@ -215,6 +270,14 @@ class HttpSource:
 
     def __call__(self, request: ChatRequest, run: Run) -> AsyncGenerator[Event, None]:
         return self._provider.stream(self._model, request, run)
+
+    @property
+    def calls(self) -> Collection[str]:
+        return self._provider.calls
+
+    async def call(self, name: str, fields: dict[str, Json], headers: dict[str, str]) -> bytes:
+        """As `penstock.core.source.Caller`."""
+        return await self._provider.call(name, self._model, fields, headers)
 
     async def close(self) -> None:
         """Close the provider's connections, those of its other models too."""
