@@ -70,8 +70,8 @@ class Closed(msgspec.Struct, frozen=True, tag="closed", omit_defaults=True):
 
     - `finish_reason`: why the part's choice ended;
     - `signature`: what the provider wants to see again with a reasoning part;
-    - `citations`: objects with `url`, `title` and `quote` where they are known, and the provider's own boxed
-      (`penstock.core.carried`) under the name of its dialect;
+    - `citations`: objects with `url`, `title` and `quote` where they are known, `start` and `end` of the words they are for
+      among the characters of the part, and the provider's own under the name of its dialect (`penstock.core.carried`);
     - the name of a dialect: members of the provider's item or block that nothing else here says.
     """
 

@@ -1,8 +1,10 @@
 """Events of Anthropic's message stream → our events: the whole state of one answer, and nothing of the network.
 
-`text`, `thinking` and `tool_use` blocks become parts of their kind. Any other block (`redacted_thinking`, the tools that run at
-the provider and their results, what is yet to be invented) is carried whole, as a binary part that holds its JSON. Events and
-deltas of a type unknown are passed over, as the API asks of its clients. `message_stop` alone is a good end.
+`text`, `thinking` and `tool_use` blocks become parts of their kind; texts that follow one another are one part, since citations
+cut a sentence into blocks. Any other block (`redacted_thinking`, the tools that run at the provider and their results, what is
+yet to be invented) is carried whole, as a binary part that holds its JSON. Events of a type unknown are passed over, as the API
+asks of its clients. What ends a message beside its reason (`stop_sequence`, `stop_details`, `container`) is a `Note` of the
+topic `stop`. `message_stop` alone is a good end.
 """
 
 from __future__ import annotations
@@ -29,21 +31,26 @@ from penstock.sources.sse_splitter import LIMIT, SseSplitter
 
 MEDIA_TYPE = BLOCK % "anthropic"
 KINDS: dict[str, Kind] = {"text": "text", "thinking": "reasoning", "tool_use": "tool_call"}
+WORDS = ("type", "text", "thinking", "signature", "citations", "id", "name", "input")
+"""Members of those blocks that our events have words for; any others are kept with their part."""
+DELTAS = frozenset({"text_delta", "thinking_delta", "input_json_delta", "citations_delta", "signature_delta"})
 REASONS = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", "tool_use": "tool_calls"}
 """Stop reasons by their names in OpenAI chat; the others (`refusal`, `pause_turn` …) keep theirs."""
 
 
 class _Block:
-    """One content block while it comes in. What cannot go out in pieces is kept until it stops."""
+    """One content block while it comes in, or a row of texts. What cannot go out in pieces is kept until it stops."""
 
-    __slots__ = ("box", "citations", "input", "kept", "kind", "part", "said", "signature")
+    __slots__ = ("begin", "box", "citations", "cited", "input", "kept", "kind", "part", "said", "signature")
 
     def __init__(self, kind: Kind, part: int):
         self.kind = kind
         self.part = part
-        self.said = False
+        self.said = 0  # characters
         self.kept = 0  # bytes
         self.signature: list[str] = []
+        self.begin = 0  # of the latest text of the row, among the characters said
+        self.cited: list[Loose] = []  # by the latest text of the row
         self.citations: list[Json] = []
         self.input: list[str] = []
         self.box: dict[str, Loose] = {}
@@ -55,7 +62,19 @@ class Answer:
     `host` names the provider in messages; `secret` is what they must not quote.
     """
 
-    __slots__ = ("_blocks", "_halves", "_host", "_next", "_plain", "_reason", "_secret", "_tokens", "broken", "ended")
+    __slots__ = (
+        "_blocks",
+        "_halves",
+        "_host",
+        "_next",
+        "_plain",
+        "_reason",
+        "_secret",
+        "_texts",
+        "_tokens",
+        "broken",
+        "ended",
+    )
 
     def __init__(self, host: str, *, secret: str | None = None):
         self.ended = False
@@ -65,7 +84,8 @@ class Answer:
         self._host = host
         self._secret = secret
         self._blocks: dict[int, _Block] = {}
-        self._plain: dict[int, int] = {}  # block → its text part, where the next piece may go straight out
+        self._plain: dict[int, _Block] = {}  # the texts whose next piece may go straight out
+        self._texts: _Block | None = None  # the row of texts that another text goes on
         self._halves = Halves()
         self._tokens = Tokens()
         self._reason = ""
@@ -79,9 +99,10 @@ class Answer:
             and piece.type == "text_delta"
             and piece.text
             and event.index is not None
-            and (part := self._plain.get(event.index)) is not None
+            and (block := self._plain.get(event.index)) is not None
         ):
-            events.append(Delta(part, piece.text))
+            block.said += len(piece.text)
+            events.append(Delta(block.part, piece.text))
         else:
             self.take(event, payload, events)
 
@@ -104,7 +125,10 @@ class Answer:
             case "content_block_stop":
                 if event.index is not None and (block := self._blocks.pop(event.index, None)) is not None:
                     self._plain.pop(event.index, None)
-                    self._close(block, events)
+                    if block is self._texts:
+                        self._pause(block, events)
+                    else:
+                        self._close(block, events)
             case "message_start":
                 if event.message is not None and event.message.usage is not None:
                     self._count(event.message.usage)
@@ -139,6 +163,12 @@ class Answer:
             self.garble("a content block out of order")
             return
         kind = KINDS.get(str(stated.get("type")), "binary")
+        if kind == "text" and self._texts is not None:
+            block = self._blocks[event.index] = self._texts
+            block.box |= _rest(stated)
+            self._begin(block, event.index, stated, events)
+            return
+        self._finish_texts(events)
         block = self._blocks[event.index] = _Block(kind, self._next)
         self._next += 1
         if kind == "binary":
@@ -146,6 +176,7 @@ class Answer:
             block.kept = len(payload)
             events.append(Opened(block.part, kind, media_type=MEDIA_TYPE))
             return
+        block.box = _rest(stated)
         if kind == "tool_call":
             name, call_id = stated.get("name"), stated.get("id")
             opened = Opened(
@@ -159,28 +190,35 @@ class Answer:
                 self._say(block, msgspec.json.encode(begun).decode(), events)
             return
         events.append(Opened(block.part, kind))
-        if isinstance(text := stated.get("text" if kind == "text" else "thinking"), str):
+        if kind == "text":
+            self._texts = block
+        self._begin(block, event.index, stated, events)
+
+    def _begin(self, block: _Block, index: int, stated: dict[str, Loose], events: list[Event]) -> None:
+        """What a text or a thought says in its very beginning: usually nothing."""
+        block.begin = block.said
+        if isinstance(text := stated.get("text" if block.kind == "text" else "thinking"), str):
             self._say(block, text, events)
         if isinstance(signature := stated.get("signature"), str) and signature:
             block.signature.append(signature)
         if isinstance(citations := stated.get("citations"), list):
-            block.citations.extend(citations)
-        self._quicken(event.index, block)
+            block.cited.extend(citations)
+        self._quicken(index, block)
 
     def _quicken(self, index: int | None, block: _Block) -> None:
         if index is not None and block.kind == "text":
             if block.part in self._halves:
                 self._plain.pop(index, None)
             else:
-                self._plain[index] = block.part
+                self._plain[index] = block
 
     def _say(self, block: _Block, text: str, events: list[Event]) -> None:
         if text := self._halves.whole(block.part, text):
-            block.said = True
+            block.said += len(text)
             events.append(Delta(block.part, text))
 
     def _add(self, block: _Block, piece: Piece, payload: bytes, events: list[Event]) -> None:
-        """More of a part. A delta that its kind of block does not have is passed over."""
+        """More of a part. What its kind of block does not have is passed over; what is unknown is kept with it."""
         text: str | None = None
         match block.kind, piece.type:
             case "text", "text_delta":
@@ -190,9 +228,11 @@ class Answer:
             case "tool_call", "input_json_delta":
                 text = piece.partial_json
             case "text", "citations_delta" if piece.citation is not None and self._fits(block, payload):
-                block.citations.append(piece.citation)
+                block.cited.append(piece.citation)
             case "reasoning", "signature_delta" if piece.signature and self._fits(block, payload):
                 block.signature.append(piece.signature)
+            case _ if piece.type not in DELTAS:
+                self._keep(block, piece, payload)
         if text:
             self._say(block, text, events)
 
@@ -223,6 +263,23 @@ class Answer:
             self.garble(f"a content block of more than {LIMIT} bytes that cannot be passed on in pieces")
         return block.kept <= LIMIT
 
+    def _pause(self, block: _Block, events: list[Event]) -> None:
+        """One text of a row is over, and what it cites is known."""
+        if left := self._halves.left(block.part):
+            self._say(block, left, events)
+        block.citations += [_citation(citation, block.begin, block.said) for citation in block.cited]
+        block.cited.clear()
+
+    def _finish_texts(self, events: list[Event]) -> None:
+        block, self._texts = self._texts, None
+        if block is None:
+            return
+        for index in [index for index, open_block in self._blocks.items() if open_block is block]:
+            del self._blocks[index]
+        self._plain.clear()
+        self._pause(block, events)
+        self._close(block, events)
+
     def _close(self, block: _Block, events: list[Event]) -> None:
         if block.kind == "binary":
             if block.input:
@@ -236,11 +293,14 @@ class Answer:
         if block.signature:
             meta["signature"] = "".join(block.signature)
         if block.citations:
-            meta["citations"] = [_citation(citation) for citation in block.citations]
+            meta["citations"] = block.citations
+        if block.box and block.kind != "binary":
+            meta["anthropic"] = block.box
         events.append(Closed(block.part, meta or None))
 
     def _end(self, event: StreamEvent, payload: bytes, events: list[Event]) -> None:
         """Why the message ends, and what it cost."""
+        self._finish_texts(events)
         if event.delta is not None:
             if event.delta.stop_reason:
                 self._reason = event.delta.stop_reason
@@ -254,6 +314,7 @@ class Answer:
             self.truncate()
             return
         self.ended = True
+        self._finish_texts(events)
         for index in sorted(self._blocks):
             self._close(self._blocks[index], events)
         if self._tokens.input_tokens is not None or self._tokens.output_tokens is not None:
@@ -280,6 +341,10 @@ class Answer:
         )
 
 
+def _rest(stated: dict[str, Loose]) -> dict[str, Loose]:
+    return {name: value for name, value in stated.items() if name not in WORDS and value is not None}
+
+
 def _value(text: str) -> Json:
     """The JSON value a text holds; the text itself where it holds none."""
     try:
@@ -288,10 +353,11 @@ def _value(text: str) -> Json:
         return text
 
 
-def _citation(stated: Json) -> Json:
+def _citation(stated: Json, start: int, end: int) -> Json:
     """A citation in our words, with the original beside them."""
+    place: dict[str, Json] = {"start": start, "end": end}
     if not isinstance(stated, dict):
-        return {"anthropic": stated}
+        return {**place, "anthropic": stated}
     title = stated.get("title") or stated.get("document_title")
     source = stated.get("url") or stated.get("source")
     known = {
@@ -299,7 +365,7 @@ def _citation(stated: Json) -> Json:
         "title": title,
         "quote": stated.get("cited_text"),
     }
-    return {**{name: value for name, value in known.items() if isinstance(value, str)}, "anthropic": stated}
+    return {**{name: value for name, value in known.items() if isinstance(value, str)}, **place, "anthropic": stated}
 
 
 class AnswerParser:
