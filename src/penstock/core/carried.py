@@ -21,6 +21,10 @@ from penstock.core.request import ChatRequest
 BOXES = frozenset({"anthropic", "openai-responses", "ai-sdk"})
 """The dialects that box."""
 
+HINTS: dict[str, frozenset[str]] = {"openai-responses": frozenset({"include", "metadata", "reasoning"})}
+"""Fields in a box of `params` that change what is told beside an answer, or how it is kept, and not what is asked. A source that
+cannot open the box leaves them out, and says so (`hints`)."""
+
 BLOCK = "application/vnd.penstock.%s+json"
 """The media type of a binary part that holds one JSON value of a dialect."""
 
@@ -52,7 +56,13 @@ def foreign(request: ChatRequest, speaks: str) -> Iterator[tuple[str, str]]:
     for name in BOXES - {speaks}:
         fields = request.params.get(name)
         if isinstance(fields, dict):
-            yield from ((field, field) for field in fields)
+            yield from ((field, field) for field in fields if field not in HINTS.get(name, ()))
+
+
+def hints(request: ChatRequest, speaks: str) -> tuple[str, ...]:
+    """What a source that speaks `speaks` leaves out of its question: names of fields, for the note that says so."""
+    boxes = ((name, request.params.get(name)) for name in sorted(HINTS.keys() - {speaks}))
+    return tuple(f for name, fields in boxes if isinstance(fields, dict) for f in fields if f in HINTS[name])
 
 
 def refuse_foreign(request: ChatRequest, speaks: str, host: str) -> None:

@@ -1,0 +1,241 @@
+"""The response object and its items, as an answer has them at any moment: running, complete, cut or failed.
+
+A part of choice 0 is an item: text and refusal a `message` with one content part, reasoning a `reasoning` item with one summary part,
+a tool call a `function_call`; a binary part of the media type `FOREIGN` is an item as its provider wrote it. Reasoning is told as a
+summary, whoever made it, because that is where clients look for it; its signature is its `encrypted_content`. A reasoning part
+whose `call_id` begins with `rs_` has that for its id, since whoever encrypted it checks the two together.
+
+Parts of other choices, other binary parts, notes and results of server tools have no words here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from penstock.core.carried import BLOCK
+from penstock.core.errors import TABLE
+from penstock.core.events import Cancelled, Failed, Fault, Finished, Json, Opened, Terminal, Usage
+from penstock.core.frame import View
+from penstock.core.snapshot import PartSoFar, Snapshot
+from penstock.dialects.openai_responses_input import NAME
+from penstock.dialects.openai_responses_request import DEFAULTS
+
+FOREIGN = BLOCK % NAME
+INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
+"""Reasons for which an answer ends that are no good end, and what they are called here."""
+
+Object = dict[str, Json]
+Meta = dict[str, Json] | None
+
+
+def response_id(run: str) -> str:
+    """The id of the response that a run is. `run_id` is the way back."""
+    return "resp_" + run.removeprefix("st_")
+
+
+def run_id(response: str) -> str:
+    """The run of a response id, however strange; a run that is not held is refused where it is looked for."""
+    return "st_" + response.removeprefix("resp_")
+
+
+def item_id(view: View, opened: Opened) -> str:
+    """Of a part; a foreign item has its own."""
+    kind = opened.kind
+    if kind == "reasoning" and opened.call_id and opened.call_id.startswith("rs_"):
+        return opened.call_id
+    prefix = "rs" if kind == "reasoning" else "fc" if kind == "tool_call" else "msg"
+    return f"{prefix}_{view.run.removeprefix('st_')}_{opened.part}"
+
+
+def shown(opened: Opened) -> bool:
+    """Whether a part is an item."""
+    return opened.choice == 0 and (opened.kind != "binary" or opened.media_type == FOREIGN)
+
+
+def foreign_item(data: bytes | bytearray) -> Object | None:
+    """The item in a foreign part; None where there is none."""
+    try:
+        value: Json = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return value if isinstance(value, dict) and isinstance(value.get("type"), str) else None
+
+
+def content_part(opened: Opened, said: str, *, meta: Meta = None, logprobs: Sequence[Json] = ()) -> Object:
+    """What a message item holds."""
+    if opened.kind == "refusal":
+        return {"type": "refusal", "refusal": said}
+    return {
+        "type": "output_text",
+        "text": said,
+        "annotations": list(citations_of(meta, said)),
+        "logprobs": list(logprobs),
+    }
+
+
+def item_of(
+    view: View, opened: Opened, said: str | None, *, status: str, meta: Meta = None, logprobs: Sequence[Json] = ()
+) -> Object:
+    """A part as an item; `said` is None for one that has just been added, whose content is not there yet."""
+    head: Object = {"id": item_id(view, opened), "type": "message", "status": status}
+    if opened.kind == "reasoning":
+        head["type"] = "reasoning"
+        head["summary"] = [] if said is None else [{"type": "summary_text", "text": said}]
+        signature = meta.get("signature") if meta else None
+        head["encrypted_content"] = signature if isinstance(signature, str) else None
+    elif opened.kind == "tool_call":
+        head["type"] = "function_call"
+        head["call_id"] = opened.call_id or f"call_{opened.part}"
+        head["name"] = opened.name or ""
+        head["arguments"] = said or ""
+    else:
+        head["role"] = "assistant"
+        head["content"] = [] if said is None else [content_part(opened, said, meta=meta, logprobs=logprobs)]
+    return head
+
+
+def closed_status(meta: Meta) -> str:
+    """The status of an item that is over."""
+    return "incomplete" if meta and meta.get("finish_reason") in INCOMPLETE else "completed"
+
+
+def citations_of(meta: Meta, said: str) -> Sequence[Object]:
+    """The citations of a text: the provider's own where it speaks Responses; else they stand for the whole of their part."""
+    cited = meta.get("citations") if meta else None
+    told: list[Object] = []
+    for citation in cited if isinstance(cited, list) else ():
+        if not isinstance(citation, dict):
+            continue
+        own, url, title = citation.get(NAME), citation.get("url"), citation.get("title")
+        if isinstance(own, dict):
+            told.append(own)
+        elif isinstance(url, str):
+            named = title if isinstance(title, str) else url
+            told.append({"type": "url_citation", "url": url, "title": named, "start_index": 0, "end_index": len(said)})
+        elif isinstance(title, str):
+            told.append({"type": "file_citation", "file_id": "", "filename": title, "index": len(said)})
+    return told
+
+
+def token_logprobs(raw: msgspec.Raw) -> list[Json]:
+    """The tokens in a provider's log probabilities: a list, or chat's object with lists in it."""
+    value: Json = msgspec.json.decode(raw)
+    lists = [value.get("content"), value.get("refusal")] if isinstance(value, dict) else [value]
+    return [token for tokens in lists if isinstance(tokens, list) for token in tokens]
+
+
+class Words:
+    """What every response object of one answer repeats: who it is, and what was asked."""
+
+    __slots__ = ("_asked", "_id", "background", "created", "model")
+
+    def __init__(self, view: View):
+        self._id = response_id(view.run)
+        self._asked: Object = msgspec.json.decode(view.echo) if view.echo else DEFAULTS
+        self.background = self._asked.get("background") is True
+        self.created = view.created
+        self.model = view.model
+
+    def response(
+        self,
+        status: str,
+        output: Sequence[Json] = (),
+        *,
+        usage: Usage | None = None,
+        error: Object | None = None,
+        incomplete: str | None = None,
+        completed_at: int | None = None,
+    ) -> Object:
+        return {
+            "id": self._id,
+            "object": "response",
+            "created_at": self.created,
+            "status": status,
+            "completed_at": completed_at,
+            "error": error,
+            "incomplete_details": {"reason": incomplete} if incomplete else None,
+            "model": self.model,
+            "output": list(output),
+            "usage": _usage(usage) if usage else None,
+            **self._asked,
+        }
+
+    def ended(self, end: Terminal, reason: str | None, output: Sequence[Json], usage: Usage | None, at: int) -> Object:
+        """The answer once it is over. `reason` is why choice 0 ended where a part of it says so, `at` milliseconds since it began.
+
+        A cancelled answer has an error too: whoever reads nothing but that member does not take it for a complete one.
+        """
+        match end:
+            case Finished():
+                why = INCOMPLETE.get(reason or end.reason)
+                if why is not None:
+                    return self.response("incomplete", output, usage=usage, incomplete=why)
+                return self.response("completed", output, usage=usage, completed_at=self.created + at // 1000)
+            case Failed(error):
+                return self.response("failed", output, usage=usage, error=failure(error))
+            case Cancelled(by):
+                told: Object = {"code": "cancelled", "message": f"the answer was cancelled ({by})"}
+                return self.response("cancelled", output, usage=usage, error=told)
+
+
+def whole(snapshot: Snapshot, view: View) -> Object:
+    """The response object of a run at any moment."""
+    words = Words(view)
+    if snapshot.started:
+        words.created, words.model = snapshot.started.created, snapshot.started.model
+    output, reason = _output(snapshot.parts, view)
+    if snapshot.end is None:
+        return words.response("in_progress" if snapshot.started else "queued", output, usage=snapshot.usage)
+    return words.ended(snapshot.end, reason, output, snapshot.usage, snapshot.at)
+
+
+def _output(parts: Sequence[PartSoFar], view: View) -> tuple[list[Json], str | None]:
+    """Every item, and why the last part that says it says the answer ended."""
+    output: list[Json] = []
+    reason: tuple[int, str] | None = None
+    for part in parts:
+        opened = part.opening()
+        if part.choice == 0 and part.meta and isinstance(told := part.meta.get("finish_reason"), str):
+            reason = (part.part, told) if reason is None or reason[0] < part.part else reason
+        if not shown(opened):
+            continue
+        if part.kind == "binary":
+            if part.closed and (own := foreign_item(part.data)) is not None:
+                output.append(own)
+            continue
+        logprobs = [token for raw in part.logprobs for token in token_logprobs(raw)]
+        status = closed_status(part.meta) if part.closed else "in_progress"
+        output.append(item_of(view, opened, part.text, status=status, meta=part.meta, logprobs=logprobs))
+    return output, reason[1] if reason else None
+
+
+def failure(fault: Fault) -> Object:
+    """The `error` of a response: one of OpenAI's codes, and penstock's own as `reason`."""
+    row = TABLE.get(fault.code)
+    code = "server_error"
+    if row and row.status == 429:
+        code = "rate_limit_exceeded"
+    elif row and 400 <= row.status < 500:
+        code = "invalid_prompt"
+    return {"code": code, "message": fault.message, "reason": fault.code, "param": fault.param}
+
+
+def refusal(fault: Fault) -> Object:
+    """The `error` of a response that never was: the body of an HTTP error."""
+    row = TABLE.get(fault.code)
+    kind = "server_error"
+    if row and 400 <= row.status < 500:
+        kind = "rate_limit_error" if row.status == 429 else "invalid_request_error"
+    return {"message": fault.message, "type": kind, "code": fault.code, "param": fault.param}
+
+
+def _usage(usage: Usage) -> Object:
+    return {
+        "input_tokens": usage.input,
+        "input_tokens_details": {"cached_tokens": usage.cached or 0, "cache_write_tokens": usage.cache_written or 0},
+        "output_tokens": usage.output,
+        "output_tokens_details": {"reasoning_tokens": usage.reasoning or 0},
+        "total_tokens": usage.input + usage.output,
+    }
