@@ -5,8 +5,8 @@ request says `openai_responses_request.py`. Each part of choice 0 is one item, s
 (`output_index`).
 
 **Numbers.** `sequence_number` counts from 0 what a reader gets that is sent every delta by itself; a delta has one event, even an
-empty one. A merged delta has the number of the last one it covers, so a number means the same to every reader, and
-`OpenAIResponsesDialect.place` finds the position that `starting_after` names. What is retold to a reader that has nothing
+empty one. A merged delta has the number of the last one it covers, so a number means the same to every reader,
+and `starting_after` is exact. What is retold to a reader that has nothing
 (`rejoin`) is numbered from 0 too, up to the last event, which has the number of the last that was said; what is opened again
 (`reopen`) has the numbers just before the next.
 
@@ -17,7 +17,7 @@ A run that fails before it began is told as created, in progress and failed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import assert_never
 
 import msgspec
@@ -45,6 +45,7 @@ from penstock.core.frame import Frame, Traits, View
 from penstock.core.request import ChatRequest
 from penstock.core.snapshot import PartSoFar, Snapshot
 from penstock.dialects.openai_responses_object import (
+    ANSWER,
     Object,
     Words,
     closed_status,
@@ -113,11 +114,6 @@ class OpenAIResponsesRenderer:
         self._next = 0
         """The number of the next event."""
 
-    @property
-    def told(self) -> int:
-        """How many events there were: the next has this number."""
-        return self._next
-
     def prime(self, so_far: Snapshot) -> None:
         self._past = so_far
         if so_far.started:
@@ -140,7 +136,7 @@ class OpenAIResponsesRenderer:
             frames += fresh._opened(part.opening())
             if (item := fresh._items.get(part.part)) is not None:
                 _learn(item, part)
-                if part.text and item.index >= 0:
+                if (part.text or item.logprobs) and item.index >= 0:
                     frames.append(fresh._delta(item, part.text, item.logprobs))
                 if part.closed:
                     frames += fresh._closed(Closed(part.part, part.meta))
@@ -205,23 +201,26 @@ class OpenAIResponsesRenderer:
             begun = [self._frame("response.created", going)]
         return [*begun, self._frame("response.in_progress", going)]
 
-    def _opened(self, event: Opened, said: str | None = None, index: int | None = None) -> list[Frame]:
-        """A part begins, or begins `again` for a parser that has not seen it, with what it `said`, at the place it has."""
+    def _opened(self, event: Opened, so_far: _Item | None = None) -> list[Frame]:
+        """A part begins; or it is opened again, in its place and with what it said `so_far`."""
         if event.choice != 0:
             return []
-        if index is None:
-            index = len(self._output) if shown(event) else -1
-            self._output += [None] if index >= 0 else []
+        said, index = "", len(self._output) if shown(event) else -1
+        logprobs: list[Json] = []
+        if so_far is not None:
+            said, logprobs, index = "".join(so_far.pieces), so_far.logprobs, so_far.index
+        elif index >= 0:
+            self._output.append(None)
         new = self._items[event.part] = _Item(self._view, event, index)
         if index < 0 or event.kind == "binary":
             return []
         added = item_of(self._view, event, said if event.kind == "tool_call" else None, status="in_progress")
         frames = [self._frame("response.output_item.added", {"output_index": index, "item": added})]
         if event.kind in ("text", "refusal"):
-            part = content_part(event, said or "")
+            part = content_part(event, said, logprobs=logprobs)
             frames.append(self._frame("response.content_part.added", {**new.where, "part": part}))
         elif event.kind == "reasoning":
-            summary: Object = {"type": "summary_text", "text": said or ""}
+            summary: Object = {"type": "summary_text", "text": said}
             frames.append(self._frame("response.reasoning_summary_part.added", {**new.where, "part": summary}))
         return frames
 
@@ -274,7 +273,7 @@ class OpenAIResponsesRenderer:
         frames = fresh._start(self._past.started)
         for part in self._past.parts:
             if (item := self._items.get(part.part)) is not None and item.index >= 0:
-                frames += fresh._opened(item.opened, part.text, item.index)
+                frames += fresh._opened(item.opened, item)
         return frames
 
     def _frame(self, name: str, members: Object) -> Frame:
@@ -318,7 +317,7 @@ class OpenAIResponsesDialect:
     """The dialect of `/v1/responses`."""
 
     name = "openai-responses"
-    traits = Traits(cursor_key="cursor", retells=True)
+    traits = Traits(cursor_key="cursor", retells=True, answer_prefix=ANSWER, sequence_key="sequence_number")
 
     def parse(self, body: bytes) -> ChatRequest:
         """As OpenAI reads it: `input` is required, and a missing `stream` means false."""
@@ -330,26 +329,6 @@ class OpenAIResponsesDialect:
     def whole(self, snapshot: Snapshot, view: View) -> bytes:
         """The response object at any moment, of a run that goes on or has ended in any way."""
         return _encode(whole(snapshot, view))
-
-    def place(self, number: int, entries: Iterable[Entry], view: View) -> tuple[int, int] | None:
-        """Where a reader stands that has every event up to and with `number`: an offset and, where that entry has more events, how
-        many of them were told, as a cursor writes it (`offset.k`). `entries` are all of the run from its beginning, merged or not.
-
-        None where the run has not said so much.
-        """
-        if number < 0:
-            return 0, 0
-        pen = OpenAIResponsesRenderer(view)
-        for entry in entries:
-            before = pen.told
-            frames = pen.render(entry)
-            if number >= pen.told:
-                continue
-            if isinstance(entry.event, Delta):
-                return entry.first + number - before, 0
-            told = number - before + 1
-            return (entry.last, 0) if told == len(frames) else (entry.last, told)
-        return None
 
     def refuse(self, fault: Fault, request_id: str) -> bytes:
         return _encode({"error": refusal(fault), "request_id": request_id})

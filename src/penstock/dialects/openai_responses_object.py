@@ -22,22 +22,13 @@ from penstock.core.snapshot import PartSoFar, Snapshot
 from penstock.dialects.openai_responses_input import NAME
 from penstock.dialects.openai_responses_request import DEFAULTS
 
+ANSWER = "resp_"
 FOREIGN = BLOCK % NAME
 INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 """Reasons for which an answer ends that are no good end, and what they are called here."""
 
 Object = dict[str, Json]
 Meta = dict[str, Json] | None
-
-
-def response_id(run: str) -> str:
-    """The id of the response that a run is. `run_id` is the way back."""
-    return "resp_" + run.removeprefix("st_")
-
-
-def run_id(response: str) -> str:
-    """The run of a response id, however strange; a run that is not held is refused where it is looked for."""
-    return "st_" + response.removeprefix("resp_")
 
 
 def item_id(view: View, opened: Opened) -> str:
@@ -132,7 +123,7 @@ class Words:
     __slots__ = ("_asked", "_id", "background", "created", "model")
 
     def __init__(self, view: View):
-        self._id = response_id(view.run)
+        self._id = ANSWER + view.run.removeprefix("st_")
         self._asked: Object = msgspec.json.decode(view.echo) if view.echo else DEFAULTS
         self.background = self._asked.get("background") is True
         self.created = view.created

@@ -5,7 +5,7 @@
 | `model`, `stream`, `background` | the same |
 | `previous_response_id` | `previous` |
 | `store` (true where it is missing) | `keep` |
-| `instructions` | the first message, role `system`; `echo` has `instructions` that are not null if and only if it is there |
+| `instructions` | the first message, role `system`; `instructions` is then 1 |
 | `input`, a text | a `user` message |
 | message | a message; one text part alone becomes a text. Parts: `input_text`, `output_text` → `text`, `input_image` → `image_url`, |
 | | `input_file` → `file`, `input_audio` and `refusal` the same |
@@ -48,7 +48,7 @@ from penstock.dialects.openai_responses_input import NAME, Object, read_input, t
 
 _FORMAT = frozenset({"type", "name", "schema", "strict", "description"})
 _TOOL = ("name", "description", "parameters", "strict")
-_SAME: dict[str, type[str] | type[bool] | type[Object]] = {
+_SAME: dict[str, type[str | bool | Object]] = {
     "user": str,
     "safety_identifier": str,
     "prompt_cache_key": str,
@@ -110,6 +110,7 @@ def read_request(body: bytes) -> ChatRequest:
         include_usage=True,
         background=background,
         previous=previous,
+        instructions=int(instructions is not None),
         keep=keep,
         echo=msgspec.json.encode({**DEFAULTS, **echo}),
     )
