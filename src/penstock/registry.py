@@ -17,8 +17,8 @@ TABLES: dict[str, dict[str, str]] = {
     "dialects": {
         "native": "penstock.dialects.native:NativeDialect",
         "openai-chat": "penstock.dialects.openai_chat:OpenAIChatDialect",
-        "token-done": "penstock.dialects.token_done:TokenDoneDialect",
         "openai-responses": "penstock.dialects.openai_responses:OpenAIResponsesDialect",
+        "token-done": "penstock.dialects.token_done:TokenDoneDialect",
         "plain": "penstock.dialects.plain:PlainDialect",
         "ai-sdk": "penstock.dialects.ai_sdk:AiSdkDialect",
     },

@@ -105,7 +105,14 @@ def test_the_options_of_a_url_are_those_the_server_reads() -> None:
     told = {(path, method): parameters(path, operation, "query") for path, method, operation in operations()}
     assert told["/v1/streams/{stream}/events", "get"] == READING | {"wait"}
     assert told["/v1/chat/stream", "get"] == ASKING
-    for route in ("/v1/streams", "/v1/chat/stream", "/v1/chat/chunked", "/v1/chat/completions", "/api/chat"):
+    for route in (
+        "/v1/streams",
+        "/v1/chat/stream",
+        "/v1/chat/chunked",
+        "/v1/chat/completions",
+        "/v1/responses",
+        "/api/chat",
+    ):
         assert told[route, "post"] == STARTING
 
 

@@ -111,7 +111,7 @@ async def test_an_unknown_dialect_names_those_there_are(client: httpx2.AsyncClie
     answer = await client.post("/v1/streams?dialect=klingon", json=PROMPT)
     error = answer.json()["error"]
     assert (answer.status_code, error["code"], error["param"]) == (400, "unknown_dialect", "dialect")
-    assert "native, openai-chat, token-done, plain" in error["message"]
+    assert "native, openai-chat, openai-responses, token-done, plain" in error["message"]
 
 
 async def test_bare_text_carries_no_other_dialect(client: httpx2.AsyncClient) -> None:

@@ -2,8 +2,7 @@
 
 A part of choice 0 is an item: text and refusal a `message` with one content part, reasoning a `reasoning` item with one summary part,
 a tool call a `function_call`; a binary part of the media type `FOREIGN` is an item as its provider wrote it. Reasoning is told as a
-summary, whoever made it, because that is where clients look for it; its signature is its `encrypted_content`. A reasoning part
-whose `call_id` begins with `rs_` has that for its id, since whoever encrypted it checks the two together.
+summary, whoever made it, because that is where clients look for it; its signature is its `encrypted_content`.
 
 Parts of other choices, other binary parts, notes and results of server tools have no words here.
 """
@@ -16,7 +15,7 @@ import msgspec
 
 from penstock.core.carried import BLOCK
 from penstock.core.errors import TABLE
-from penstock.core.events import Cancelled, Failed, Fault, Finished, Json, Opened, Terminal, Usage
+from penstock.core.events import Cancelled, Failed, Fault, Finished, Json, Kind, Opened, Terminal, Usage
 from penstock.core.frame import View
 from penstock.core.snapshot import PartSoFar, Snapshot
 from penstock.dialects.openai_responses_input import NAME
@@ -27,17 +26,15 @@ FOREIGN = BLOCK % NAME
 INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 """Reasons for which an answer ends that are no good end, and what they are called here."""
 
+_PREFIXES: dict[Kind, str] = {"reasoning": "rs", "tool_call": "fc"}
+
 Object = dict[str, Json]
 Meta = dict[str, Json] | None
 
 
 def item_id(view: View, opened: Opened) -> str:
     """Of a part; a foreign item has its own."""
-    kind = opened.kind
-    if kind == "reasoning" and opened.call_id and opened.call_id.startswith("rs_"):
-        return opened.call_id
-    prefix = "rs" if kind == "reasoning" else "fc" if kind == "tool_call" else "msg"
-    return f"{prefix}_{view.run.removeprefix('st_')}_{opened.part}"
+    return f"{_PREFIXES.get(opened.kind, 'msg')}_{view.run.removeprefix('st_')}_{opened.part}"
 
 
 def shown(opened: Opened) -> bool:

@@ -15,9 +15,9 @@ from typing import Any
 
 import msgspec
 
-from penstock.core.carried import refuse_foreign
+from penstock.core.carried import BOXES, hints, refuse_foreign
 from penstock.core.errors import Broken
-from penstock.core.events import Event, Started
+from penstock.core.events import Event, Note, Started
 from penstock.core.request import ChatRequest, Run
 from penstock.core.source import Source
 from penstock.sources import provider_errors
@@ -85,6 +85,8 @@ async def _stream(model: str, request: ChatRequest, run: Run) -> AsyncGenerator[
     answer = Answer(provider)
     try:
         yield Started(run.id, model, run.created)
+        if left_out := hints(request, "litellm"):
+            yield Note("left_out", {"fields": list(left_out)})
         chunks = aiter(stream)
         begun = False
         while not answer.ended:
@@ -122,9 +124,8 @@ def arguments(model: str, request: ChatRequest) -> dict[str, Loose]:
     """What litellm is called with: always streamed, always with usage, never retried by it."""
     known: dict[str, Loose] = {name: value for name, value in request.params.items() if name in PARAMETERS}
     options = request.params.get("stream_options")
-    rest = {
-        name: value for name, value in request.params.items() if name not in PARAMETERS and name != "stream_options"
-    }
+    aside = PARAMETERS | BOXES | {"stream_options"}
+    rest = {name: value for name, value in request.params.items() if name not in aside}
     if rest:
         known["extra_body"] = rest
     return {

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from penstock.core.carried import refuse_foreign
+from penstock.core.carried import BOXES, hints, refuse_foreign
 from penstock.core.request import ChatRequest
 from penstock.sources.openai_answer import AnswerParser
 from penstock.sources.provider import EVENT_STREAM, HttpProvider, HttpSource, Question
@@ -33,13 +33,14 @@ class OpenAIChat:
         return Question(
             msgspec.json.encode(
                 {
-                    **request.params,
+                    **{name: value for name, value in request.params.items() if name not in BOXES},
                     "model": model,
                     "messages": request.messages,
                     "stream": True,
                     "stream_options": {**(options if isinstance(options, dict) else {}), "include_usage": True},
                 }
-            )
+            ),
+            left_out=hints(request, "openai-chat"),
         )
 
     def parser(self, host: str, *, secret: str | None) -> AnswerParser:
