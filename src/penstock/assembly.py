@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any, assert_never
-
-import msgspec
+from typing import Any
 
 from penstock import __version__, registry
 from penstock.auth.browser import Browsers
 from penstock.auth.capability import Capabilities
-from penstock.auth.grant import ANYBODY, Allowance, AsGiven, Authenticator, Grant, PrincipalOf
+from penstock.auth.grant import Allowance, AsGiven, Authenticator, PrincipalOf
 from penstock.auth.keys import made_up
+from penstock.catalog import Catalog
 from penstock.config import bounds as config_bounds
 from penstock.config import model as config
 from penstock.config.routes import RouteConfig
 from penstock.config.server import ServerConfig
-from penstock.config.target import AtProvider, AtUrl, Demo, Function, Target, ThroughLitellm, read_target
-from penstock.core.errors import Refused
 from penstock.core.observer import Observer, Several
 from penstock.core.source import Source
 from penstock.flow.policy import Bounds, OnDisconnect, Policy, TimeLimits
@@ -29,129 +25,12 @@ from penstock.server import memory
 from penstock.server.app import App
 from penstock.server.connections import ConnectionLimits
 from penstock.server.gate import Gate
-from penstock.server.service import Model, Route, Service
+from penstock.server.service import Route, Service
 from penstock.telemetry.exposition import Exposition
 from penstock.telemetry.loop_lag import LoopWatch
 from penstock.telemetry.metrics import Metrics
 from penstock.telemetry.pace import Pace
 from penstock.web import pages
-
-MOST_MODELS = 1000
-"""Sources that are kept for the next request; names beyond are made anew each time, since clients may invent them."""
-
-
-LONGEST_NAME = 256
-
-
-class Catalog:
-    """Models by name: aliases of the configuration, names of providers, and one source behind each, made when it is first asked for."""
-
-    def __init__(self, settings: config.Config, sources: Mapping[str, Source]):
-        self._settings = settings
-        self._models = {name: Model(name=name, source=source) for name, source in sources.items()}
-        self._own = bool(sources)
-        self._default = next(iter(sources), settings.default_model)
-        self._named = [*sources, *settings.models, *([] if sources else ["demo"])]
-        self._providers: dict[str, Any] = {}
-
-    def model(self, name: str, grant: Grant = ANYBODY) -> Model:
-        """The model of a name; the default for the empty one. Raises `Refused(unknown_model)`, also where it is not granted."""
-        name = name or self._default
-        if not grant.may_ask(name):
-            raise self._unknown(name, grant)
-        if (known := self._models.get(name)) is None:
-            target = self.target(name, grant)
-            known = Model(
-                name=name,
-                source=self._source(target),
-                owner=target.provider if isinstance(target, AtProvider) else "penstock",
-                targets=_told(target),
-                features=self._features(name, target),
-            )
-            if len(self._models) < MOST_MODELS:
-                self._models[name] = known
-        return known
-
-    @property
-    def named(self) -> frozenset[str]:
-        """Every name that stands in the configuration: what may be a label, where clients must not invent any."""
-        routes = (route.model for route in self._settings.route)
-        return frozenset(filter(None, (*self._named, self._default, self._settings.server.model, *routes)))
-
-    def listed(self) -> list[Model]:
-        """What can be named without knowing more than this server: the sources given in code, the aliases, and `demo`."""
-        return [self.model(name) for name in dict.fromkeys(self._named)]
-
-    def target(self, name: str, grant: Grant = ANYBODY) -> Target:
-        """What a model name means. Raises `Refused(unknown_model)`, whose hint names only what is granted."""
-        alias = self._settings.models.get(name)
-        unknown = self._unknown(name, grant)
-        try:
-            target = read_target(alias.targets[0] if alias else name, self._settings.providers)
-        except ValueError:
-            raise unknown from None
-        if len(name) > LONGEST_NAME or not name.isprintable():
-            raise unknown
-        if alias is None and (self._own or not isinstance(target, Demo | AtProvider | ThroughLitellm)):
-            # Only the operator may name addresses and code; and an app of its own serves its own models alone.
-            raise unknown
-        return target
-
-    def _unknown(self, name: str, grant: Grant) -> Refused:
-        """The same words for a model that is not and for one that is not granted."""
-        if len(name) > LONGEST_NAME or not name.isprintable():
-            # It goes into a response header and into logs.
-            return Refused(
-                "unknown_model", f"a model's name has at most {LONGEST_NAME} characters, all printable", param="model"
-            )
-        near = difflib.get_close_matches(name, [each for each in self._named if grant.may_ask(each)], 1)
-        hint = f"did you mean {near[0]!r}?" if near else "GET /v1/models lists them"
-        return Refused("unknown_model", f"no model is called {name[:128]!r}; {hint}", param="model")
-
-    def _features(self, name: str, target: Target) -> dict[str, bool]:
-        """What is known of a model: of the demo, from what its provider's protocol cannot say, and from the configuration."""
-        known: dict[str, bool] = {}
-        if isinstance(target, Demo):
-            known = dict.fromkeys(config.Features.__struct_fields__, False)
-            known["reasoning"] = self._settings.demo.reasoning
-        elif isinstance(target, AtProvider):
-            known.update(self._provider(target.provider).features)
-        if name in self._settings.models:
-            stated = msgspec.structs.asdict(self._settings.models[name].features)
-            known.update({feature: has for feature, has in stated.items() if has is not None})
-        return known
-
-    def _source(self, target: Target) -> Source:
-        source: Source
-        match target:
-            case Demo():
-                source = registry.resolve("sources", "demo")(**_demo(self._settings.demo))
-            case AtProvider(provider, upstream):
-                source = self._provider(provider).source(upstream)
-            case AtUrl(base_url, upstream):
-                source = registry.resolve("sources", "openai")(base_url=base_url, model=upstream)
-            case ThroughLitellm(upstream):
-                source = registry.resolve("sources", "litellm")(model=upstream)
-            case Function(path):
-                source = registry.resolve("sources", "callable")(path)
-            case _:
-                assert_never(target)
-        return source
-
-    def _provider(self, name: str) -> Any:
-        if name not in self._providers:
-            found = self._settings.providers[name]
-            key = found.api_key.reveal() if found.api_key else None
-            self._providers[name] = registry.resolve("providers", found.kind)(found.base_url, api_key=key)
-        return self._providers[name]
-
-    async def close(self) -> None:
-        """Close what the sources hold open."""
-        holders = [*self._providers.values(), *(model.source for model in self._models.values())]
-        for holder in holders:
-            close: Callable[[], Awaitable[None]] | None = getattr(holder, "close", None)
-            if close is not None:
-                await close()
 
 
 def build(
@@ -227,21 +106,6 @@ def reload(app: App, settings: config.Config) -> None:
     fresh.gate.inherit(app.service.gate)
     runs.stands = fresh.gate.stands
     app.adopt(fresh)
-
-
-def _told(target: Target) -> tuple[str, ...]:
-    """A target as clients may know it: an address is the operator's business, and so is code."""
-    match target:
-        case Demo():
-            return ("demo",)
-        case AtProvider(provider, name):
-            return (f"{provider}/{name}",)
-        case ThroughLitellm(name):
-            return (f"litellm/{name}",)
-        case AtUrl(_, name):
-            return (name,)
-        case Function():
-            return ()
 
 
 def _route(settings: config.Config, route: RouteConfig, dialects: Mapping[str, Any]) -> Route:
@@ -324,7 +188,3 @@ def _bounds(given: config_bounds.Bounds) -> Bounds:
 
 def _limits(given: config_bounds.TimeLimits) -> TimeLimits:
     return TimeLimits(**{name: float(getattr(given, name)) for name in given.__struct_fields__})
-
-
-def _demo(given: config.DemoConfig) -> dict[str, Any]:
-    return {**{name: getattr(given, name) for name in given.__struct_fields__}, "stall": float(given.stall)}

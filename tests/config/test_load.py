@@ -317,11 +317,11 @@ MISTAKES = [
     ("[models.a]\ntargets = 'demo'\n", "penstock.toml:2: models.a.targets: expected a list, got text"),
     (
         "[models.a]\ntargets = ['demo', 'demo']\n",
-        "penstock.toml:2: models.a.targets: targets names 2 models; this version",
+        "penstock.toml:2: models.a.targets: targets names a model twice",
     ),
     (
-        "[models.a]\ntargets = ['demo']\nstrategy = 'weighted'\n",
-        "penstock.toml:3: models.a.strategy: 'weighted' is no choice",
+        "[models.a]\ntargets = ['demo']\nstrategy = 'wighted'\n",
+        "penstock.toml:3: models.a.strategy: 'wighted' is no choice",
     ),
     (
         "[models.a]\ntargets = ['openai/x']\n",

@@ -6,7 +6,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-from penstock.config.model import Config, ModelConfig
+from penstock.config.model import Config
+from penstock.config.models import ModelConfig
 from penstock.sources.callable import build
 from tests.fakes.model import Call, Said, answer_to, model, steps
 from tests.fakes.provider import Provider

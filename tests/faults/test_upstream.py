@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from penstock.config.model import Config, ModelConfig
+from penstock.config.model import Config
+from penstock.config.models import ModelConfig
 from penstock.config.units import Seconds
 from penstock.core.events import Failed, Finished
 from tests.chaos import CHAOS

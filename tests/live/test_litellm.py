@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping
 import httpx2
 import pytest
 
-from penstock.config.model import Config, ModelConfig
+from penstock.config.model import Config
+from penstock.config.models import ModelConfig
 from tests.cli.serving import Served, starting
 from tests.live.answering import WAYS, Told, Way, answering
 from tests.live.llama import ENDLESS, processing, slots_idle

@@ -6,7 +6,8 @@ from collections.abc import AsyncGenerator, Mapping
 
 import pytest
 
-from penstock.config.model import Config, ModelConfig
+from penstock.config.model import Config
+from penstock.config.models import ModelConfig
 from penstock.config.units import OnDisconnect
 from penstock.core.events import Cancelled
 from tests.clients.raw_client import raw_client

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from penstock.config.model import Config, ModelConfig
+from penstock.config.model import Config
+from penstock.config.models import ModelConfig
 from penstock.config.units import Seconds
 from tests.clients.eventsource_parser import EventStreamParser
 from tests.clients.openai_sdk import BOTH_VERSIONS, Version, content, read_with_openai

@@ -9,7 +9,8 @@ import msgspec
 import openai
 import pytest
 
-from penstock.config.model import Config, ModelConfig, ProviderConfig
+from penstock.config.model import Config, ProviderConfig
+from penstock.config.models import ModelConfig
 from penstock.config.units import Secret
 from penstock.core.errors import Refused
 from penstock.server.token_estimate import PICTURE, estimate

@@ -13,7 +13,8 @@ from penstock.auth.grant import Allowance
 from penstock.auth.keyfile import changing
 from penstock.auth.keys import new_key
 from penstock.auth.quota import GUESSES
-from penstock.config.model import AuthConfig, ModelConfig
+from penstock.config.model import AuthConfig
+from penstock.config.models import ModelConfig
 from penstock.config.units import Secret
 from tests.server.keyed import ALICE, BOB, BODIES, NEEDS_NONE, ask, bearer, keyed, operations, with_keys
 from tests.server.reading import PROMPT, event_stream

@@ -9,7 +9,8 @@ import openai
 import pytest
 
 from penstock.assembly import build, reload
-from penstock.config.model import AuthConfig, Config, Features, ModelConfig, ProviderConfig
+from penstock.config.model import AuthConfig, Config, ProviderConfig
+from penstock.config.models import Features, ModelConfig
 from penstock.config.units import Secret
 from penstock.core.events import Closed, Finished, Usage
 from penstock.telemetry.pace import Pace

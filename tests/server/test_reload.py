@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from penstock.assembly import reload
-from penstock.config.model import Config, ModelConfig
+from penstock.config.model import Config
+from penstock.config.models import ModelConfig
 from penstock.config.units import Seconds
 from tests.fakes.provider import Provider
 from tests.fakes.script import Gate, Hang, closing, opening, text

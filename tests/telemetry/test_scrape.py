@@ -6,7 +6,8 @@ import httpx2
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from penstock.assembly import reload
-from penstock.config.model import Config, MetricsConfig, ModelConfig
+from penstock.config.model import Config, MetricsConfig
+from penstock.config.models import ModelConfig
 from penstock.config.units import Seconds
 from penstock.core.events import Usage
 from penstock.server.listener import listen

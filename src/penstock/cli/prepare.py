@@ -152,6 +152,10 @@ def _extras(config: Config) -> None:
     from penstock.config.target import ThroughLitellm, read_target
 
     for name, model in config.models.items():
-        through = any(isinstance(read_target(target, config.providers), ThroughLitellm) for target in model.targets)
+        through = any(
+            isinstance(read_target(target, config.providers), ThroughLitellm)
+            for target in model.targets
+            if target not in config.models
+        )
         if through and find_spec("litellm") is None:
             raise Misconfigured(f"models.{name} needs litellm; install it with: pip install 'penstock[litellm]'")

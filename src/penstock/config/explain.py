@@ -11,16 +11,8 @@ import msgspec
 
 from penstock.config import load, providers
 from penstock.config.bounds import Bounds, TimeLimits
-from penstock.config.model import (
-    AuthConfig,
-    Config,
-    DemoConfig,
-    Features,
-    LogConfig,
-    MetricsConfig,
-    ModelConfig,
-    ProviderConfig,
-)
+from penstock.config.model import AuthConfig, Config, DemoConfig, LogConfig, MetricsConfig, ProviderConfig
+from penstock.config.models import Features, ModelConfig, PriceConfig, RetryConfig, TargetConfig
 from penstock.config.routes import DEFAULT_ROUTES, RouteConfig
 from penstock.config.server import ServerConfig
 from penstock.config.units import Bytes, OnDisconnect, Seconds, Secret
@@ -119,6 +111,9 @@ SECTIONS: tuple[tuple[str, type[msgspec.Struct]], ...] = (
     ("[providers.NAME]", ProviderConfig),
     ("[models.NAME]", ModelConfig),
     ("[models.NAME.features]", Features),
+    ("[models.NAME.retry]", RetryConfig),
+    ("[targets.NAME]", TargetConfig),
+    ("[targets.NAME.price]", PriceConfig),
     ("[limits]", TimeLimits),
     ("[bounds]", Bounds),
     ("[demo]", DemoConfig),

@@ -8,12 +8,12 @@ import msgspec
 from msgspec import Meta
 
 from penstock.config.bounds import Bounds, TimeLimits
+from penstock.config.models import ModelConfig, TargetConfig
 from penstock.config.routes import DEFAULT_ROUTES, RouteConfig
 from penstock.config.server import ServerConfig
 from penstock.config.target import read_base_url
 from penstock.config.units import Seconds, Secret
 
-Strategy = Literal["order"]
 Speaks = Literal["openai", "openai-responses", "anthropic", "ollama"]
 
 SHORTEST_SECRET = 32
@@ -131,42 +131,6 @@ class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             raise ValueError(f"base_url: {wrong}") from None
 
 
-class Features(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a model can and cannot, for those who ask `/v1/models`; what is left out is told as not known."""
-
-    tools: Annotated[bool | None, Meta(description="It calls tools.")] = None
-    reasoning: Annotated[bool | None, Meta(description="It tells its reasoning.")] = None
-    images: Annotated[bool | None, Meta(description="It looks at images.")] = None
-    audio: Annotated[bool | None, Meta(description="It listens to audio.")] = None
-    prefill: Annotated[
-        bool | None, Meta(description="It goes on from the last message where that is the assistant's.")
-    ] = None
-    embeddings: Annotated[bool | None, Meta(description="It makes embeddings.")] = None
-
-
-class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An alias: a name of your own for a model."""
-
-    targets: Annotated[
-        tuple[str, ...],
-        Meta(
-            description='What answers, one model: `["provider/name"]`, `["http://127.0.0.1:8081/v1#name"]`, '
-            '`["litellm/name"]`, `["module:function"]` or `["demo"]`.'
-        ),
-    ]
-    strategy: Annotated[Strategy, Meta(description="How a target is chosen.")] = "order"
-    features: Annotated[
-        Features,
-        Meta(
-            description="What it can and cannot, as in `{tools = true, images = false}`; nothing is tried or guessed."
-        ),
-    ] = Features()
-
-    def __post_init__(self) -> None:
-        if len(self.targets) != 1:
-            raise ValueError(f"targets names {len(self.targets)} models; this version of penstock takes exactly one")
-
-
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything, with what the defaults, the file, the environment and the flags have said."""
 
@@ -179,6 +143,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     demo: DemoConfig = DemoConfig()
     providers: dict[str, ProviderConfig] = {}
     models: dict[str, ModelConfig] = {}
+    targets: dict[str, TargetConfig] = {}
     route: tuple[RouteConfig, ...] = DEFAULT_ROUTES
 
     @property

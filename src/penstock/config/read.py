@@ -12,16 +12,8 @@ import msgspec
 from penstock.config.bounds import Bounds, TimeLimits
 from penstock.config.errors import Wrong, nearest
 from penstock.config.locate import Key
-from penstock.config.model import (
-    AuthConfig,
-    Config,
-    DemoConfig,
-    Features,
-    LogConfig,
-    MetricsConfig,
-    ModelConfig,
-    ProviderConfig,
-)
+from penstock.config.model import AuthConfig, Config, DemoConfig, LogConfig, MetricsConfig, ProviderConfig
+from penstock.config.models import Features, ModelConfig, PriceConfig, RetryConfig, TargetConfig
 from penstock.config.providers import at_usual_address
 from penstock.config.routes import DEFAULT_ROUTES, RouteConfig
 from penstock.config.server import ServerConfig
@@ -37,7 +29,14 @@ T = TypeVar("T", bound=msgspec.Struct)
 KEYS_FILE = "penstock-keys.json"
 """The file of keys that is found without being named."""
 
-NESTED: dict[str, type[msgspec.Struct]] = {"limits": TimeLimits, "bounds": Bounds, "features": Features}
+NESTED: dict[str, type[msgspec.Struct]] = {
+    "limits": TimeLimits,
+    "bounds": Bounds,
+    "features": Features,
+    "retry": RetryConfig,
+    "price": PriceConfig,
+}
+"""Tables within tables."""
 
 
 WORDS = {
@@ -80,10 +79,20 @@ class Reader:
             demo=self._struct(("demo",), _table(document, "demo"), DemoConfig),
             providers=self._providers(_table(document, "providers"), found),
             models=models,
+            targets={
+                name: self._struct(("targets", name), target, TargetConfig)
+                for name, target in _table(document, "targets").items()
+            },
         )
         for name, model in models.items():
             for number, target in enumerate(model.targets):
-                _target(("models", name, "targets", number), target, config)
+                if target not in models or target == name:
+                    _target(("models", name, "targets", number), target, config)
+            _no_circle(name, models)
+        known = {target for model in models.values() for target in model.targets} - models.keys()
+        for target in config.targets:
+            if target not in known:
+                raise Wrong(("targets", target), f"no model has a target {target!r}{nearest(target, sorted(known))}")
         return self._served(config, document.get("route", []), limits, bounds)
 
     def _auth(self, table: Table) -> AuthConfig:
@@ -221,6 +230,16 @@ def _bare(kind: object) -> object:
     return kind
 
 
+def _no_circle(name: str, models: Mapping[str, ModelConfig], way: tuple[str, ...] = ()) -> None:
+    way = (*way, name)
+    for number, target in enumerate(models[name].targets):
+        if target in models and target != name:
+            if target in way:
+                said = f"these names lead in a circle: {' → '.join((*way, target))}"
+                raise Wrong(("models", name, "targets", number), said)
+            _no_circle(target, models, way)
+
+
 def _target(key: Key, name: str, config: Config) -> None:
     try:
         read_target(name, config.providers)
@@ -268,7 +287,7 @@ def _known(key: Key, table: Table, kind: type[msgspec.Struct]) -> None:
     for name, value in table.items():
         if name not in names:
             raise Wrong((*key, name), f"there is no setting of this name{nearest(name, names)}")
-        inner = NESTED.get(name) if kind is RouteConfig else None
+        inner = NESTED.get(name) if kind in (RouteConfig, ModelConfig, TargetConfig) else None
         if inner is not None and isinstance(value, dict):
             _known((*key, name), value, inner)
 

@@ -99,6 +99,9 @@ TABLE: dict[str, Row] = {
     "provider_truncated": Row("provider", 502, 4002, True, "The provider's stream ended before the answer did."),
     "provider_garbled": Row("provider", 502, 4002, True, "The provider sent something that is not an answer."),
     "provider_overloaded": Row("provider", 503, 4003, True, "The provider is overloaded; wait and try again."),
+    "providers_exhausted": Row(
+        "provider", 503, 4003, True, "Every target of the model was tried, and none could answer; wait and try again."
+    ),
     "first_token_timeout": Row("provider", 504, 4004, True, "The provider did not say its first token in time."),
     "gap_timeout": Row("provider", 504, 4004, True, "The provider fell silent in mid-answer."),
     "total_timeout": Row("provider", 504, 4504, False, "The run took longer than a run may take."),
@@ -139,3 +142,11 @@ class Broken(Exception):
     ):
         self.fault = fault(code, message, retry_after=retry_after, param=param)
         super().__init__(self.fault.message)
+
+    @classmethod
+    def of(cls, fault: Fault) -> Broken:
+        """A source that gave up with a fault that is known already."""
+        problem = cls(fault.code if fault.code in TABLE else "provider_error")
+        problem.fault = fault
+        problem.args = (fault.message,)
+        return problem

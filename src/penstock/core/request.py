@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 import msgspec
 
-from penstock.core.events import Json
+from penstock.core.events import Fault, Json
 
 Message = dict[str, Json]
 """One message in the shape of OpenAI chat: `role`, `content` (text or a list of content parts), `tool_calls`, `tool_call_id`, `name`.
@@ -42,6 +42,8 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The conversation this question belongs to, by the client's own name; its latest run can be found by it."""
     keep: bool = False
     """Another question may go on from this answer: its conversation is to be kept as long as the run."""
+    targets: tuple[str, ...] = ()
+    """Which of the model's targets may answer, the preferred one first; none where nobody has chosen yet."""
     echo: bytes = b""
     """What an answer of the dialect repeats of the request: a JSON object, or nothing."""
 
@@ -99,3 +101,12 @@ class Run(Protocol):
 
     @property
     def inbox(self) -> Inbox: ...
+
+    def speaks(self, target: str) -> None:
+        """From here on it is this target of the model that answers, as the configuration names it."""
+
+    def attempt(self, overdue: Callable[[Fault], bool] | None) -> None:
+        """A source is asked, perhaps not for the first time: the limit of the first token counts from now on.
+
+        When a limit is overdue, `overdue` is asked first whether it gives up that attempt; where it does not, the run ends.
+        """

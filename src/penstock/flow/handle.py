@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 import msgspec
 
 from penstock.core.cursor import Cursor
 from penstock.core.errors import Refused
+from penstock.core.events import Fault
 from penstock.core.lifecycle import Phase
 from penstock.core.observer import Departure, Origin
 from penstock.core.request import ChatRequest, Principal
@@ -54,6 +55,7 @@ class RunHandle:
         "principal",
         "pump",
         "request",
+        "target",
         "tellings",
         "transport",
         "turn",
@@ -79,6 +81,8 @@ class RunHandle:
         """In force now: `finish` until the first reader of a run that was created detached."""
         self.unattended_since: float | None = None
         """Since when nobody listens to a run that ends for it."""
+        self.target = ""
+        """Which of the model's targets answers; empty where it has but one."""
         self.key: tuple[str, str, str] | None = None
         self.turn: Turn | None = None
         """Of its conversation, where it can be gone on from."""
@@ -94,6 +98,14 @@ class RunHandle:
     def expires(self) -> float:
         """When an ended run is forgotten."""
         return (self.pump.ended or 0.0) + self.policy.limits.retention
+
+    def speaks(self, target: str) -> None:
+        """As `penstock.core.request.Run.speaks`."""
+        self.target = target
+
+    def attempt(self, overdue: Callable[[Fault], bool] | None) -> None:
+        """As `penstock.core.request.Run.attempt`."""
+        self.pump.attempt(overdue)
 
     def cursor(self, offset: int) -> str:
         return str(Cursor(self.id, self.log.epoch, offset))

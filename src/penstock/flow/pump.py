@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from penstock.core.errors import TABLE, Broken, Refused, fault
-from penstock.core.events import TERMINAL, Closed, Delta, Event, Failed, Note, Opened, Terminal, Usage
+from penstock.core.events import TERMINAL, Closed, Delta, Event, Failed, Fault, Note, Opened, Terminal, Usage
 from penstock.core.lifecycle import IllegalEvent, Parts, Phase, step
 from penstock.core.observer import Observer
 from penstock.core.request import ChatRequest, Run
@@ -35,9 +35,11 @@ class Pump:
         "_ending",
         "_observer",
         "_on_end",
+        "_overdue",
         "_parts",
         "_stopped",
         "_task",
+        "asked",
         "began",
         "ended",
         "log",
@@ -59,9 +61,10 @@ class Pump:
         self.log = log
         self.run = run
         self.phase = Phase.IDLE
-        self.began = clock()
+        self.began = self.asked = clock()
         self.moved = self.began
         """When the source last said something, or was last let go on."""
+        self._overdue: Callable[[Fault], bool] | None = None
         self.ended: float | None = None
         self.terminal: Terminal | None = None
         self._clock = clock
@@ -146,6 +149,16 @@ class Pump:
             if count >= BATCH:
                 count = 0
                 await asyncio.sleep(0)
+
+    def attempt(self, overdue: Callable[[Fault], bool] | None) -> None:
+        """A source is asked, now; `overdue` is told when that takes too long, and says whether it takes care of it."""
+        self.asked = self.moved = self._clock()
+        self._overdue = overdue
+
+    def late(self, problem: Fault) -> None:
+        """A time limit is overdue: the attempt is given up where somebody can make another, else the run ends."""
+        if self._overdue is None or not self._overdue(problem):
+            self.finish(Failed(problem))
 
     def note(self, note: Note) -> None:
         """Say something on behalf of the server, between two events of the source."""

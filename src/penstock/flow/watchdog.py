@@ -64,9 +64,12 @@ class Watchdog:
             return
         elif pump.phase is Phase.SPEAKING:
             if now - pump.moved > limits.gap:
-                self._fail(handle, "gap_timeout", f"the provider fell silent for {limits.gap:g} s in mid-answer")
-        elif now - pump.began > limits.first_token:
-            self._fail(handle, "first_token_timeout", f"the provider said nothing for {limits.first_token:g} s")
+                self._late(handle, "gap_timeout", f"the provider fell silent for {limits.gap:g} s in mid-answer")
+        elif now - pump.asked > limits.first_token:
+            self._late(handle, "first_token_timeout", f"the provider said nothing for {limits.first_token:g} s")
+
+    def _late(self, handle: RunHandle, code: str, message: str) -> None:
+        handle.pump.late(fault(code, message))
 
     def _fail(self, handle: RunHandle, code: str, message: str) -> None:
         self._runs.end(handle, Failed(fault(code, message)))

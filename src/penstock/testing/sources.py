@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from penstock.core.errors import Broken
-from penstock.core.events import TERMINAL, Event, Json
+from penstock.core.events import TERMINAL, Event, Fault, Json
 from penstock.core.lifecycle import IllegalEvent, Parts, Phase, step
 from penstock.core.request import ChatRequest, Principal, Run
 from penstock.core.source import Source
@@ -66,6 +66,14 @@ class SoloRun:
         self.created = created
         self.principal = Principal()
         self.inbox = SoloInbox(*inputs)
+        self.targets: list[str] = []
+
+    def speaks(self, target: str) -> None:
+        """Remembered: the targets that were asked, in their order."""
+        self.targets.append(target)
+
+    def attempt(self, overdue: Callable[[Fault], bool] | None) -> None:
+        """Nothing limits the time of a run outside any server."""
 
 
 async def check_source(

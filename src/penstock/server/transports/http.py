@@ -31,6 +31,8 @@ def streaming_headers(handle: RunHandle, content_type: bytes, dialect: Dialect) 
     model = handle.request.model
     if model.isprintable():
         headers.append((b"penstock-model", model.encode("latin-1", "replace")))
+    if handle.target:
+        headers.append((b"penstock-target", handle.target.encode("latin-1", "replace")))
     return headers
 
 

@@ -1,0 +1,189 @@
+"""Models by name: what each leads to, and one source behind it, made when it is first asked for."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Awaitable, Callable, Mapping
+from itertools import count
+from typing import Any, assert_never
+
+import msgspec
+
+from penstock import registry
+from penstock.auth.grant import ANYBODY, Grant
+from penstock.config.model import Config, DemoConfig
+from penstock.config.models import Features, TargetConfig
+from penstock.config.target import AtProvider, AtUrl, Demo, Function, Target, ThroughLitellm, read_target
+from penstock.core.errors import Refused
+from penstock.core.source import Source
+from penstock.server.service import Model
+from penstock.staging import Behind, Staging
+
+MOST_MODELS = 1000
+"""Sources that are kept for the next request; names beyond are made anew each time, since clients may invent them."""
+
+
+LONGEST_NAME = 256
+
+
+class Catalog:
+    """Models by name: aliases of the configuration, names of providers, and one source behind each, made when it is first asked for."""
+
+    def __init__(self, settings: Config, sources: Mapping[str, Source]):
+        self._settings = settings
+        self._models = {name: Model(name=name, source=source) for name, source in sources.items()}
+        self._own = bool(sources)
+        self._default = next(iter(sources), settings.default_model)
+        self._named = [*sources, *settings.models, *([] if sources else ["demo"])]
+        self._providers: dict[str, Any] = {}
+        self._staging = Staging()
+        self._sources: list[Source] = list(sources.values())
+        """Every source there is, whatever stands before it."""
+
+    def model(self, name: str, grant: Grant = ANYBODY) -> Model:
+        """The model of a name; the default for the empty one. Raises `Refused(unknown_model)`, also where it is not granted."""
+        name = name or self._default
+        if not grant.may_ask(name):
+            raise self._unknown(name, grant)
+        if (known := self._models.get(name)) is None:
+            known = self._made(name, self.targets(name, grant))
+            if len(self._models) < MOST_MODELS:
+                self._models[name] = known
+        return known
+
+    @property
+    def named(self) -> frozenset[str]:
+        """Every name that stands in the configuration: what may be a label, where clients must not invent any."""
+        routes = (route.model for route in self._settings.route)
+        return frozenset(filter(None, (*self._named, self._default, self._settings.server.model, *routes)))
+
+    def listed(self) -> list[Model]:
+        """What can be named without knowing more than this server: the sources given in code, the aliases, and `demo`."""
+        return [self.model(name) for name in dict.fromkeys(self._named)]
+
+    def targets(self, name: str, grant: Grant = ANYBODY) -> dict[str, Target]:
+        """What a model name leads to in the end, by the words of the configuration. Raises `Refused(unknown_model)`, whose hint
+        names only what is granted."""
+        unknown = self._unknown(name, grant)
+        try:
+            found = {end: read_target(end, self._settings.providers) for end in self._ends(name)}
+        except ValueError:
+            raise unknown from None
+        if len(name) > LONGEST_NAME or not name.isprintable():
+            raise unknown
+        if name not in self._settings.models and (
+            self._own or not all(isinstance(target, Demo | AtProvider | ThroughLitellm) for target in found.values())
+        ):
+            # Only the operator may name addresses and code; and an app of its own serves its own models alone.
+            raise unknown
+        return found
+
+    def _ends(self, name: str) -> tuple[str, ...]:
+        """What an alias leads to in the end, each target once; any other name leads to itself."""
+        if (alias := self._settings.models.get(name)) is None:
+            return (name,)
+        ends = (end for target in alias.targets for end in ([target] if target == name else self._ends(target)))
+        return tuple(dict.fromkeys(ends))
+
+    def _made(self, name: str, targets: dict[str, Target]) -> Model:
+        """A model, with its stages before its targets."""
+        alias = self._settings.models.get(name)
+        behind: dict[str, Behind] = {}
+        for end, target in targets.items():
+            own = known_as(end, target)
+            if own in behind:
+                own = next(each for n in count(2) if (each := f"{own}-{n}") not in behind)
+            stated = self._settings.targets.get(end, TargetConfig())
+            known = {**self._known(target), **_stated(stated.features)}
+            behind[own] = Behind(end, self._source(target), _provider_of(target), stated, known)
+        # What all of them can do the model can, what none of them can it cannot.
+        common = {}
+        for feature in Features.__struct_fields__:
+            said = {it.features.get(feature) for it in behind.values()}
+            if len(said) == 1 and (has := said.pop()) is not None:
+                common[feature] = has
+        if alias is not None:
+            common.update(_stated(alias.features))
+        (first, *_) = targets.values()
+        return Model(
+            name=name,
+            source=self._staging.source(name, alias, behind),
+            owner=_provider_of(first),
+            targets=tuple(
+                own for own, it in zip(behind, targets.values(), strict=True) if not isinstance(it, Function)
+            ),
+            features=common,
+        )
+
+    def _unknown(self, name: str, grant: Grant) -> Refused:
+        """The same words for a model that is not and for one that is not granted."""
+        if len(name) > LONGEST_NAME or not name.isprintable():
+            # It goes into a response header and into logs.
+            return Refused(
+                "unknown_model", f"a model's name has at most {LONGEST_NAME} characters, all printable", param="model"
+            )
+        near = difflib.get_close_matches(name, [each for each in self._named if grant.may_ask(each)], 1)
+        hint = f"did you mean {near[0]!r}?" if near else "GET /v1/models lists them"
+        return Refused("unknown_model", f"no model is called {name[:128]!r}; {hint}", param="model")
+
+    def _known(self, target: Target) -> dict[str, bool]:
+        """What is known of a target without the configuration: of the demo, and from what a provider's protocol cannot say."""
+        if isinstance(target, Demo):
+            return {**dict.fromkeys(Features.__struct_fields__, False), "reasoning": self._settings.demo.reasoning}
+        return dict(self._provider(target.provider).features) if isinstance(target, AtProvider) else {}
+
+    def _source(self, target: Target) -> Source:
+        source: Source
+        match target:
+            case Demo():
+                source = registry.resolve("sources", "demo")(**_demo(self._settings.demo))
+            case AtProvider(provider, upstream):
+                source = self._provider(provider).source(upstream)
+            case AtUrl(base_url, upstream):
+                source = registry.resolve("sources", "openai")(base_url=base_url, model=upstream)
+            case ThroughLitellm(upstream):
+                source = registry.resolve("sources", "litellm")(model=upstream)
+            case Function(path):
+                source = registry.resolve("sources", "callable")(path)
+            case _:
+                assert_never(target)
+        self._sources.append(source)
+        return source
+
+    def _provider(self, name: str) -> Any:
+        if name not in self._providers:
+            found = self._settings.providers[name]
+            key = found.api_key.reveal() if found.api_key else None
+            self._providers[name] = registry.resolve("providers", found.kind)(found.base_url, api_key=key)
+        return self._providers[name]
+
+    async def close(self) -> None:
+        """Close what the sources hold open."""
+        holders = [*self._providers.values(), *self._sources]
+        for holder in holders:
+            close: Callable[[], Awaitable[None]] | None = getattr(holder, "close", None)
+            if close is not None:
+                await close()
+
+
+def known_as(configured: str, target: Target) -> str:
+    """A target as clients may know it: an address is the operator's business, and so is code."""
+    match target:
+        case AtUrl(_, name):
+            return name
+        case Function():
+            return "function"
+        case _:
+            return configured
+
+
+def _provider_of(target: Target) -> str:
+    return target.provider if isinstance(target, AtProvider) else "penstock"
+
+
+def _stated(features: Features) -> dict[str, bool]:
+    return {feature: has for feature, has in msgspec.structs.asdict(features).items() if has is not None}
+
+
+def _demo(given: DemoConfig) -> dict[str, Any]:
+    return {**{name: getattr(given, name) for name in given.__struct_fields__}, "stall": float(given.stall)}

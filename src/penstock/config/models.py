@@ -1,0 +1,117 @@
+"""`[models]` and `[targets]`: names of your own for one or several models, and what is known of each."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from penstock.config.units import Seconds
+
+Strategy = Literal["order", "weighted", "latency", "least-busy", "cost"]
+Continues = Literal["exact", "prefill", "instructed", "no"]
+
+MOST_TARGETS = 16
+
+
+class Features(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a model can and cannot, for those who ask `/v1/models`; what is left out is told as not known."""
+
+    tools: Annotated[bool | None, Meta(description="It calls tools.")] = None
+    reasoning: Annotated[bool | None, Meta(description="It tells its reasoning.")] = None
+    images: Annotated[bool | None, Meta(description="It looks at images.")] = None
+    audio: Annotated[bool | None, Meta(description="It listens to audio.")] = None
+    prefill: Annotated[
+        bool | None, Meta(description="It goes on from the last message where that is the assistant's.")
+    ] = None
+    structured: Annotated[bool | None, Meta(description="It answers in the form of a JSON Schema.")] = None
+    embeddings: Annotated[bool | None, Meta(description="It makes embeddings.")] = None
+
+
+class PriceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a million tokens cost. Any currency, the same one everywhere."""
+
+    input: Annotated[float, Meta(ge=0, description="Tokens of the question.")]
+    output: Annotated[float, Meta(ge=0, description="Tokens of the answer.")]
+    cached: Annotated[float | None, Meta(description="Tokens of the question that the provider had in its cache.")] = (
+        None
+    )
+
+
+class TargetConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is known of one target, under the name by which `targets` of a model has it: `[targets."openai/gpt-4.1-mini"]`."""
+
+    weight: Annotated[float, Meta(ge=0, description="Its share with the strategy `weighted`.")] = 1.0
+    concurrent: Annotated[int | None, Meta(description="How many runs it takes at once.")] = None
+    context: Annotated[int | None, Meta(description="How many tokens its window has.")] = None
+    features: Annotated[
+        Features, Meta(description="What it can and cannot; what it cannot do is asked of the other targets.")
+    ] = Features()
+    continues: Annotated[
+        Continues,
+        Meta(
+            description="How it goes on with an answer that another target began: from the very token (`exact`), from words "
+            "put into its mouth (`prefill`), because it is told to (`instructed`), or `no`."
+        ),
+    ] = "instructed"
+    price: Annotated[PriceConfig | None, Meta(description="What its tokens cost: `{ input = 0.4, output = 1.6 }`.")] = (
+        None
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("concurrent", "context"):
+            if (most := getattr(self, name)) is not None and most < 1:
+                raise ValueError(f"{name} ({most}) must be at least 1")
+
+
+class RetryConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Asking the same target again when it failed before its first word."""
+
+    attempts: Annotated[int, Meta(ge=1, le=10, description="How often it is asked in all; 1 is never again.")] = 3
+    base: Annotated[Seconds, Meta(description="The first pause is a random time of up to twice as long.")] = Seconds(
+        0.25
+    )
+    longest: Annotated[Seconds, Meta(description="No pause is drawn longer.")] = Seconds(4)
+    patience: Annotated[
+        Seconds, Meta(description="A provider that wants to be left alone for longer is not asked again.")
+    ] = Seconds(30)
+    budget: Annotated[
+        float,
+        Meta(ge=0, le=1, description="Retries for each request, on the average, so that they never become the outage."),
+    ] = 0.2
+
+
+class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An alias: a name of your own for a model, or for several of which one answers."""
+
+    targets: Annotated[
+        tuple[str, ...],
+        Meta(
+            description='What answers: `"provider/name"`, `"http://127.0.0.1:8081/v1#name"`, `"litellm/name"`, '
+            '`"module:function"`, `"demo"`, or another alias. Where one fails before its first word, the next is asked.'
+        ),
+    ]
+    features: Annotated[
+        Features,
+        Meta(
+            description="What it can and cannot, as in `{tools = true, images = false}`; nothing is tried or guessed."
+        ),
+    ] = Features()
+    strategy: Annotated[
+        Strategy,
+        Meta(
+            description="Which target is asked first: in their `order`, `weighted` at random, the one with the least "
+            "`latency`, the `least-busy`, or the one of the least `cost`."
+        ),
+    ] = "order"
+    retry: Annotated[
+        RetryConfig | None,
+        Meta(description="Asking the same target again. Without this table only where a model has several targets."),
+    ] = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.targets) <= MOST_TARGETS:
+            raise ValueError(f"targets names {len(self.targets)} models; it must name 1 to {MOST_TARGETS}")
+        if len(set(self.targets)) < len(self.targets):
+            raise ValueError("targets names a model twice")

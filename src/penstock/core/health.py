@@ -1,0 +1,143 @@
+"""How one target is doing, from live traffic: time to its first token, its pace, and whether it is given a rest.
+
+Pure: whoever asks says what time it is, in seconds of one monotonic clock. Nothing here is called per token.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum
+
+import msgspec
+
+from penstock.core.errors import TABLE
+from penstock.core.events import Fault
+
+WINDOW = 64
+"""Answers whose first token is remembered."""
+SMOOTHING = 0.2
+"""The weight of the newest answer in a running mean."""
+
+
+class Breaking(msgspec.Struct, frozen=True, kw_only=True):
+    """When a target is given a rest, and for how long."""
+
+    failures: int = 5
+    """In a row."""
+    share: float = 0.5
+    """Of its last `of` answers that failed, be there answers between."""
+    of: int = 20
+    rest: float = 5.0
+    """Seconds; twice as long after every probe that fails, up to `longest`."""
+    longest: float = 60.0
+
+
+class Circuit(Enum):
+    """Whether a target is asked; the value is what metrics show."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+class Health:
+    """One target. Every attempt is told here once when it begins (`asked`) and once when it is over."""
+
+    __slots__ = (
+        "_first", "_open_until", "_past", "_probing", "_rest", "_row", "breaking", "failures", "in_flight", "pace", "throttled_until",
+        "wait",
+    )  # fmt: skip
+
+    def __init__(self, breaking: Breaking = Breaking()):  # noqa: B008 - frozen
+        self.breaking = breaking
+        self.in_flight = 0
+        self.failures = 0
+        self.wait: float | None = None
+        """Seconds to the first token, a running mean; None before there was one."""
+        self.pace: float | None = None
+        """Tokens a second, a running mean."""
+        self.throttled_until = 0.0
+        """The provider said when it wants to be asked again."""
+        self._first: deque[float] = deque(maxlen=WINDOW)
+        self._past: deque[bool] = deque(maxlen=breaking.of)
+        self._row = 0
+        self._rest = breaking.rest
+        self._open_until: float | None = None
+        self._probing = False
+
+    def circuit(self, now: float) -> Circuit:
+        """Open while it rests; half open when one probe may find out whether it is well again."""
+        if self._open_until is None:
+            return Circuit.CLOSED
+        return Circuit.OPEN if now < self._open_until or self._probing else Circuit.HALF_OPEN
+
+    def admits(self, now: float) -> bool:
+        """Whether it is worth asking now."""
+        return now >= self.throttled_until and self.circuit(now) is not Circuit.OPEN
+
+    def back(self, now: float) -> float:
+        """Seconds until it is asked again."""
+        return max(self.throttled_until - now, (self._open_until or now) - now, 0.0)
+
+    def asked(self, now: float) -> None:
+        """An attempt begins."""
+        self.in_flight += 1
+        if self.circuit(now) is Circuit.HALF_OPEN:
+            self._probing = True
+
+    def left(self) -> None:
+        """An attempt was given up by us, which says nothing of the target."""
+        self.in_flight -= 1
+        self._probing = False
+
+    def first(self, seconds: float) -> None:
+        """The first token came, so long after it was asked."""
+        self._first.append(seconds)
+        self.wait = _mean(self.wait, seconds)
+
+    def answered(self, tokens: int, seconds: float) -> None:
+        """An attempt ended well, after so many tokens in so many seconds since the first."""
+        self.in_flight -= 1
+        if tokens > 1 and seconds > 0:
+            self.pace = _mean(self.pace, (tokens - 1) / seconds)
+        self._past.append(True)
+        self._row = 0
+        self._rest = self.breaking.rest
+        self._open_until = None
+        self._probing = False
+
+    def failed(self, fault: Fault, now: float) -> None:
+        """An attempt failed."""
+        self.in_flight -= 1
+        self.blame(fault, now)
+
+    def blame(self, fault: Fault, now: float) -> None:
+        """A target failed, or took too long so that we gave it up. What the client is to blame for says nothing of the target."""
+        probing, self._probing = self._probing, False
+        row = TABLE.get(fault.code)
+        if row is None or row.blame != "provider" or row.status in (400, 404):
+            return
+        if row.status == 429:
+            self.throttled_until = max(self.throttled_until, now + (fault.retry_after or 1.0))
+            return
+        self.failures += 1
+        self._past.append(False)
+        self._row += 1
+        breaking = self.breaking
+        full = len(self._past) == breaking.of
+        if probing:
+            self._rest = min(self._rest * 2, breaking.longest)
+            self._open_until = now + self._rest
+        elif self._row >= breaking.failures or (full and self._past.count(False) >= breaking.share * breaking.of):
+            self._open_until = now + self._rest
+            self._past.clear()
+
+    def slow_first(self, share: float = 0.95) -> float | None:
+        """The time to the first token that so many of the last answers kept; None while there are fewer than ten."""
+        if len(self._first) < 10:
+            return None
+        return sorted(self._first)[min(len(self._first) - 1, int(share * len(self._first)))]
+
+
+def _mean(so_far: float | None, newest: float) -> float:
+    return newest if so_far is None else so_far + SMOOTHING * (newest - so_far)

@@ -1,0 +1,116 @@
+"""One model at one provider, as stages see it, and the house of a model: its targets, how they are doing, and the clock."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from typing import Literal
+
+import msgspec
+
+from penstock.core.errors import Broken, Refused
+from penstock.core.events import TERMINAL, Delta, Event, Failed, Fault, Opened, Usage
+from penstock.core.health import Health
+from penstock.core.request import ChatRequest, Run
+from penstock.core.source import Source, Stage
+
+Continues = Literal["exact", "prefill", "instructed", "no"]
+"""How a target goes on with an answer another one began: from the very token, from words put into its mouth, because it is
+told to, or not at all."""
+
+Feature = str
+"""A name of `[models.NAME.features]` in the configuration, such as `tools` or `images`."""
+
+
+class Price(msgspec.Struct, frozen=True, kw_only=True):
+    """What a million tokens cost, in one currency for all targets."""
+
+    input: float
+    output: float
+    cached: float | None = None
+    """Of input read from the provider's cache; as other input where it is None."""
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """One model at one provider."""
+
+    name: str
+    """As the configuration writes it: what notes, logs and metrics call it. It holds no key."""
+    source: Source
+    provider: str = "penstock"
+    lacks: frozenset[Feature] = frozenset()
+    """What it is known not to do; nothing is known of the rest."""
+    context: int | None = None
+    """Tokens of its window, where that is known."""
+    weight: float = 1.0
+    concurrent: int | None = None
+    """Runs it takes at once."""
+    price: Price | None = None
+    continues: Continues = "instructed"
+
+
+class House(msgspec.Struct, frozen=True, kw_only=True):
+    """What the stages of one model share."""
+
+    model: str
+    targets: Mapping[str, Target]
+    """By name, in the order of the configuration."""
+    health: Mapping[str, Health]
+    """By the same names; a target that several models name has one."""
+    clock: Callable[[], float]
+    """Seconds, monotonic."""
+    random: random.Random
+
+    def blame(self, target: str) -> Callable[[Fault], None]:
+        """To be told of a fault of this target that it cannot know of itself: that it was given up for taking too long."""
+        return lambda fault: self.health[target].blame(fault, self.clock())
+
+
+Builder = Callable[[House], Stage]
+"""What the registry holds for a stage: made once for each model."""
+
+
+def switch(house: House) -> Source:
+    """The innermost source of a model: asks the first target that the request names, and keeps an eye on how it does."""
+    first = next(iter(house.targets))
+
+    def source(request: ChatRequest, run: Run) -> AsyncGenerator[Event, None]:
+        name = request.targets[0] if request.targets else first
+        return _watched(house.targets[name], house.health[name], house.clock, request, run)
+
+    return source
+
+
+async def _watched(
+    target: Target, health: Health, clock: Callable[[], float], request: ChatRequest, run: Run
+) -> AsyncGenerator[Event, None]:
+    began = clock()
+    spoke: float | None = None
+    tokens = 0
+    over = False
+    health.asked(began)
+    run.speaks(target.name)
+    try:
+        async with aclosing(target.source(request, run)) as events:
+            async for event in events:
+                if type(event) is not Delta:
+                    if type(event) is Opened and spoke is None:
+                        spoke = clock()
+                        health.first(spoke - began)
+                    elif type(event) is Usage:
+                        tokens = event.output
+                    elif isinstance(event, TERMINAL):
+                        over = True
+                        if isinstance(event, Failed):
+                            health.failed(event.error, clock())
+                        else:
+                            health.answered(tokens, clock() - spoke if spoke is not None else 0.0)
+                yield event
+    except (Broken, Refused) as problem:
+        over = True
+        health.failed(problem.fault, clock())
+        raise
+    finally:
+        if not over:
+            health.left()

@@ -1,0 +1,60 @@
+"""One asking of the source behind a stage, up to its first word: what is held back until then, and what may end it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+
+from penstock.core.errors import Broken
+from penstock.core.events import Cancelled, Event, Failed, Fault, Finished, Opened, ToolReturned
+from penstock.core.request import ChatRequest, Run
+from penstock.core.source import Source
+
+FIRST = (Opened, ToolReturned, Finished, Cancelled)
+"""With one of these content is certain: from then on nothing can be taken back."""
+
+
+class Attempt:
+    """Asks `source`. While it waits for the first word, a time limit of the run ends this attempt instead of the run.
+
+    Nobody behind it learns why it was given up then, so `blame` is told.
+    """
+
+    __slots__ = ("_blame", "_overdue", "_run", "_task", "events")
+
+    def __init__(self, source: Source, request: ChatRequest, run: Run, *, blame: Callable[[Fault], None]):
+        self._blame = blame
+        self.events: AsyncGenerator[Event, None] = source(request, run)
+        self._run = run
+        self._task: asyncio.Task[object] | None = None
+        self._overdue: Fault | None = None
+
+    async def opening(self) -> list[Event]:
+        """Everything up to the first word. Raises `Broken` where the attempt failed before it."""
+        held: list[Event] = []
+        self._task = asyncio.current_task()
+        self._run.attempt(self._expire)
+        try:
+            async for event in self.events:
+                if isinstance(event, Failed):
+                    raise Broken.of(event.error)
+                held.append(event)
+                if isinstance(event, FIRST):
+                    return held
+        except asyncio.CancelledError:
+            if self._overdue is None or self._task is None:
+                raise
+            self._task.uncancel()
+            self._blame(self._overdue)
+            raise Broken.of(self._overdue) from None
+        finally:
+            self._task = None
+            self._run.attempt(None)
+        raise Broken("provider_truncated", "the source ended without a word")
+
+    def _expire(self, fault: Fault) -> bool:
+        if self._task is None or self._overdue is not None:
+            return False
+        self._overdue = fault
+        self._task.cancel()
+        return True

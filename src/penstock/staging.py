@@ -1,0 +1,78 @@
+"""What stands before the targets of a model: its house, and its stages in their order."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from penstock.config.models import ModelConfig, RetryConfig, TargetConfig
+from penstock.core.health import Health
+from penstock.core.source import Source, compose
+from penstock.core.target import House, Price, Target, switch
+from penstock.stages import fallback, retry, routing
+
+
+class Behind(NamedTuple):
+    """A target as the catalog made it."""
+
+    configured: str
+    source: Source
+    provider: str
+    stated: TargetConfig
+    features: Mapping[str, bool]
+
+
+class Staging:
+    """Makes the source of every model. What is known of a target's health is shared by all models that name it."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic, draw: random.Random | None = None):
+        self.health: dict[str, Health] = {}
+        self._clock = clock
+        self._random = draw or random.Random()  # noqa: S311 - for jitter and weights, not for secrets
+
+    def source(self, name: str, model: ModelConfig | None, behind: Mapping[str, Behind]) -> Source:
+        """The source of a model: its stages around its targets, which are given by the names clients may know."""
+        several = len(behind) > 1
+        if model is None or not (several or model.retry is not None):
+            return next(iter(behind.values())).source
+        house = self.house(name, behind)
+        stages = [routing.build(house, model.strategy), fallback.build(house)] if several else []
+        stages.append(retry.build(house, _retrying(model.retry or RetryConfig())))
+        return compose(switch(house), stages)
+
+    def house(self, name: str, behind: Mapping[str, Behind]) -> House:
+        """The house of a model with these targets."""
+        return House(
+            model=name,
+            targets={target: _target(target, it) for target, it in behind.items()},
+            health={target: self.health.setdefault(it.configured, Health()) for target, it in behind.items()},
+            clock=self._clock,
+            random=self._random,
+        )
+
+
+def _target(name: str, it: Behind) -> Target:
+    stated, price = it.stated, it.stated.price
+    return Target(
+        name=name,
+        source=it.source,
+        provider=it.provider,
+        lacks=frozenset(feature for feature, has in it.features.items() if not has),
+        context=stated.context,
+        weight=stated.weight,
+        concurrent=stated.concurrent,
+        price=Price(input=price.input, output=price.output, cached=price.cached) if price else None,
+        continues=stated.continues,
+    )
+
+
+def _retrying(given: RetryConfig) -> retry.Retrying:
+    return retry.Retrying(
+        attempts=given.attempts,
+        base=float(given.base),
+        longest=float(given.longest),
+        patience=float(given.patience),
+        budget=given.budget,
+    )

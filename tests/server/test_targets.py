@@ -1,0 +1,110 @@
+"""Several targets behind one model, over real sockets: which one answers, what readers notice, and what is said when none can."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
+
+import httpx2
+import pytest
+
+from penstock.config.model import Config
+from penstock.config.models import ModelConfig, RetryConfig
+from penstock.config.units import Seconds
+from penstock.core.events import Cancelled
+from tests.fakes.provider import Provider
+from tests.fakes.script import Gate, Hang, Head, Reply, answer, text
+from tests.serving import Served, configured, serving
+
+ASKED = {"model": "fast", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+DOWN = Reply(status=500, body={"error": {"message": "out of order", "type": "server_error"}})
+AT_ONCE = RetryConfig(attempts=1)
+
+
+@pytest.fixture
+async def providers() -> AsyncGenerator[list[Provider]]:
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(Provider().listening()) for _ in range(2)]
+
+
+@pytest.fixture
+async def served(providers: list[Provider]) -> AsyncGenerator[Served]:
+    names = tuple(f"{provider.base_url}#{name}" for provider, name in zip(providers, "ab", strict=True))
+    config = Config(models={"fast": ModelConfig(targets=names, retry=AT_ONCE)})
+    async with serving(configured(config, heartbeat=Seconds(3600))) as server:
+        yield server
+
+
+@pytest.fixture
+async def client(served: Served) -> AsyncGenerator[httpx2.AsyncClient]:
+    async with served.client() as client:
+        yield client
+
+
+async def test_one_dead_target_is_noticed_by_nobody_who_does_not_look(
+    providers: list[Provider], client: httpx2.AsyncClient
+) -> None:
+    providers[0].refuse()
+    providers[1].script(answer("from ", "b"))
+    whole = await client.post("/v1/chat/completions", json={**ASKED, "stream": False})
+    assert (whole.status_code, whole.json()["choices"][0]["message"]["content"]) == (200, "from b")
+    told = await client.post("/v1/streams", json=ASKED)
+    events = [json.loads(line[6:]) for line in told.text.splitlines() if line.startswith("data: ")]
+    notes = [event for event in events if event["type"] == "note"]
+    assert [note["topic"] for note in notes] == ["target", "fallback"]
+    assert notes[1]["body"]["after"] == "provider_unreachable"
+    assert sum(event["type"] == "started" for event in events) == 1
+    assert "".join(event.get("text", "") for event in events) == "Hello, world!"
+
+
+async def test_the_target_that_answers_is_named_in_the_head_of_a_stream(
+    providers: list[Provider], client: httpx2.AsyncClient
+) -> None:
+    providers[0].script(DOWN)
+    told = await client.post("/v1/chat/completions", json=ASKED)
+    assert told.headers["penstock-target"] == "b"
+    assert told.text.count("data: [DONE]") == 1
+
+
+async def test_all_refusing_is_a_503_that_names_what_was_tried(
+    providers: list[Provider], client: httpx2.AsyncClient
+) -> None:
+    for provider in providers:
+        provider.script(DOWN, DOWN)
+        provider.script(DOWN)
+    refused = await client.post("/v1/chat/completions", json=ASKED)
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    said = refused.json()["error"]
+    assert said["code"] == "providers_exhausted"
+    assert said["message"] == "no target of 'fast' could answer (a: provider_error; b: provider_error)"
+    native = await client.post("/v1/streams", json=ASKED)
+    (failed,) = [line for line in native.text.splitlines() if '"failed"' in line]
+    assert '"code":"providers_exhausted"' in failed
+
+
+async def test_a_target_that_says_nothing_in_time_gives_way_to_the_next(
+    served: Served, providers: list[Provider], client: httpx2.AsyncClient
+) -> None:
+    gate = Gate()
+    providers[0].script(gate, Head(), Hang())
+    asking = client.build_request("POST", "/v1/streams", json=ASKED)
+    told = await client.send(asking, stream=True)
+    await gate.reached.wait()
+    served.tick(301)
+    assert "Hello" in (await told.aread()).decode()
+    await providers[0].connections[0].peer_gone.wait()
+
+
+async def test_a_cancel_reaches_the_target_that_speaks(
+    served: Served, providers: list[Provider], client: httpx2.AsyncClient
+) -> None:
+    providers[0].script(DOWN)
+    gate = Gate()
+    providers[1].script(Head(), text("a"), gate, Hang())
+    told = await client.send(client.build_request("POST", "/v1/streams", json=ASKED), stream=True)
+    await gate.reached.wait()
+    await client.delete(f"/v1/streams/{told.headers['penstock-stream-id']}")
+    await providers[1].connections[0].peer_gone.wait()
+    await told.aread()
+    assert served.seen.ended == {served.only.id: Cancelled("client")}

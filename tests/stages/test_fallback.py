@@ -1,0 +1,71 @@
+"""The next target is asked when one fails before its first word, and all that were tried are named when none is left."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from penstock.core.events import Delta, Note, Opened
+from penstock.core.source import Source
+from penstock.core.target import House, switch
+from penstock.stages.fallback import build
+from penstock.testing.sources import SoloRun
+from tests.stages.house import ASKED, STARTED, Scripted, house, refusing, saying, told, words
+
+
+def falling_back(home: House) -> Source:
+    return build(home)(switch(home))
+
+
+async def test_nobody_notices_a_dead_target_but_by_a_note() -> None:
+    home = house(a=(a := Scripted(refusing())), b=Scripted(saying("from b")))
+    run = SoloRun()
+    said, broken = await told(falling_back(home), run=run)
+    assert (words(said), broken, a.closed, run.targets) == ("from b", None, 1, ["a", "b"])
+    assert said[0] == Note("fallback", {"from": "a", "to": "b", "after": "provider_unreachable"})
+    assert said[1] == STARTED
+    assert not any(isinstance(event, Note) for event in said[1:])
+
+
+async def test_the_targets_are_asked_in_the_order_of_the_request() -> None:
+    home = house(a=Scripted(saying("a")), b=Scripted(refusing()), c=Scripted(saying("c")))
+    run = SoloRun()
+    said, _ = await told(falling_back(home), msgspec.structs.replace(ASKED, targets=("b", "c")), run)
+    assert (words(said), run.targets) == ("c", ["b", "c"])
+
+
+async def test_when_none_is_left_all_that_were_tried_are_named_and_when_to_come_back() -> None:
+    home = house(
+        a=Scripted(refusing("provider_rate_limited", retry_after=20.0)),
+        b=Scripted(refusing("provider_error", retry_after=3.0)),
+    )
+    _, broken = await told(falling_back(home))
+    assert broken is not None
+    assert (broken.fault.code, broken.fault.retry_after) == ("providers_exhausted", 3.0)
+    assert broken.fault.message == "no target of 'fast' could answer (a: provider_rate_limited; b: provider_error)"
+
+
+@pytest.mark.parametrize("code", ["invalid_request", "cancelled"])
+async def test_what_the_client_is_to_blame_for_no_other_target_mends(code: str) -> None:
+    home = house(a=Scripted(refusing(code)), b=(b := Scripted(saying("b"))))
+    _, broken = await told(falling_back(home))
+    assert broken is not None
+    assert (broken.fault.code, b.asked) == (code, [])
+
+
+async def test_after_the_first_word_it_is_too_late() -> None:
+    half = refusing("provider_truncated", after=[STARTED, Opened(0, "text"), Delta(0, "half")])
+    home = house(a=Scripted(half), b=(b := Scripted(saying("b"))))
+    said, broken = await told(falling_back(home))
+    assert broken is not None
+    assert (words(said), broken.fault.code, b.asked) == ("half", "provider_truncated", [])
+
+
+async def test_leaving_closes_the_target_that_speaks() -> None:
+    home = house(a=Scripted(refusing()), b=(b := Scripted(saying("b", "c"))))
+    events = falling_back(home)(ASKED, SoloRun())
+    async for event in events:
+        if isinstance(event, Delta):
+            break
+    await events.aclose()
+    assert (b.closed, home.health["b"].in_flight) == (1, 0)
