@@ -1,10 +1,12 @@
 """Anthropic's stream events, the usual and the odd, become the same short vocabulary of events."""
 
 import json
+from collections.abc import Mapping
 
 import pytest
 
 from penstock.core.events import Chunk, Closed, Delta, Event, Failed, Finished, Note, Opened, Usage
+from penstock.core.events import Json as Value
 from penstock.sources.anthropic_answer import MEDIA_TYPE, AnswerParser
 from penstock.sources.sse_splitter import LIMIT
 from tests.sources.asking import text
@@ -17,7 +19,7 @@ def parsed(*pieces: bytes) -> list[Event]:
     return read(AnswerParser("provider.test"), *pieces)
 
 
-def sse(*events: dict[str, Json] | bytes) -> bytes:
+def sse(*events: Mapping[str, Json] | bytes) -> bytes:
     return b"".join(b"data: " + (e if isinstance(e, bytes) else json.dumps(e).encode()) + b"\n\n" for e in events)
 
 
@@ -89,7 +91,12 @@ def test_later_counts_replace_earlier_ones_and_leave_the_others() -> None:
 
 
 def test_texts_that_follow_one_another_are_one_part_and_citations_know_their_words() -> None:
-    cited = {"type": "char_location", "cited_text": "So.", "document_title": "Book", "start_char_index": 0}
+    cited: dict[str, Value] = {
+        "type": "char_location",
+        "cited_text": "So.",
+        "document_title": "Book",
+        "start_char_index": 0,
+    }
     events = parsed(
         sse(
             *said(0, "Ab ", "cd"),
@@ -171,7 +178,7 @@ def test_input_that_is_no_json_is_carried_as_the_text_it_is() -> None:
         [b"[" * 100_000],
     ],
 )
-def test_what_is_out_of_order_or_no_event_is_garbled(events: list[dict[str, Json] | bytes]) -> None:
+def test_what_is_out_of_order_or_no_event_is_garbled(events: list[Mapping[str, Json] | bytes]) -> None:
     assert code(parsed(sse(*events, *end()))) == "provider_garbled"
 
 
