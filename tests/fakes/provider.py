@@ -40,7 +40,9 @@ from tests.fakes.script import (
 )
 
 CHAT = "/v1/chat/completions"
-QUESTIONS = frozenset({CHAT, "/v1/messages", "/api/chat", "/v1/embeddings", "/v1/messages/count_tokens"})
+QUESTIONS = frozenset(
+    {CHAT, "/v1/responses", "/v1/messages", "/api/chat", "/v1/embeddings", "/v1/messages/count_tokens"}
+)
 """Where questions are posted; only for the first there is a usual answer, the others need a script."""
 MODELS = "/v1/models"
 USUAL = ("Hello", ", ", "world", "!")

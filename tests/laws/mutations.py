@@ -9,11 +9,9 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
-from tests.sources.recordings import PROTOCOLS, RECORDINGS
+from tests.sources.recordings import PROTOCOLS, RECORDINGS, events_of
 
 KINDS = ["chat", *PROTOCOLS]
-_EVENT_END = re.compile(rb"(?:\r\n\r\n|\n\n|\r\r)")
-_LINE_END = re.compile(rb"\n")
 _MARKS = {
     "anthropic": re.compile(rb'"type": ?"message_stop"'),
     "chat": re.compile(rb'"finish_reason": ?"\w'),
@@ -30,13 +28,6 @@ def kind_of(recording: Path) -> str:
 
 def of_kind(kind: str) -> list[Path]:
     return [recording for recording in RECORDINGS if kind_of(recording) == kind]
-
-
-def events_of(recording: Path) -> list[bytes]:
-    """The stream in whole events, their ends included."""
-    stream = recording.read_bytes()
-    ends = [match.end() for match in (_LINE_END if recording.suffix == ".ndjson" else _EVENT_END).finditer(stream)]
-    return [stream[start:end] for start, end in zip([0, *ends], [*ends, len(stream)], strict=True) if start < end]
 
 
 def unfinished(recording: Path) -> list[bytes]:

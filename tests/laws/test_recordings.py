@@ -27,8 +27,8 @@ from penstock.sources.provider import HttpProvider
 from penstock.sources.upstream import NO_HEADERS, BodyBroken
 from penstock.stores.memory import MemoryStore
 from tests.flow.scripted import ASKED, Clock, Seen, held, settle
-from tests.laws.mutations import KINDS, damaged, events_of, of_kind, reordered, split, unfinished
-from tests.sources.recordings import protocol_of
+from tests.laws.mutations import KINDS, damaged, of_kind, reordered, split, unfinished
+from tests.sources.recordings import events_of, protocol_of
 
 DIALECTS = [resolve("dialects", name)() for name in names("dialects")]
 

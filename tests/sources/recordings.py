@@ -1,5 +1,6 @@
 """Recordings of providers' streams, and the parser each kind of them is for."""
 
+import re
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,6 +19,10 @@ PROTOCOLS: dict[str, Protocol] = {
     "responses": OpenAIResponses(),
 }
 """By the first word of a recording's name; all others speak OpenAI's chat."""
+
+
+_EVENT_END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
+_LINE_END = re.compile(rb"\n")
 
 
 def protocol_of(recording: Path) -> Protocol:
@@ -45,3 +50,10 @@ def cut(stream: bytes, places: list[int]) -> list[bytes]:
     """The stream in pieces that end anywhere."""
     edges = [0, *sorted(place % (len(stream) + 1) for place in places), len(stream)]
     return [stream[start:end] for start, end in pairwise(edges)]
+
+
+def events_of(recording: Path) -> list[bytes]:
+    """The stream in whole events, their ends included."""
+    stream = recording.read_bytes()
+    ends = [match.end() for match in (_LINE_END if recording.suffix == ".ndjson" else _EVENT_END).finditer(stream)]
+    return [stream[start:end] for start, end in zip([0, *ends], [*ends, len(stream)], strict=True) if start < end]
