@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 import msgspec
 
+from penstock.sources.halves import marked
+
 MOST = 2**53
 """No index and no count is as large; what is could not be written as JSON for everybody."""
 
@@ -140,13 +142,13 @@ def _text(loaded: Loose) -> str | None:
 
 def _word(loaded: Loose) -> str | None:
     """A text that is not joined with another: halves of surrogate pairs have no place in it."""
-    return loaded.encode(errors="replace").decode() if isinstance(loaded, str) else None
+    return marked(loaded) if isinstance(loaded, str) else None
 
 
 def _storable(loaded: Loose) -> Loose:
     """A value that can be written as JSON again: halves of surrogate pairs are marked. None where that does not help."""
     try:
-        return msgspec.json.decode(json.dumps(loaded, ensure_ascii=False).encode(errors="replace"))
+        return msgspec.json.decode(marked(json.dumps(loaded, ensure_ascii=False)))
     except (ValueError, RecursionError):
         return None
 

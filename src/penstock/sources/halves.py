@@ -6,6 +6,11 @@
 from __future__ import annotations
 
 
+def marked(text: str) -> str:
+    """A text of its own, with U+FFFD for every half of a pair that stands alone."""
+    return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
 class Halves:
     """Joins the halves of each part's text; what stays alone is marked with U+FFFD."""
 

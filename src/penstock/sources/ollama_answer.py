@@ -14,6 +14,7 @@ import msgspec
 from penstock.core.errors import Broken
 from penstock.core.events import Closed, Delta, Event, Finished, Kind, Opened, Usage
 from penstock.sources import provider_errors
+from penstock.sources.halves import marked
 from penstock.sources.line_splitter import LineSplitter
 from penstock.sources.sse_splitter import LIMIT
 
@@ -54,7 +55,7 @@ def read_line(data: bytes) -> Line:
         pass
     try:
         loaded = json.loads(data.decode("utf-8", "replace"))
-        return _strict(json.dumps(loaded, ensure_ascii=False).encode(errors="replace"))
+        return _strict(marked(json.dumps(loaded, ensure_ascii=False)).encode())
     except RecursionError as deep:
         raise ValueError("nested too deep") from deep
 
