@@ -292,6 +292,7 @@ PURPOSE = {
     "/v1/streams/{stream}": "`GET`: state and everything said so far. `DELETE`: cancel; with `?purge=1` drop an ended run",
     "/v1/streams/{stream}/events": "attach or resume, over any HTTP transport, in any dialect; `?wait=` seconds to long-poll",
     "/v1/streams/{stream}/input": "give the source something in mid-run: any JSON",
+    "/v1/chat/ui/{chat}/stream": "what runs in a chat: `GET` tells it from its first chunk, `DELETE` cancels it; 204 where nothing does",
     "/v1/models": "the [models](../howto/models.md), as OpenAI and Anthropic list them",
     "/v1/models/{model}": "one of them; its name may hold slashes",
     "/v1/embeddings": "embeddings of an OpenAI-compatible provider; see [embeddings](#embeddings-and-token-counts)",

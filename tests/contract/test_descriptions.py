@@ -16,6 +16,7 @@ from penstock.core.errors import TABLE, fault
 from penstock.core.events import Finished
 from penstock.dialects.native import NativeDialect
 from penstock.registry import names
+from penstock.registry import resolve as registered
 from penstock.server.arrival import READING
 from penstock.server.door import ASKING, STARTING
 from penstock.testing.laws.dialects import folded
@@ -98,6 +99,8 @@ def test_every_path_that_is_served_is_described_and_no_other() -> None:
         for method in methods.split()
     }
     served |= {(route.path, method.lower()) for route in DEFAULT_ROUTES for method in route.methods}
+    chats = [route.path for route in DEFAULT_ROUTES if registered("dialects", route.dialect).traits.chats]
+    served |= {(f"{path}/{{chat}}/stream", method) for path in chats for method in ("get", "delete")}
     assert {(path, method) for path, method, _ in operations()} == served
 
 
@@ -111,9 +114,11 @@ def test_the_options_of_a_url_are_those_the_server_reads() -> None:
         "/v1/chat/chunked",
         "/v1/chat/completions",
         "/v1/responses",
+        "/v1/chat/ui",
         "/api/chat",
     ):
         assert told[route, "post"] == STARTING
+    assert told["/v1/chat/ui/{chat}/stream", "get"] == READING
 
 
 def test_the_dialects_of_the_description_are_the_registered_ones() -> None:

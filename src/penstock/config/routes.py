@@ -124,6 +124,13 @@ DEFAULT_ROUTES = (
         header_hold=Seconds(8),
     ),
     RouteConfig(
+        path="/v1/chat/ui",
+        transport=("sse",),
+        dialect="ai-sdk",
+        on_disconnect=OnDisconnect("grace"),
+        header_hold=Seconds(8),
+    ),
+    RouteConfig(
         path="/api/chat",
         transport=("sse",),
         dialect="token-done",

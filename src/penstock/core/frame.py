@@ -54,6 +54,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     """The transport carries text alone."""
     echo: bytes = b""
     """What the request said that an answer of its dialect repeats: `ChatRequest.echo`."""
+    afresh: bool = False
+    """The reader has lost what this answer adds to, where it goes on from something in its `echo`: that is told first."""
 
 
 class Traits(msgspec.Struct, frozen=True, kw_only=True):

@@ -113,11 +113,10 @@ class AiSdkRenderer:
     def rejoin(self) -> Sequence[Frame]:
         """All of the message: where it goes on from an earlier one of the client, that one's parts first."""
         past = self._past
-        if not (self._begun or self._earlier.parts):
+        if not self._begun:
             return ()
-        self._begun = True
-        fresh = AiSdkRenderer(self._view)
-        frames = fresh._start(past.started, retold=True)
+        fresh = AiSdkRenderer(msgspec.structs.replace(self._view, afresh=True))
+        frames = fresh._start(past.started)
         frames += [_data(note.topic, note.body) for note in past.notes]
         results = list(past.tools)
         for part in past.parts:
@@ -192,11 +191,11 @@ class AiSdkRenderer:
         self._begun = True
         return self._start(started)
 
-    def _start(self, started: Started | None, *, retold: bool = False) -> list[Frame]:
+    def _start(self, started: Started | None) -> list[Frame]:
         start: dict[str, Json] = {"type": "start", "messageId": self._earlier.id or message_id(self._view)}
         if started is not None:
             start["messageMetadata"] = self._metadata(started)
-        earlier = [Frame(_encode(chunk)) for chunk in chunks(self._earlier.parts)] if retold else []
+        earlier = [Frame(_encode(chunk)) for chunk in chunks(self._earlier.parts)] if self._view.afresh else []
         return [Frame(_encode(start)), *earlier, _STEP]
 
     def _metadata(self, started: Started) -> dict[str, Json]:

@@ -1,36 +1,34 @@
-"""Which run a chat is at: the latest that was begun in it, found by the chat's own name until that run is forgotten."""
+"""Which run a chat is at: the last one begun in it, found by the chat's own name for as long as it lives."""
 
 from __future__ import annotations
 
-from penstock.core.lifecycle import Phase
 from penstock.core.request import Principal
 from penstock.flow.handle import RunHandle
 
-Place = tuple[str, str, str]
-
 
 class Chats:
-    """The latest run of each chat, of each principal on each route. No more of them than runs are held."""
+    """The live run of each chat, of each principal on each route. There are no more of them than live runs."""
 
     def __init__(self) -> None:
-        self._latest: dict[Place, RunHandle] = {}
+        self._live: dict[tuple[str, str, str], RunHandle] = {}
 
-    def remember(self, handle: RunHandle, route: str) -> None:
-        """This run is the one its chat is at from now on. One before it goes on as its own policy has it."""
+    def enter(self, handle: RunHandle) -> None:
+        """The run has begun, and its chat is at it from now on. An earlier one goes on as its own policy has it."""
         if handle.request.chat:
-            self._latest[_place(handle.principal, route, handle.request.chat)] = handle
+            self._live[_place(handle)] = handle
 
-    def live(self, principal: Principal, route: str, chat: str) -> RunHandle | None:
-        """The run of a chat that has not ended; None where nothing runs, and where the chat is another's."""
-        handle = self._latest.get(_place(principal, route, chat))
-        return handle if handle is not None and handle.state is not Phase.ENDED else None
+    def leave(self, handle: RunHandle) -> None:
+        """The run has ended: nothing runs in its chat, unless another has begun there meanwhile."""
+        if handle.request.chat and self._live.get(_place(handle)) is handle:
+            del self._live[_place(handle)]
 
-    def forget(self, handle: RunHandle, route: str) -> None:
-        """The run is held no more."""
-        place = _place(handle.principal, route, handle.request.chat)
-        if self._latest.get(place) is handle:
-            del self._latest[place]
+    def find(self, principal: Principal, route: str, chat: str) -> RunHandle | None:
+        """What runs in a chat; None where nothing does, and where the chat is another's."""
+        return self._live.get((principal.name, route, chat))
+
+    def __len__(self) -> int:
+        return len(self._live)
 
 
-def _place(principal: Principal, route: str, chat: str) -> Place:
-    return principal.name, route, chat
+def _place(handle: RunHandle) -> tuple[str, str, str]:
+    return handle.principal.name, handle.route, handle.request.chat

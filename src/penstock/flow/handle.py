@@ -55,6 +55,7 @@ class RunHandle:
         "principal",
         "pump",
         "request",
+        "route",
         "target",
         "tellings",
         "transport",
@@ -71,6 +72,8 @@ class RunHandle:
         self.principal = principal
         self.transport = DIRECT.transport
         """Over which it was begun."""
+        self.route = DIRECT.route
+        """At which it was begun."""
         self.furthest = 0
         """Bytes that the one who came furthest had taken, of the readers that have left."""
         self.policy = policy

@@ -22,6 +22,7 @@ from penstock.core.measure import Delivered
 from penstock.core.observer import Observer, Origin
 from penstock.core.request import ChatRequest, Principal
 from penstock.core.source import Source
+from penstock.flow.chats import Chats
 from penstock.flow.conversations import Conversations, Turn
 from penstock.flow.handle import DIRECT, RunHandle
 from penstock.flow.idempotency import IdempotencyKeys
@@ -78,6 +79,7 @@ class Runs:
         self.kept = 0
         """Bytes all runs keep, as of the ticker's last look."""
         self.conversations = Conversations()
+        self.chats = Chats()
         self.shares = Shares()
         self.stands: Callable[[Principal], bool] = _always
         """Whether a principal has any right left to be here; the ticker asks."""
@@ -142,7 +144,8 @@ class Runs:
             handle.unattended_since = self.now()
         handle.turn = turn
         self.by_id[run_id] = self.active[run_id] = handle
-        handle.transport = origin.transport
+        handle.transport, handle.route = origin.transport, origin.route
+        self.chats.enter(handle)
         self.observer.run_started(run_id, request, principal, origin)
         handle.pump.start(source, request)
         return handle
@@ -261,6 +264,7 @@ class Runs:
 
     def _ended(self, handle: RunHandle, claim: Claim) -> None:
         self.shares.end(handle.principal)
+        self.chats.leave(handle)
         handle.inbox.close()
         self.events += handle.log.last
         self.said += handle.log.said

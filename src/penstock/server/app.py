@@ -21,6 +21,7 @@ from penstock.flow.watchdog import Watchdog
 from penstock.server import elsewhere
 from penstock.server.answers_api import AnswersApi
 from penstock.server.calls_api import COUNT_TOKENS, EMBEDDINGS, CallsApi
+from penstock.server.chats_api import ChatsApi
 from penstock.server.door import Starter
 from penstock.server.exchange import ClientGone, Cut, Exchange, Header
 from penstock.server.gate import BEARER, Gate, access, credential
@@ -226,6 +227,10 @@ class App:
                     endpoints.append((f"{of_one}/cancel", {"POST": kept.cancel}, route.dialect, "key"))
                     endpoint = SocketEndpoint(service, route, ResponsesSocket, route.dialect)
                     sockets.append(WebSocketRoute(route.path, endpoint))
+                if route.dialect.traits.chats and "POST" in route.methods:
+                    chats = ChatsApi(service, route)
+                    of_chat = f"{route.path}/{{chat:path}}/stream"
+                    endpoints.append((of_chat, {"GET": chats.resume, "DELETE": chats.stop}, route.dialect, "key"))
                 endpoints.append((route.path, answers, route.dialect, "key"))
         return [
             *(

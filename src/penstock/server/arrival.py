@@ -25,6 +25,7 @@ class Arrival:
     """How one reader wants its run told, read from a request. Raises `Refused` while it is made."""
 
     __slots__ = (
+        "afresh",
         "cursor",
         "dialect",
         "event_names",
@@ -60,6 +61,8 @@ class Arrival:
         """The reader has the words but not the state: its dialect's parser is a new one."""
         self.eventsource = exchange.method == "GET" and self.transport == "sse"
         """A GET as the browser's EventSource makes it: no sentinel, and the position comes first."""
+        self.afresh = False
+        """The reader asks by its chat, with nothing of what was said before."""
         self.cursor: Cursor | None = None
         self.starting_after: int | None = None
         """The number of the last frame it has, where it counts frames instead of keeping a cursor."""
@@ -91,6 +94,7 @@ class Arrival:
             event_names=self.event_names,
             bare=self.transport == "text",
             echo=handle.request.echo,
+            afresh=self.afresh,
         )
 
     def join(self, handle: RunHandle) -> tuple[Place, int]:
