@@ -103,6 +103,9 @@ def test_the_whole_answer_is_what_a_stream_of_it_adds_up_to(dialect: Dialect, en
 @given(
     body=bodies(
         b'{"model":"demo","messages":[{"role":"user","content":"hi"}],"stream":true,"n":2}',
+        b'{"input":[{"role":"user","content":[{"type":"input_text","text":"x"}]},{"type":"function_call","call_id":"c","name":"f",'
+        b'"arguments":"{}"},{"type":"function_call_output","call_id":"c","output":"y"}],"tools":[{"type":"function","name":"f"}],'
+        b'"tool_choice":{"type":"function","name":"f"},"text":{"format":{"type":"json_object"}},"reasoning":{"effort":"low"}}',
         b'{"message":"hi","history":[{"role":"user","content":[{"type":"text","text":"x"}]}]}',
         b'{"prompt":"hi","stream_options":{"include_usage":true},"background":false}',
     )
