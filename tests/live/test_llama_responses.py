@@ -5,7 +5,8 @@ from collections.abc import AsyncGenerator, Mapping
 import pytest
 from openai import AsyncOpenAI
 
-from penstock.config.model import Config, ModelConfig, ProviderConfig
+from penstock.config.model import Config, ProviderConfig
+from penstock.config.models import ModelConfig
 from penstock.core.events import Cancelled
 from penstock.sources.responses_http import ResponsesProvider
 from penstock.testing.sources import check_source
