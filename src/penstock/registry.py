@@ -21,6 +21,7 @@ TABLES: dict[str, dict[str, str]] = {
         "token-done": "penstock.dialects.token_done:TokenDoneDialect",
         "plain": "penstock.dialects.plain:PlainDialect",
         "ai-sdk": "penstock.dialects.ai_sdk:AiSdkDialect",
+        "anthropic": "penstock.dialects.anthropic:AnthropicDialect",
     },
     "encoders": {
         "sse": "penstock.encoders.sse:SseEncoder",

@@ -115,6 +115,7 @@ def test_the_options_of_a_url_are_those_the_server_reads() -> None:
         "/v1/chat/completions",
         "/v1/responses",
         "/v1/chat/ui",
+        "/v1/messages",
         "/api/chat",
     ):
         assert told[route, "post"] == STARTING

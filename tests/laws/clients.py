@@ -199,6 +199,8 @@ class Client:
         match self.pair.dialect.name:
             case "native":
                 return sum(value["type"] in ("finished", "failed", "cancelled") for value in values)
+            case "anthropic":
+                return sum(value["type"] in ("message_stop", "error") for value in values)
             case "openai-chat":
                 reasons = [c["index"] for v in values for c in v.get("choices", ()) if c["finish_reason"] is not None]
                 assert len(set(reasons)) == len(reasons), "a choice that ended twice"

@@ -78,6 +78,8 @@ def ends(dialect: str, message: Any) -> bool:
     match dialect:
         case "native":
             return message["type"] in ("finished", "failed", "cancelled")
+        case "anthropic":
+            return message["type"] in ("message_stop", "error")
         case "openai-chat":
             return "error" in message or message["choices"][0]["finish_reason"] is not None
         case "token-done":

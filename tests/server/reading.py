@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import httpx2
 from websockets.asyncio.client import ClientConnection, connect
 
+from penstock.registry import resolve
 from penstock.testing.readings import READERS, Reading
 from penstock.testing.wire import Received, SseParser
 from tests.clients.eventsource_parser import EventStreamParser, ServerEvent
@@ -20,7 +21,7 @@ from tests.waiting import CEILING, until
 
 PROMPT = {"model": "scripted", "messages": [{"role": "user", "content": "speak"}], "stream": True}
 TEXT = {"text": "text/plain", "ndjson": "application/x-ndjson", "sse": "text/event-stream"}
-CURSOR_KEYS = {"native": "id", "plain": "id", "token-done": "id", "openai-chat": "cursor"}
+CURSOR_KEYS: dict[str, str] = {name: resolve("dialects", name)().traits.cursor_key for name in READERS}
 
 
 class EventStream:

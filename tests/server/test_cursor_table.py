@@ -18,7 +18,7 @@ from tests.serving import Served, configured, serving
 from tests.waiting import until
 
 HTTP = ["sse", "ndjson", "text"]
-FOREIGN = ["openai-chat", "token-done", "plain"]
+FOREIGN = ["openai-chat", "token-done", "plain", "anthropic"]
 TRIMMING = {"/v1/chat/stream": {"bounds": Bounds(max_run_bytes=Bytes(64 * 1024))}}
 
 MALFORMED = {
@@ -47,7 +47,9 @@ async def ask(client: httpx2.AsyncClient, run: str, transport: str, cursor: str,
 
 def code_of(answer: httpx2.Response) -> tuple[int, str]:
     body = answer.json()
-    return answer.status_code, body.get("error_code", "").lower() or body["error"]["code"]
+    error = body["error"]
+    code = body.get("error_code", "").lower() or error.get("code") or error["details"]["error_code"]
+    return answer.status_code, code
 
 
 @pytest.mark.parametrize("transport", HTTP)

@@ -16,6 +16,7 @@ POSTS = {
     "/v1/chat/chunked": "native",
     "/v1/chat/completions": "openai-chat",
     "/v1/chat/stream": "openai-chat",
+    "/v1/messages": "anthropic",
     "/api/chat": "token-done",
 }
 
@@ -38,9 +39,13 @@ BODIES: dict[str, tuple[bytes, int, str]] = {
     "101 levels": (b'{"messages": ' + b"[" * 101 + b"]" * 101 + b"}", 400, "invalid_json"),
     "100,000 levels": (b"[" * 100_000, 400, "invalid_json"),
     "100,000 levels, closed": (b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", 400, "invalid_json"),
-    "an unknown model": (b'{"model": "nobody", "messages": [{"role": "user", "content": "x"}]}', 404, "unknown_model"),
+    "an unknown model": (
+        b'{"model": "nobody", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}]}',
+        404,
+        "unknown_model",
+    ),
     "a model of control characters": (
-        b'{"model": "openai/x\\r\\nSet-Cookie: a=b", "messages": [{"role": "user", "content": "x"}]}',
+        b'{"model": "openai/x\\r\\nSet-Cookie: a=b", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}]}',
         404,
         "unknown_model",
     ),
@@ -59,6 +64,10 @@ def error_of(dialect: str, answer: httpx2.Response) -> tuple[str, str]:
         case "openai-chat":
             assert set(body["error"]) == {"message", "type", "code", "param"}
             assert body["error"]["type"] == ("invalid_request_error" if answer.status_code < 500 else "server_error")
+        case "anthropic":
+            assert (body["type"], set(body["error"])) == ("error", {"type", "message", "details"})
+            assert answer.headers["request-id"] == body["request_id"]
+            return body["error"]["details"]["error_code"], body["error"]["message"]
         case _:
             assert body["done"] is True
             return body["error_code"].lower(), body["error"]
@@ -192,7 +201,7 @@ async def test_garbage_behind_a_request_ends_its_answer_without_words_in_the_mid
     await telling.closed.wait()
 
 
-@pytest.mark.parametrize("dialect", ["native", "openai-chat", "token-done"])
+@pytest.mark.parametrize("dialect", ["native", "openai-chat", "token-done", "anthropic"])
 async def test_whoever_asks_for_a_dialect_is_refused_in_it(
     served: Served, client: httpx2.AsyncClient, dialect: str
 ) -> None:
@@ -225,7 +234,7 @@ async def test_a_fault_of_our_own_is_a_typed_500_and_stands_in_the_log() -> None
 
         served.app.service.model = model
         for path, dialect in POSTS.items():
-            answer = await client.post(path, json=PROMPT)
+            answer = await client.post(path, json={**PROMPT, "max_tokens": 64})
             code, message = error_of(dialect, answer)
             assert (answer.status_code, code) == (500, "internal")
             assert "secret" not in message

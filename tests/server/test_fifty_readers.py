@@ -11,7 +11,7 @@ from penstock.testing.wire import parse_ndjson, parse_websocket
 from tests.server.reading import CURSOR_KEYS, TEXT, added_up, detached, received_sse, websocket
 from tests.serving import Served
 
-DIALECTS = ["native", "openai-chat", "token-done", "plain"]
+DIALECTS = list(CURSOR_KEYS)
 WAYS = [*product(["sse", "ndjson", "websocket"], DIALECTS), ("text", "plain")]
 WORDS = [f"word {n} — Grüße \U0001f30d\n" for n in range(120)]
 

@@ -12,7 +12,12 @@ from tests.clients.raw_client import raw_client
 from tests.server.reading import PROMPT, event_stream, received_sse
 from tests.serving import Served, configured, serving
 
-FOREIGN = {"/v1/chat/completions": "openai-chat", "/v1/chat/stream": "openai-chat", "/api/chat": "token-done"}
+FOREIGN = {
+    "/v1/chat/completions": "openai-chat",
+    "/v1/chat/stream": "openai-chat",
+    "/v1/messages": "anthropic",
+    "/api/chat": "token-done",
+}
 CODES = [code for code, row in TABLE.items() if row.blame == "provider"]
 
 
@@ -21,7 +26,7 @@ async def test_a_provider_that_refuses_before_the_first_token_is_a_status_of_its
     served: Served, client: httpx2.AsyncClient, code: str
 ) -> None:
     for number, (path, dialect) in enumerate(FOREIGN.items()):
-        asking = asyncio.ensure_future(client.post(path, json=PROMPT))
+        asking = asyncio.ensure_future(client.post(path, json={**PROMPT, "max_tokens": 64}))
         telling = await served.telling(number)
         telling.say(Started(telling.run.id, "scripted", 0))
         telling.fail(code, "what the provider said", retry_after=6.2)

@@ -8,6 +8,7 @@ import pytest
 
 from penstock.core.cursor import parse_cursor
 from penstock.core.events import Cancelled, Finished
+from penstock.testing.readings import READERS
 from tests.clients.raw_client import raw_client
 from tests.server.reading import PROMPT, added_up, event_stream, received_sse
 from tests.serving import Served
@@ -164,15 +165,21 @@ async def test_a_failure_after_the_first_token_is_an_event_of_its_dialect_and_a_
     served: Served, client: httpx2.AsyncClient
 ) -> None:
     for number, (path, dialect) in enumerate(
-        [("/v1/streams", "native"), ("/v1/chat/completions", "openai-chat"), ("/api/chat", "token-done")]
+        [
+            ("/v1/streams", "native"),
+            ("/v1/chat/completions", "openai-chat"),
+            ("/v1/messages", "anthropic"),
+            ("/api/chat", "token-done"),
+        ]
     ):
-        asking = asyncio.ensure_future(client.post(path, json=PROMPT))
+        asking = asyncio.ensure_future(client.post(path, json={**PROMPT, "max_tokens": 64}))
         telling = await served.telling(number)
         telling.speak("half an ans")
         telling.fail("provider_truncated")
         body = (await asking).text
         last = json.loads(body.rstrip().rpartition("data: ")[2].partition("\n")[0])
-        code = last["error_code"].lower() if dialect == "token-done" else last["error"]["code"]
+        told = last["error"].get("details", last["error"]) if dialect != "token-done" else last
+        code = told.get("code") or told["error_code"].lower()
         assert (dialect, code, "[DONE]" in body) == (dialect, "provider_truncated", False)
 
 
@@ -206,7 +213,7 @@ async def test_what_is_ready_together_leaves_in_one_piece(served: Served) -> Non
         assert parse_cursor(body.decode().rpartition("id: ")[2].strip()).offset == handle.log.last
 
 
-@pytest.mark.parametrize("dialect", ["native", "openai-chat", "token-done", "plain"])
+@pytest.mark.parametrize("dialect", sorted(READERS))
 async def test_every_dialect_is_told_on_request(served: Served, client: httpx2.AsyncClient, dialect: str) -> None:
     async with event_stream(client, "POST", f"/v1/streams?dialect={dialect}", json=PROMPT) as stream:
         telling = await served.telling()

@@ -9,6 +9,7 @@ import pytest
 from penstock.core.errors import Refused
 from penstock.server.negotiation import choose, prefers_json
 from penstock.server.service import Transport
+from penstock.testing.readings import READERS
 from tests.server.reading import PROMPT, TEXT, added_up, received_sse, said, told
 from tests.serving import Served
 
@@ -100,7 +101,7 @@ async def test_a_route_with_one_transport_ignores_accept(served: Served, client:
     assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
 
 
-@pytest.mark.parametrize("dialect", ["native", "openai-chat", "token-done", "plain"])
+@pytest.mark.parametrize("dialect", sorted(READERS))
 @pytest.mark.parametrize("path", ["/v1/streams", "/v1/chat/completions", "/api/chat", "/v1/chat/stream"])
 async def test_any_route_tells_any_dialect(served: Served, client: httpx2.AsyncClient, path: str, dialect: str) -> None:
     answer = await told(served, client.post(f"{path}?dialect={dialect}", json=PROMPT), "Hi ", "there")

@@ -131,6 +131,13 @@ DEFAULT_ROUTES = (
         header_hold=Seconds(8),
     ),
     RouteConfig(
+        path="/v1/messages",
+        transport=("sse",),
+        dialect="anthropic",
+        on_disconnect=OnDisconnect("cancel"),
+        header_hold=Seconds(8),
+    ),
+    RouteConfig(
         path="/api/chat",
         transport=("sse",),
         dialect="token-done",

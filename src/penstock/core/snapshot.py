@@ -47,6 +47,9 @@ class PartSoFar(msgspec.Struct, frozen=True, omit_defaults=True):
     elided: int = 0
     closed: bool = False
     meta: dict[str, Json] | None = None
+    beside: tuple[tuple[int, int], ...] = ()
+    """The parts of its choice that were open when it was opened, with the characters or bytes each had said by then: what a
+    dialect in which one part ends where the next begins has to know."""
 
     def opening(self) -> Opened:
         """The event that opened this part."""
@@ -79,14 +82,15 @@ class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):
 class _Growing:
     """A part while it grows: pieces are joined only when somebody asks."""
 
-    __slots__ = ("closed", "data", "deltas", "elided", "logprobs", "meta", "opened", "size", "texts")
+    __slots__ = ("beside", "closed", "data", "deltas", "elided", "logprobs", "meta", "opened", "said", "size", "texts")
 
-    def __init__(self, opened: Opened):
+    def __init__(self, opened: Opened, beside: tuple[tuple[int, int], ...]):
         self.opened = opened
+        self.beside = beside
         self.texts: list[str] = []
         self.data = bytearray()
         self.logprobs: list[msgspec.Raw] = []
-        self.deltas = self.elided = self.size = 0
+        self.deltas = self.elided = self.said = self.size = 0
         self.closed = False
         self.meta: dict[str, Json] | None = None
 
@@ -113,6 +117,7 @@ class _Growing:
         return PartSoFar(
             o.part, o.kind, o.choice, o.author, o.name, o.call_id, o.media_type,
             self.texts[0], bytes(self.data), tuple(self.logprobs), self.deltas, self.elided, self.closed, self.meta,
+            self.beside,
         )  # fmt: skip
 
 
@@ -123,6 +128,7 @@ class Folder:
     def __init__(self, limit: int | None = None):
         self._limit = limit
         self._parts: dict[int, _Growing] = {}
+        self._open: dict[int, _Growing] = {}
         self._tools: list[ToolReturned] = []
         self._notes: list[Note] = []
         self._started: Started | None = None
@@ -148,11 +154,13 @@ class Folder:
                 growing = self._parts[event.part]
                 growing.data += event.data
                 growing.deltas += 1
+                growing.said += len(event.data)
                 self._grown(growing, len(event.data))
             case Opened():
-                self._parts[event.part] = _Growing(event)
+                growing = _Growing(event, self._beside(event))
+                self._parts[event.part] = self._open[event.part] = growing
             case Closed():
-                growing = self._parts[event.part]
+                growing = self._open.pop(event.part)
                 growing.closed = True
                 growing.meta = event.meta
             case Started():
@@ -175,9 +183,15 @@ class Folder:
         growing = self._parts[part]
         growing.texts.append(text)
         growing.deltas += count
+        growing.said += len(text)
         self._grown(growing, len(text))
         self.through = last
         self.at = at
+
+    def _beside(self, opened: Opened) -> tuple[tuple[int, int], ...]:
+        return tuple(
+            (part, growing.said) for part, growing in self._open.items() if growing.opened.choice == opened.choice
+        )
 
     def _grown(self, growing: _Growing, by: int) -> None:
         growing.size += by

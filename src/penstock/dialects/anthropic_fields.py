@@ -13,6 +13,8 @@ from penstock.core.events import Json
 Object: TypeAlias = "dict[str, Json]"
 T = TypeVar("T", bool, float, int, str)
 
+QUOTED = 64
+"""Characters of a request that its error repeats."""
 _KINDS: dict[type, str] = {
     str: "a string",
     bool: "a boolean",
@@ -32,6 +34,11 @@ def wrong(where: str, what: str) -> Refused:
 def kind(value: Json) -> str:
     """What a JSON value is, in words."""
     return _KINDS[type(value)]
+
+
+def quoted(text: str) -> str:
+    """What the client said, to be shown to it again, but never at length."""
+    return repr(text if len(text) <= QUOTED else f"{text[:QUOTED]}…")
 
 
 def is_object(value: Json) -> TypeGuard[Object]:
@@ -75,7 +82,7 @@ def optional(fields: Object, name: str, wanted: type[T], where: str) -> T | None
 def one_of(value: Json, words: Collection[str], where: str) -> str:
     """One of a few words."""
     if not isinstance(value, str) or value not in words:
-        found = repr(value) if isinstance(value, str) else kind(value)
+        found = quoted(value) if isinstance(value, str) else kind(value)
         raise wrong(where, f"must be one of {', '.join(repr(word) for word in words)}, not {found}")
     return value
 

@@ -20,6 +20,7 @@ from penstock.dialects.anthropic_fields import (
     is_object,
     kind,
     one_of,
+    quoted,
     text,
     without,
     wrong,
@@ -87,14 +88,16 @@ class _Calls:
     def call(self, call_id: str, where: str) -> None:
         """A call with this id stands at `where`."""
         if call_id in self._seen:
-            raise wrong(where, f"the id {call_id!r} is used twice")
+            raise wrong(where, f"the id {quoted(call_id)} is used twice")
         self._seen.add(call_id)
         self._waiting[call_id] = where
 
     def answer(self, call_id: str, where: str) -> None:
         """A result of the call with this id."""
         if self._waiting.pop(call_id, None) is None:
-            raise wrong(where, f"there is no tool_use with the id {call_id!r} in the assistant's message before it")
+            raise wrong(
+                where, f"there is no tool_use with the id {quoted(call_id)} in the assistant's message before it"
+            )
 
     def says(self, where: str) -> None:
         """The user says something that is no result, so that all results must have been given."""
@@ -108,7 +111,7 @@ class _Calls:
     def _unanswered(self, where: str) -> None:
         for call_id in self._waiting:
             raise wrong(
-                where, f"the tool_use {call_id!r} has no tool_result; results come first in the next user message"
+                where, f"the tool_use {quoted(call_id)} has no tool_result; results come first in the next user message"
             )
 
 

@@ -46,6 +46,7 @@ from penstock.dialects.anthropic_fields import (
     kind,
     one_of,
     optional,
+    quoted,
     text,
     without,
     wrong,
@@ -200,7 +201,7 @@ def _tool(value: Json, names: set[str], where: str) -> Json:
 
 def _distinct(name: str, names: set[str], where: str) -> None:
     if name in names:
-        raise wrong(f"{where}.name", f"two tools are called {name!r}")
+        raise wrong(f"{where}.name", f"two tools are called {quoted(name)}")
     names.add(name)
 
 
@@ -215,7 +216,7 @@ def _choice(choice: Object, names: set[str], params: dict[str, Json]) -> None:
         case "tool":
             name = text(choice, "name", "tool_choice")
             if name not in names:
-                raise wrong("tool_choice.name", f"no tool is called {name!r}")
+                raise wrong("tool_choice.name", f"no tool is called {quoted(name)}")
             params["tool_choice"] = {"type": "function", "function": {"name": name}}
             known.append("name")
         case same:
@@ -224,4 +225,4 @@ def _choice(choice: Object, names: set[str], params: dict[str, Json]) -> None:
     if alone is not None:
         params["parallel_tool_calls"] = not alone
     for name in without(choice, *known):
-        raise wrong(f"tool_choice.{name}", "unknown field")
+        raise wrong("tool_choice", f"has no field {quoted(name)}")

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from penstock.testing.readings.ai_sdk import read_ai_sdk, whole_ai_sdk
+from penstock.testing.readings.anthropic import read_anthropic, whole_anthropic
 from penstock.testing.readings.native import read_native, whole_native
 from penstock.testing.readings.openai_chat import read_openai_chat, whole_openai_chat
 from penstock.testing.readings.openai_responses import read_openai_responses, whole_openai_responses
@@ -24,6 +25,7 @@ READERS: dict[str, Read] = {
     "token-done": read_token_done,
     "plain": read_plain,
     "ai-sdk": read_ai_sdk,
+    "anthropic": read_anthropic,
 }
 """The client of each dialect of ours: what it makes of a stream."""
 
@@ -34,6 +36,7 @@ WHOLE: dict[str, Callable[[Any], str]] = {
     "token-done": whole_token_done,
     "plain": whole_plain,
     "ai-sdk": whole_ai_sdk,
+    "anthropic": whole_anthropic,
 }
 """And the words it finds in an answer that was not streamed, of choice 0."""
 

@@ -1,0 +1,81 @@
+"""Anthropic Messages: a stream of events that build one message, or that message at once.
+
+Only choice 0 is told, since a message is one answer. Notes and results of server tools have no words here and are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from penstock.core.events import Fault, Finished, Json
+from penstock.core.frame import Frame, Traits, View
+from penstock.core.request import ChatRequest
+from penstock.core.snapshot import PartSoFar, Snapshot
+from penstock.dialects.anthropic_answer import (
+    Stopping,
+    boxed_block,
+    citations,
+    empty_block,
+    error,
+    message,
+    signature,
+    told,
+    tool_input,
+)
+from penstock.dialects.anthropic_messages import NAME
+from penstock.dialects.anthropic_request import read_request
+from penstock.dialects.anthropic_stream import AnthropicRenderer
+
+
+class AnthropicDialect:
+    """The dialect of `/v1/messages`."""
+
+    name = NAME
+    traits = Traits(
+        cursor_key="cursor",
+        retells=True,
+        ping=Frame(b'{"type":"ping"}', "ping"),
+        passes=("anthropic-version", "anthropic-beta"),
+        request_id=b"request-id",
+    )
+
+    def parse(self, body: bytes) -> ChatRequest:
+        """As Anthropic reads it: `messages` and `max_tokens` are required, and a missing `stream` means false."""
+        return read_request(body)
+
+    def renderer(self, view: View) -> AnthropicRenderer:
+        return AnthropicRenderer(view)
+
+    def whole(self, snapshot: Snapshot, view: View) -> bytes:
+        model = snapshot.started.model if snapshot.started else view.model
+        blocks = (_block(part) for part in snapshot.parts if told(part.opening()))
+        stopping = Stopping()
+        stopping.prime(snapshot)
+        end = snapshot.end if isinstance(snapshot.end, Finished) else Finished()
+        said: dict[str, Json] = {"content": [block for block in blocks if block is not None]}
+        return msgspec.json.encode({**message(view, model, snapshot.usage), **said, **stopping.delta(end)})
+
+    def refuse(self, fault: Fault, request_id: str) -> bytes:
+        return msgspec.json.encode({"type": "error", "error": error(fault), "request_id": request_id})
+
+    def gap(self, start: int, end: int, reason: str) -> Sequence[Frame]:
+        return ()
+
+
+def _block(part: PartSoFar) -> Json:
+    """A part as a whole block; None for a box without a block."""
+    if part.kind == "binary":
+        return boxed_block(part.data)
+    block = empty_block(part.opening())
+    match part.kind:
+        case "tool_call":
+            block["input"] = tool_input(part.text)
+        case "reasoning":
+            block.update(thinking=part.text, signature=signature(part.meta))
+        case _:
+            block["text"] = part.text
+            if cited := citations(part.kind, part.meta):
+                block["citations"] = cited
+    return block
