@@ -14,7 +14,7 @@ from penstock.config.models import ModelConfig, RetryConfig
 from penstock.config.units import Seconds
 from penstock.core.events import Cancelled
 from tests.fakes.provider import Provider
-from tests.fakes.script import Gate, Hang, Head, Reply, answer, text
+from tests.fakes.script import Cut, Gate, Hang, Head, Reply, Reset, Step, answer, text
 from tests.serving import Served, configured, serving
 
 ASKED = {"model": "fast", "messages": [{"role": "user", "content": "hi"}], "stream": True}
@@ -93,6 +93,47 @@ async def test_a_target_that_says_nothing_in_time_gives_way_to_the_next(
     await gate.reached.wait()
     served.tick(301)
     assert "Hello" in (await told.aread()).decode()
+    await providers[0].connections[0].peer_gone.wait()
+
+
+@pytest.mark.parametrize("how", [Cut(), Reset()], ids=["cut", "reset"])
+async def test_a_target_that_dies_in_mid_sentence_is_followed_by_another_and_readers_read_on(
+    providers: list[Provider], client: httpx2.AsyncClient, how: Step
+) -> None:
+    gate = Gate()
+    providers[0].script(Head(), text("The quick "), gate, how)
+    providers[1].script(answer("quick brown", " fox."))
+    async with client.stream("POST", "/v1/streams", json=ASKED) as told:
+        lines = told.aiter_lines()
+        while '"delta"' not in (await anext(lines)):
+            pass
+        gate.open()
+        events = [json.loads(line[6:]) async for line in lines if line.startswith("data: ")]
+    assert "".join(event.get("text", "") for event in events) == "brown fox."
+    (note,) = [event for event in events if event["type"] == "note"]
+    assert (note["topic"], note["body"]["from"], note["body"]["to"]) == ("continuation", "a", "b")
+    assert events[-1]["type"] == "finished"
+    asked = await providers[1].next_request()
+    assert [message["role"] for message in asked.json["messages"]] == ["user", "assistant", "user"]
+
+
+async def test_a_target_that_falls_silent_in_mid_sentence_is_followed_by_another(
+    served: Served, providers: list[Provider], client: httpx2.AsyncClient
+) -> None:
+    gate = Gate()
+    providers[0].script(Head(), text("The quick "), gate, Hang())
+    providers[1].script(answer("brown", " fox."))
+    async with client.stream("POST", "/v1/chat/completions", json=ASKED) as told:
+        await gate.reached.wait()
+        gate.open()
+        lines = told.aiter_lines()
+        while "quick" not in (await anext(lines)):
+            pass
+        served.tick(121)
+        rest = [line async for line in lines]
+    said = [json.loads(line[6:]) for line in rest if line.startswith("data: {")]
+    assert "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in said) == "brown fox."
+    assert "data: [DONE]" in rest
     await providers[0].connections[0].peer_gone.wait()
 
 

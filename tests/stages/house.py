@@ -8,6 +8,7 @@ from contextlib import aclosing
 
 import msgspec
 
+from penstock.core.cursor import Entry
 from penstock.core.errors import Broken
 from penstock.core.events import Closed, Delta, Event, Finished, Opened, Started, Usage
 from penstock.core.health import Health
@@ -77,10 +78,12 @@ async def told(
 ) -> tuple[list[Event], Broken | None]:
     """Everything a source says, and what it broke with."""
     said: list[Event] = []
+    run = run or SoloRun()
     try:
-        async with aclosing(source(request, run or SoloRun())) as events:
+        async with aclosing(source(request, run)) as events:
             async for event in events:
                 said.append(event)
+                run.folder.add(Entry(len(said), len(said), 0, event))
     except Broken as problem:
         return said, problem
     return said, None

@@ -8,6 +8,7 @@ from typing import Protocol
 import msgspec
 
 from penstock.core.events import Fault, Json
+from penstock.core.snapshot import Snapshot
 
 Message = dict[str, Json]
 """One message in the shape of OpenAI chat: `role`, `content` (text or a list of content parts), `tool_calls`, `tool_call_id`, `name`.
@@ -101,6 +102,13 @@ class Run(Protocol):
 
     @property
     def inbox(self) -> Inbox: ...
+
+    @property
+    def target(self) -> str:
+        """The target that was asked last; empty where the model has but one."""
+
+    def said(self) -> Snapshot:
+        """Everything readers have been given so far."""
 
     def speaks(self, target: str) -> None:
         """From here on it is this target of the model that answers, as the configuration names it."""

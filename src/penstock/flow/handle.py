@@ -13,6 +13,7 @@ from penstock.core.events import Fault
 from penstock.core.lifecycle import Phase
 from penstock.core.observer import Departure, Origin
 from penstock.core.request import ChatRequest, Principal
+from penstock.core.snapshot import Snapshot
 from penstock.flow.conversations import Turn
 from penstock.flow.inbox import BoundedInbox
 from penstock.flow.log import Log
@@ -101,6 +102,10 @@ class RunHandle:
     def expires(self) -> float:
         """When an ended run is forgotten."""
         return (self.pump.ended or 0.0) + self.policy.limits.retention
+
+    def said(self) -> Snapshot:
+        """As `penstock.core.request.Run.said`."""
+        return self.log.snapshot()
 
     def speaks(self, target: str) -> None:
         """As `penstock.core.request.Run.speaks`."""

@@ -15,6 +15,7 @@ from penstock.core.errors import Broken
 from penstock.core.events import TERMINAL, Event, Fault, Json
 from penstock.core.lifecycle import IllegalEvent, Parts, Phase, step
 from penstock.core.request import ChatRequest, Principal, Run
+from penstock.core.snapshot import Folder, Snapshot
 from penstock.core.source import Source
 
 CLOSING = 5.0
@@ -67,6 +68,15 @@ class SoloRun:
         self.principal = Principal()
         self.inbox = SoloInbox(*inputs)
         self.targets: list[str] = []
+        self.folder = Folder()
+        """What the source has said; whoever reads it adds to it."""
+
+    @property
+    def target(self) -> str:
+        return self.targets[-1] if self.targets else ""
+
+    def said(self) -> Snapshot:
+        return self.folder.snapshot()
 
     def speaks(self, target: str) -> None:
         """Remembered: the targets that were asked, in their order."""

@@ -1,0 +1,174 @@
+"""An answer that broke in mid-sentence goes on at another target, as that one can; what cannot be continued stays broken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+import pytest
+
+from penstock.core.cursor import Entry
+from penstock.core.errors import Broken
+from penstock.core.events import Closed, Delta, Event, Finished, Note, Opened, Started, ToolReturned, Usage
+from penstock.core.source import Source
+from penstock.core.target import Continues, House, Target, switch
+from penstock.stages.continuation import INSTRUCTION, build
+from penstock.testing.sources import SoloRun, check_source
+from tests.stages.house import ASKED, STARTED, Answer, Scripted, house, saying, told, words
+
+TEXT = Opened(0, "text")
+
+
+def cut(*said: Event, code: str = "provider_truncated") -> Answer:
+    """An answer that breaks after these events."""
+    return [STARTED, *said, Broken(code)]
+
+
+def half(*pieces: str) -> Answer:
+    return cut(TEXT, *(Delta(0, piece) for piece in pieces))
+
+
+def continuing(home: House) -> Source:
+    return build(home)(switch(home))
+
+
+def second(answer: Answer, continues: Continues = "instructed") -> tuple[Scripted, Target]:
+    scripted = Scripted(answer)
+    return scripted, Target(name="", source=scripted, continues=continues)
+
+
+async def test_the_text_goes_on_in_the_part_that_is_open_and_a_note_names_the_joint() -> None:
+    _, target = second(saying("brown ", "fox."))
+    run = SoloRun()
+    said, broken = await told(continuing(house(a=Scripted(half("The ", "quick ")), b=target)), run=run)
+    assert (words(said), broken, run.targets) == ("The quick brown fox.", None, ["a", "b"])
+    assert [event for event in said if isinstance(event, Opened | Started)] == [STARTED, TEXT]
+    (note,) = [event for event in said if isinstance(event, Note)]
+    assert (note.topic, note.body) == ("continuation", {
+        "from": "a", "to": "b", "after": "provider_truncated", "strategy": "instructed", "offset": 10,
+        "reasoning_carried": False,
+    })  # fmt: skip
+    assert said[-1] == Finished("stop")
+    assert sum(isinstance(event, Closed) for event in said) == 1
+
+
+@pytest.mark.parametrize(
+    ("continues", "messages", "params"),
+    [
+        ("instructed", [{"role": "assistant", "content": "The quick "}, {"role": "user", "content": INSTRUCTION}], {}),
+        ("prefill", [{"role": "assistant", "content": "The quick "}], {}),
+        (
+            "exact",
+            [{"role": "assistant", "content": "The quick "}],
+            {"continue_final_message": True, "add_generation_prompt": False},
+        ),
+    ],
+)
+async def test_the_next_target_is_asked_in_the_way_it_can_go_on(
+    continues: Continues, messages: list[Any], params: dict[str, Any]
+) -> None:
+    b, target = second(saying("brown"), continues)
+    asked = msgspec.structs.replace(ASKED, params={"max_tokens": 10})
+    await told(continuing(house(a=Scripted(half("The ", "quick ")), b=target)), asked)
+    (request,) = b.asked
+    assert (list(request.messages[1:]), request.params) == (messages, {"max_tokens": 8, **params})
+
+
+async def test_a_repetition_at_the_joint_is_left_out_but_not_where_the_engine_goes_on_from_the_very_token() -> None:
+    _, told_to = second(saying("The qu", "ick brown"))
+    said, _ = await told(continuing(house(a=Scripted(half("The ", "quick")), b=told_to)))
+    assert words(said) == "The quick brown"
+    _, exact = second(saying("quick", " quack"), "exact")
+    said, _ = await told(continuing(house(a=Scripted(half("quick")), b=exact)))
+    assert words(said) == "quickquick quack"
+
+
+async def test_several_deaths_are_survived_one_after_the_other() -> None:
+    home = house(a=Scripted(half("one, ")), b=Scripted(half("two, ")), c=Scripted(saying("three")))
+    said, broken = await told(continuing(home))
+    assert (words(said), broken) == ("one, two, three", None)
+    assert [note.body["to"] for note in said if isinstance(note, Note)] == ["b", "c"]  # type: ignore[call-overload, index]
+
+
+async def test_what_all_attempts_used_is_summed_and_known_no_better_than_the_worst_of_them() -> None:
+    said, _ = await told(continuing(house(a=Scripted(half("The ", "quick ")), b=Scripted(saying("brown ", "fox.")))))
+    assert [event for event in said if isinstance(event, Usage)] == [Usage(3, 4, "counted")]
+
+
+async def test_reasoning_is_closed_and_not_carried() -> None:
+    thinking = cut(Opened(0, "reasoning"), Delta(0, "hm"))
+    b, target = second([STARTED, Opened(0, "reasoning"), Delta(0, "aha"), Closed(0), Opened(1, "text"), Delta(1, "yes"),
+                        Closed(1), Finished()])  # fmt: skip
+    said, broken = await told(continuing(house(a=Scripted(thinking), b=target)))
+    assert broken is None
+    assert b.asked[0].messages == ASKED.messages
+    assert [(event.part, event.kind) for event in said if isinstance(event, Opened)] == [
+        (0, "reasoning"), (1, "reasoning"), (2, "text"),
+    ]  # fmt: skip
+    assert [event.part for event in said if isinstance(event, Closed)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("said", "params"),
+    [
+        ([Opened(0, "tool_call", name="f", call_id="c"), Delta(0, '{"a":')], {}),
+        (
+            [
+                Opened(0, "tool_call", name="f", call_id="c"),
+                Delta(0, "{}"),
+                Closed(0),
+                Opened(1, "text"),
+                Delta(1, "x"),
+            ],
+            {},
+        ),
+        ([TEXT, Delta(0, "x"), ToolReturned("c", "done")], {}),
+        ([TEXT, Delta(0, '{"a":')], {"response_format": {"type": "json_object"}}),
+        ([TEXT, Delta(0, "x"), Opened(1, "text", 1), Delta(1, "y")], {"n": 2}),
+    ],
+    ids=["within-a-call", "after-a-call", "after-a-tool-ran", "structured", "several-choices"],
+)
+async def test_what_cannot_be_continued_honestly_stays_broken(said: Sequence[Event], params: dict[str, Any]) -> None:
+    b, target = second(saying("more"))
+    asked = msgspec.structs.replace(ASKED, params=params)
+    _, broken = await told(continuing(house(a=Scripted(cut(*said)), b=target)), asked)
+    assert broken is not None
+    assert (broken.fault.code, b.asked) == ("provider_truncated", [])
+
+
+@pytest.mark.parametrize("code", ["content_refused", "total_timeout", "source_failed", "cancelled"])
+async def test_what_another_target_would_not_mend_stays_broken(code: str) -> None:
+    b, target = second(saying("more"))
+    _, broken = await told(continuing(house(a=Scripted(cut(TEXT, Delta(0, "x"), code=code)), b=target)))
+    assert broken is not None
+    assert (broken.fault.code, b.asked) == (code, [])
+
+
+async def test_a_target_that_does_not_continue_is_passed_over() -> None:
+    never, unable = second(saying("no"), "no")
+    said, _ = await told(continuing(house(a=Scripted(half("one ")), b=unable, c=Scripted(saying("two")))))
+    assert (words(said), never.asked) == ("one two", [])
+
+
+async def test_before_the_first_word_it_leaves_the_failure_to_others() -> None:
+    b, target = second(saying("b"))
+    _, broken = await told(continuing(house(a=Scripted(cut()), b=target)))
+    assert broken is not None
+    assert (broken.fault.code, b.asked) == ("provider_truncated", [])
+
+
+async def test_it_keeps_the_law_of_sources_wherever_it_is_left() -> None:
+    def fresh() -> Source:
+        return continuing(house(a=Scripted(half("The ", "quick ")), b=Scripted(saying("brown ", "fox."))))
+
+    async def source(request: Any, run: Any) -> Any:
+        async with aclosing(fresh()(request, run)) as events:
+            async for event in events:
+                place = run.folder.through + 1
+                run.folder.add(Entry(place, place, 0, event))
+                yield event
+
+    said, broken = await check_source(source, ASKED)
+    assert (words(said), broken) == ("The quick brown fox.", None)
