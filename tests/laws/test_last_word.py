@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import AsyncGenerator, Callable
+from functools import partial
 from typing import Literal
 
 from hypothesis import given
@@ -26,13 +27,17 @@ from penstock.core.events import (
 )
 from penstock.core.lifecycle import Parts, Phase, step
 from penstock.core.request import ChatRequest, Principal, Run
+from penstock.core.source import Source, compose
+from penstock.core.target import Builder, switch
 from penstock.flow.policy import Bounds, OnDisconnect, Policy, SlowReader
 from penstock.flow.pump import CLOSING
 from penstock.flow.runs import Runs
 from penstock.flow.watchdog import Watchdog
+from penstock.stages import continuation, fallback, retry, routing
 from penstock.stores.memory import MemoryStore
 from penstock.testing.strategies import runs
 from tests.flow.scripted import ASKED, Clock, Seen, held, never, settle
+from tests.stages.house import house
 
 Mood = Literal["wait", "hurry"]
 Fate = Literal[
@@ -160,31 +165,59 @@ ACTS: tuple[Act, ...] = (
 
 @given(source=sources(), policy=policies(), acts=st.lists(st.sampled_from(ACTS), max_size=20))
 def test_every_run_ends_once_with_everything_closed(source: Unruly, policy: Policy, acts: list[Act]) -> None:
-    asyncio.run(_live(source, policy, acts))
+    asyncio.run(_live(source, [source], policy, acts))
 
 
-async def _live(source: Unruly, policy: Policy, acts: list[Act]) -> None:
+async def _at_once(seconds: float) -> None:
+    """A pause between two attempts, which takes no time here."""
+    await asyncio.sleep(0)
+
+
+BUILDERS: dict[str, Builder] = {
+    "routing": routing.build,
+    "continuation": continuation.build,
+    "fallback": fallback.build,
+    "retry": partial(retry.build, sleep=_at_once),
+}
+
+
+@given(
+    targets=st.lists(sources(), min_size=1, max_size=3),
+    order=st.lists(st.sampled_from(sorted(BUILDERS)), max_size=6),
+    policy=policies(),
+    acts=st.lists(st.sampled_from(ACTS), max_size=20),
+)
+def test_every_run_ends_once_whatever_stages_stand_before_however_many_targets(
+    targets: list[Unruly], order: list[str], policy: Policy, acts: list[Act]
+) -> None:
+    home = house(None, **{f"t{number}": target for number, target in enumerate(targets)})
+    source = compose(switch(home), [BUILDERS[name](home) for name in order])
+    asyncio.run(_live(source, targets, policy, acts))
+    assert {name: health.in_flight for name, health in home.health.items()} == dict.fromkeys(home.targets, 0)
+
+
+async def _live(source: Source, targets: list[Unruly], policy: Policy, acts: list[Act]) -> None:
     before = asyncio.all_tasks()
     unheard: list[str] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: unheard.append(str(context)))
     clock, seen = Clock(), Seen()
-    house = Runs(MemoryStore(clock=clock), observer=seen, clock=clock)
-    dog = Watchdog(house)
-    handle = await house.start(ASKED, source, policy, principal=Principal())
+    flow = Runs(MemoryStore(clock=clock), observer=seen, clock=clock)
+    dog = Watchdog(flow)
+    handle = await flow.start(ASKED, source, policy, principal=Principal())
 
     def leave() -> None:
         for reader in handle.log.readers[:1]:
             reader.detach()
 
     deeds: dict[Act, Callable[[], object]] = {
-        "cancel": lambda: house.cancel(handle),
-        "fail": lambda: house.end(handle, Failed(fault("gap_timeout"))),
-        "attach": lambda: house.attach(handle, handle.log.first - 1),
+        "cancel": lambda: flow.cancel(handle),
+        "fail": lambda: flow.end(handle, Failed(fault("gap_timeout"))),
+        "attach": lambda: flow.attach(handle, handle.log.first - 1),
         "leave": leave,
         "take": lambda: [reader.poll(200) for reader in handle.log.readers],
         "input": lambda: handle.pump.note(Note("input", 1)),
         "later": lambda: dog.tick(clock.turn(4)),
-        "abandon": house.abandon,
+        "abandon": flow.abandon,
         "turn": lambda: None,
     }
     for act in acts:
@@ -202,14 +235,16 @@ async def _live(source: Unruly, policy: Policy, acts: list[Act]) -> None:
     _judge([entry.event for entry in held(handle.log)], whole=handle.log.first == 1)
     assert handle.log.sealed
     assert seen.ended == [handle.pump.terminal] == [held(handle.log)[-1].event]
-    if source.farewell == "talking":
+    if any(target.farewell == "talking" for target in targets):
         # Python closes a generator that yields while it is closed only when nobody holds it any more, not even a traceback.
         seen.raised.clear()
         gc.collect()
-    assert source.closed == source.asked <= 1
+    assert [target.closed for target in targets] == [target.asked for target in targets]
+    if len(targets) == 1 and source is targets[0]:
+        assert targets[0].asked <= 1
     assert not handle.pump.closing
     assert asyncio.all_tasks() == before
-    await house.close()
+    await flow.close()
     assert unheard == []
 
 

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import Literal, get_args
 
 import msgspec
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from penstock.core.cursor import Entry
@@ -16,12 +16,16 @@ from penstock.core.errors import Broken
 from penstock.core.events import Event, Note
 from penstock.core.request import ChatRequest, Principal, Run
 from penstock.core.source import Source, Stage, compose
+from penstock.core.target import Builder, switch
 from penstock.flow.policy import OnDisconnect, Policy
 from penstock.flow.runs import Runs
+from penstock.stages import continuation, fallback, retry
+from penstock.stages.attempt import FIRST
 from penstock.stores.memory import MemoryStore
 from penstock.testing.sources import check_source
 from penstock.testing.strategies import runs
 from tests.flow.scripted import ASKED, Clock, Seen, held, never, settle
+from tests.stages.house import house
 
 End = Literal["whole", "cut", "break", "raise", "hang"]
 
@@ -93,6 +97,23 @@ def test_an_idle_stage_in_any_position_leaves_the_events_unchanged(
     source = telling([entry.event for entry in entries[: None if end == "whole" else kept]], end)
     without, among = stages
     assert asyncio.run(_said(compose(source, among))) == asyncio.run(_said(compose(source, without)))
+
+
+@given(
+    entries=runs(steps=12),
+    order=st.lists(st.sampled_from([continuation.build, fallback.build, retry.build]), min_size=1, max_size=5),
+    end=st.sampled_from(["whole", "break", "raise"]),
+)
+def test_the_stages_of_a_model_say_what_its_target_says_once_it_has_begun_to_speak(
+    entries: list[Entry], order: list[Builder], end: End
+) -> None:
+    events = [entry.event for entry in entries]
+    spoken = next((place for place, event in enumerate(events, 1) if isinstance(event, FIRST)), 0)
+    assume(spoken)
+    source = telling(events if end == "whole" else events[:spoken], end)
+    home = house(None, only=source)
+    stages = [build(home) for build in order]
+    assert asyncio.run(_said(compose(switch(home), stages))) == asyncio.run(_said(source))
 
 
 async def _said(source: Source) -> list[Event]:
