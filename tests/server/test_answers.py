@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import AsyncGenerator
 
 import httpx2
 import msgspec
@@ -241,7 +242,7 @@ async def test_anothers_answer_cannot_be_told_from_one_that_never_was(method: st
         assert found[0].json()["error"]["code"] == "stream_not_found"
         previous = await client.post(PATH, json={**QUESTION, "previous_response_id": theirs}, headers=bearer(BOB))
         assert previous.status_code == 400
-        assert previous.json()["error"]["param"] == "previous_response_id"
+        assert previous.json()["error"]["code"] == "previous_response_not_found"
 
 
 async def test_a_get_that_is_no_upgrade_is_told_what_the_path_is(client: httpx2.AsyncClient) -> None:

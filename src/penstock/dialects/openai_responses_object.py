@@ -26,6 +26,8 @@ FOREIGN = BLOCK % NAME
 INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 """Reasons for which an answer ends that are no good end, and what they are called here."""
 
+_CODES = {"previous_not_found": "previous_response_not_found"}
+"""What clients go by that OpenAI calls otherwise."""
 _PREFIXES: dict[Kind, str] = {"reasoning": "rs", "tool_call": "fc"}
 
 Object = dict[str, Json]
@@ -216,7 +218,7 @@ def refusal(fault: Fault) -> Object:
     kind = "server_error"
     if row and 400 <= row.status < 500:
         kind = "rate_limit_error" if row.status == 429 else "invalid_request_error"
-    return {"message": fault.message, "type": kind, "code": fault.code, "param": fault.param}
+    return {"message": fault.message, "type": kind, "code": _CODES.get(fault.code, fault.code), "param": fault.param}
 
 
 def _usage(usage: Usage) -> Object:
