@@ -18,6 +18,7 @@ from tests.contract.validate import PROTOCOLS, ContractBroken
 
 OPENAPI = PROTOCOLS / "http" / "openapi.yaml"
 ASYNCAPI = PROTOCOLS / "native" / "asyncapi.yaml"
+RESPONSES_SOCKET = PROTOCOLS / "responses-socket" / "asyncapi.yaml"
 
 
 @cache

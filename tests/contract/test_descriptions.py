@@ -17,12 +17,14 @@ from penstock.core.events import Finished
 from penstock.dialects.native import NativeDialect
 from penstock.registry import names
 from penstock.registry import resolve as registered
+from penstock.server.answers_api import RETRIEVING
 from penstock.server.arrival import READING
 from penstock.server.door import ASKING, STARTING
 from penstock.testing.laws.dialects import folded
 from tests.contract.descriptions import (
     ASYNCAPI,
     OPENAPI,
+    RESPONSES_SOCKET,
     check_answer,
     document,
     follow,
@@ -37,8 +39,8 @@ from tests.laws.pairs import Pair
 METHODS = ("get", "post", "put", "patch", "delete", "head", "options")
 every_file = pytest.mark.parametrize(
     "path",
-    [OPENAPI, ASYNCAPI, *sorted(PROTOCOLS.glob("native/*.json")), *sorted(PROTOCOLS.glob("dialects/*.json"))],
-    ids=lambda path: path.name,
+    [OPENAPI, ASYNCAPI, RESPONSES_SOCKET, *sorted(PROTOCOLS.glob("[!t]*/*.json"))],
+    ids=lambda path: f"{path.parent.name}-{path.name}",
 )
 
 
@@ -99,6 +101,10 @@ def test_every_path_that_is_served_is_described_and_no_other() -> None:
         for method in methods.split()
     }
     served |= {(route.path, method.lower()) for route in DEFAULT_ROUTES for method in route.methods}
+    answering = [route.path for route in DEFAULT_ROUTES if registered("dialects", route.dialect).traits.answer_prefix]
+    for path in answering:
+        served |= {(path, "get"), (f"{path}/{{answer}}", "get"), (f"{path}/{{answer}}", "delete")}
+        served |= {(f"{path}/{{answer}}/cancel", "post")}
     chats = [route.path for route in DEFAULT_ROUTES if registered("dialects", route.dialect).traits.chats]
     served |= {(f"{path}/{{chat}}/stream", method) for path in chats for method in ("get", "delete")}
     assert {(path, method) for path, method, _ in operations()} == served
@@ -120,19 +126,27 @@ def test_the_options_of_a_url_are_those_the_server_reads() -> None:
     ):
         assert told[route, "post"] == STARTING
     assert told["/v1/chat/ui/{chat}/stream", "get"] == READING
+    assert told["/v1/responses/{answer}", "get"] == RETRIEVING
 
 
 def test_the_dialects_of_the_description_are_the_registered_ones() -> None:
     assert follow({"$ref": "#/components/parameters/dialect"})["schema"]["enum"] == names("dialects")
 
 
-def test_the_socket_knows_every_command_and_every_answer() -> None:
-    said = document(ASYNCAPI)
+@pytest.mark.parametrize(
+    ("path", "messages_schema", "sides"),
+    [(ASYNCAPI, "commands", ("command", "answer")), (RESPONSES_SOCKET, "responses-socket", ("message", "told"))],
+    ids=["native", "responses"],
+)
+def test_the_socket_knows_every_command_and_every_answer(
+    path: Path, messages_schema: str, sides: tuple[str, str]
+) -> None:
+    said = document(path)
     assert said["asyncapi"] == "3.0.0"
     messages = said["components"]["messages"]
     targets = {message["payload"].get("$ref", "").partition("#/$defs/")[2] for message in messages.values()}
-    commands = schema("commands")["$defs"]
-    for side in ("command", "answer"):
+    commands = schema(messages_schema)["$defs"]
+    for side in sides:
         branches = {branch["$ref"].removeprefix("#/$defs/") for branch in commands[side]["oneOf"]}
         assert branches - targets == set()
     assert set(said["channels"]["socket"]["messages"]) == set(messages)

@@ -18,6 +18,7 @@ PROTOCOLS = Path(__file__).parents[2] / "protocols"
 SCHEMAS = {
     "native": PROTOCOLS / "native" / "events.schema.json",
     "commands": PROTOCOLS / "native" / "commands.schema.json",
+    "responses-socket": PROTOCOLS / "responses-socket" / "messages.schema.json",
     **{path.name.removesuffix(".schema.json"): path for path in (PROTOCOLS / "dialects").glob("*.schema.json")},
 }
 CURSOR_KEYS: dict[str, str] = {name: resolve("dialects", name)().traits.cursor_key for name in names("dialects")}
@@ -82,6 +83,17 @@ def check_socket_message(dialect: str, message: str | bytes) -> None:
         if not any(validator("commands", "answer").iter_errors(value)):
             return
     check_frame(dialect, "websocket", message)
+
+
+def check_responses_message(message: str | bytes) -> None:
+    """One message of a WebSocket that speaks OpenAI Responses: nothing of penstock's own is in it."""
+    value = json.loads(message)
+    if not any(validator("responses-socket", "told").iter_errors(value)):
+        return
+    value.pop("stream_id", None)
+    check_value("openai-responses", value)
+    if {CURSOR_KEYS["openai-responses"], "stream"} & value.keys():
+        raise ContractBroken(f"a cursor that no client of this protocol knows: {message!r}")
 
 
 def check_body(dialect: str, encoder: str, body: bytes) -> None:

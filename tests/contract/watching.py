@@ -13,13 +13,23 @@ from starlette.types import Message, Receive, Scope, Send
 from penstock.server.exchange import EXTENSION
 from tests.contract.descriptions import OPENAPI, check_answer, document
 from tests.contract.frames import messages_in
-from tests.contract.validate import CURSOR_KEYS, ContractBroken, check_body, check_socket_message, check_value
+from tests.contract.validate import (
+    CURSOR_KEYS,
+    ContractBroken,
+    check_body,
+    check_responses_message,
+    check_socket_message,
+    check_value,
+)
 
 TEMPLATES = {
     path: re.compile(re.sub(r"\{[a-z]+\}", "[^/]+", path.replace("{model}", ".+")))
     for path in sorted(document(OPENAPI)["paths"], key=len)
 }
 STREAMS = {"text/event-stream": "sse", "application/x-ndjson": "ndjson", "text/plain": "text"}
+
+
+Check = Callable[[str | bytes], None]
 
 
 class Watched:
@@ -33,9 +43,10 @@ class Watched:
         extensions = scope.get("extensions") or {}
         connection = extensions.get(EXTENSION)
         if scope["type"] == "websocket":
+            check = check_responses_message if scope["path"].endswith("/responses") else _in_any_dialect
             if connection is not None:
-                scope["extensions"] = {**extensions, EXTENSION: _SocketLine(self, connection)}
-            await self.app(scope, receive, _SocketWatch(self, send).send)
+                scope["extensions"] = {**extensions, EXTENSION: _SocketLine(self, connection, check)}
+            await self.app(scope, receive, _SocketWatch(self, send, check).send)
         elif scope["type"] == "http":
             watch = _AnswerWatch(self, scope, send, connection)
             if connection is not None:
@@ -56,9 +67,10 @@ class Watched:
 class _SocketLine:
     """The frames of one WebSocket, on their way past ASGI."""
 
-    def __init__(self, watched: Watched, connection: Any):
+    def __init__(self, watched: Watched, connection: Any, check: Check):
         self._watched = watched
         self._connection = connection
+        self._check = check
         self.transport = connection.transport
 
     def authenticated(self) -> None:
@@ -66,7 +78,7 @@ class _SocketLine:
 
     def write(self, frames: bytes) -> bool:
         for message in messages_in(frames):
-            self._watched.hold(_in_any_dialect, message)
+            self._watched.hold(self._check, message)
         return bool(self._connection.write(frames))
 
     async def drained(self) -> None:
@@ -76,14 +88,15 @@ class _SocketLine:
 class _SocketWatch:
     """The messages of one WebSocket that are sent as ASGI has it."""
 
-    def __init__(self, watched: Watched, send: Send):
+    def __init__(self, watched: Watched, send: Send, check: Check):
         self._watched = watched
         self._send = send
+        self._check = check
 
     async def send(self, message: Message) -> None:
         if message["type"] == "websocket.send":
             text = message.get("text")
-            self._watched.hold(_in_any_dialect, message["bytes"] if text is None else text)
+            self._watched.hold(self._check, message["bytes"] if text is None else text)
         await self._send(message)
 
 

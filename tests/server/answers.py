@@ -49,3 +49,15 @@ def events(body: bytes) -> list[tuple[int, Any]]:
     """Number and event of each block."""
     values: list[Any] = [block.value for block in received_sse(body)]
     return [(value["sequence_number"], value) for value in values]
+
+
+def joined(told: list[tuple[int, Any]]) -> list[tuple[int, Any]]:
+    """The same events with adjacent deltas of one item as one, which has the number of its last."""
+    out: list[tuple[int, Any]] = []
+    for number, event in told:
+        before = out[-1][1] if out else {}
+        if "delta" in event and (before.get("type"), before.get("item_id")) == (event["type"], event["item_id"]):
+            event = {**event, "delta": before["delta"] + event["delta"]}
+            out.pop()
+        out.append((number, event))
+    return out
