@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from penstock.config.models import ModelConfig, RetryConfig, TargetConfig
 from penstock.core.health import Health
-from penstock.core.source import Source, compose
+from penstock.core.source import Source, Stage, compose
 from penstock.core.target import House, Price, Target, switch
-from penstock.stages import continuation, fallback, retry, routing
+from penstock.stages import continuation, fallback, hedge, retry, routing
 
 
 class Behind(NamedTuple):
@@ -38,9 +38,12 @@ class Staging:
         if model is None or not (several or model.retry is not None):
             return next(iter(behind.values())).source
         house = self.house(name, behind)
-        stages = (
-            [routing.build(house, model.strategy), continuation.build(house), fallback.build(house)] if several else []
-        )
+        stages: list[Stage] = []
+        if several:
+            stages += [routing.build(house, model.strategy), continuation.build(house)]
+            if model.hedge:
+                stages.append(hedge.build(house))
+            stages.append(fallback.build(house))
         stages.append(retry.build(house, _retrying(model.retry or RetryConfig())))
         return compose(switch(house), stages)
 

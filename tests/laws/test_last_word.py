@@ -33,7 +33,8 @@ from penstock.flow.policy import Bounds, OnDisconnect, Policy, SlowReader
 from penstock.flow.pump import CLOSING
 from penstock.flow.runs import Runs
 from penstock.flow.watchdog import Watchdog
-from penstock.stages import continuation, fallback, retry, routing
+from penstock.stages import continuation, fallback, hedge, retry, routing
+from penstock.stages.hedge import Hedging
 from penstock.stores.memory import MemoryStore
 from penstock.testing.strategies import runs
 from tests.flow.scripted import ASKED, Clock, Seen, held, never, settle
@@ -177,6 +178,7 @@ BUILDERS: dict[str, Builder] = {
     "routing": routing.build,
     "continuation": continuation.build,
     "fallback": fallback.build,
+    "hedge": partial(hedge.build, how=Hedging(least=0.0)),
     "retry": partial(retry.build, sleep=_at_once),
 }
 
@@ -191,6 +193,9 @@ def test_every_run_ends_once_whatever_stages_stand_before_however_many_targets(
     targets: list[Unruly], order: list[str], policy: Policy, acts: list[Act]
 ) -> None:
     home = house(None, **{f"t{number}": target for number, target in enumerate(targets)})
+    for health in home.health.values():
+        for _ in range(10):
+            health.first(0.0)  # so that whoever is not there at once is late
     source = compose(switch(home), [BUILDERS[name](home) for name in order])
     asyncio.run(_live(source, targets, policy, acts))
     assert {name: health.in_flight for name, health in home.health.items()} == dict.fromkeys(home.targets, 0)

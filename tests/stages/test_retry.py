@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from penstock.core.budget import Budget
 from penstock.core.errors import fault
 from penstock.core.events import Delta, Note, Opened, Started
 from penstock.core.source import Source
 from penstock.core.target import switch
-from penstock.stages.retry import Budget, Retrying, build, pause_before
+from penstock.stages.retry import Retrying, build, pause_before
 from tests.stages.house import STARTED, Scripted, house, refusing, saying, told, words
 
 HOW = Retrying()

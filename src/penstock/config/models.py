@@ -105,6 +105,13 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             "`latency`, the `least-busy`, or the one of the least `cost`."
         ),
     ] = "order"
+    hedge: Annotated[
+        bool,
+        Meta(
+            description="Ask a second target too when the first is later with its first word than 95 of 100 of its answers "
+            "were, and keep whichever speaks first. It costs the tokens of both; at most one request in ten is hedged."
+        ),
+    ] = False
     retry: Annotated[
         RetryConfig | None,
         Meta(description="Asking the same target again. Without this table only where a model has several targets."),

@@ -113,8 +113,9 @@ class Run(Protocol):
     def speaks(self, target: str) -> None:
         """From here on it is this target of the model that answers, as the configuration names it."""
 
-    def attempt(self, overdue: Callable[[Fault], bool] | None) -> None:
+    def attempt(self, overdue: Callable[[Fault], bool]) -> Callable[[], None]:
         """A source is asked, perhaps not for the first time: the limit of the first token counts from now on.
 
-        When a limit is overdue, `overdue` is asked first whether it gives up that attempt; where it does not, the run ends.
+        When a limit is overdue, `overdue` is asked whether it gives up that attempt, the latest first; where nobody does, the
+        run ends. Returns what takes it back.
         """

@@ -111,9 +111,9 @@ class RunHandle:
         """As `penstock.core.request.Run.speaks`."""
         self.target = target
 
-    def attempt(self, overdue: Callable[[Fault], bool] | None) -> None:
+    def attempt(self, overdue: Callable[[Fault], bool]) -> Callable[[], None]:
         """As `penstock.core.request.Run.attempt`."""
-        self.pump.attempt(overdue)
+        return self.pump.attempt(overdue)
 
     def cursor(self, offset: int) -> str:
         return str(Cursor(self.id, self.log.epoch, offset))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from functools import partial
 
 from penstock.core.errors import TABLE, Broken, Refused, fault
 from penstock.core.events import TERMINAL, Closed, Delta, Event, Failed, Fault, Note, Opened, Terminal, Usage
@@ -64,7 +65,7 @@ class Pump:
         self.began = self.asked = clock()
         self.moved = self.began
         """When the source last said something, or was last let go on."""
-        self._overdue: Callable[[Fault], bool] | None = None
+        self._overdue: tuple[Callable[[Fault], bool], ...] = ()
         self.ended: float | None = None
         self.terminal: Terminal | None = None
         self._clock = clock
@@ -150,14 +151,18 @@ class Pump:
                 count = 0
                 await asyncio.sleep(0)
 
-    def attempt(self, overdue: Callable[[Fault], bool] | None) -> None:
+    def attempt(self, overdue: Callable[[Fault], bool]) -> Callable[[], None]:
         """A source is asked, now; `overdue` is told when that takes too long, and says whether it takes care of it."""
         self.asked = self.moved = self._clock()
-        self._overdue = overdue
+        self._overdue = (*self._overdue, overdue)
+        return partial(self._settled, overdue)
+
+    def _settled(self, overdue: Callable[[Fault], bool]) -> None:
+        self._overdue = tuple(each for each in self._overdue if each != overdue)
 
     def late(self, problem: Fault) -> None:
         """A time limit is overdue: the attempt is given up where somebody can make another, else the run ends."""
-        if self._overdue is None or not self._overdue(problem):
+        if not any(overdue(problem) for overdue in reversed(self._overdue)):
             self.finish(Failed(problem))
 
     def note(self, note: Note) -> None:

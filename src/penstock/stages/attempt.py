@@ -20,10 +20,12 @@ class Attempt:
     Nobody behind it learns why it was given up then, so `blame` is told.
     """
 
-    __slots__ = ("_blame", "_overdue", "_run", "_task", "events")
+    __slots__ = ("_blame", "_overdue", "_run", "_task", "events", "target")
 
     def __init__(self, source: Source, request: ChatRequest, run: Run, *, blame: Callable[[Fault], None]):
         self._blame = blame
+        self.target = request.targets[0] if request.targets else ""
+        """The first that was asked."""
         self.events: AsyncGenerator[Event, None] = source(request, run)
         self._run = run
         self._task: asyncio.Task[object] | None = None
@@ -33,7 +35,7 @@ class Attempt:
         """Everything up to the first word. Raises `Broken` where the attempt failed before it."""
         held: list[Event] = []
         self._task = asyncio.current_task()
-        self._run.attempt(self._expire)
+        settled = self._run.attempt(self._expire)
         try:
             async for event in self.events:
                 if isinstance(event, Failed):
@@ -49,7 +51,7 @@ class Attempt:
             raise Broken.of(self._overdue) from None
         finally:
             self._task = None
-            self._run.attempt(None)
+            settled()
         raise Broken("provider_truncated", "the source ended without a word")
 
     def _expire(self, fault: Fault) -> bool:

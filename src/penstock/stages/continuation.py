@@ -8,7 +8,7 @@ output, or with several choices. Reasoning is not carried: the next target think
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 
 import msgspec
@@ -66,6 +66,7 @@ class _Continuing:
         self._task: asyncio.Task[object] | None = None
         self._overdue: Fault | None = None
         self._watching = False
+        self._settled: Callable[[], None] | None = None
 
     async def events(self) -> AsyncGenerator[Event, None]:
         run = self._run
@@ -118,7 +119,7 @@ class _Continuing:
         if not self._watching and isinstance(event, Opened):
             # Once there are words the stages behind this one have let go of the run's time limits.
             self._watching = True
-            self._run.attempt(self._expire)
+            self._settled = self._run.attempt(self._expire)
 
     def _given_up(self) -> Broken | None:
         """The failure, where it was a time limit that cancelled this task; None where somebody else did."""
@@ -139,6 +140,8 @@ class _Continuing:
     def _plan(self, so_far: Snapshot, fault: Fault) -> tuple[Target, str] | None:
         """Who goes on, and how; None where nobody can, honestly."""
         self._watching = False
+        if self._settled is not None:
+            self._settled()
         if not so_far.parts or not _another_may(fault) or not _continuable(self._request, so_far):
             return None
         if self._run.target in self._left:

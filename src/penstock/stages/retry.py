@@ -11,6 +11,7 @@ from contextlib import aclosing
 
 import msgspec
 
+from penstock.core.budget import Budget
 from penstock.core.errors import TABLE, Broken
 from penstock.core.events import Event, Fault, Note
 from penstock.core.relay import Relay, Rest
@@ -37,26 +38,6 @@ class Retrying(msgspec.Struct, frozen=True, kw_only=True):
     """Retries for each request, on the average: while a provider is down, retries must not double its load."""
     reserve: float = 10.0
     """Retries that are allowed at once."""
-
-
-class Budget:
-    """Retries that may be spent: every request earns a share of one, up to a reserve."""
-
-    __slots__ = ("_earns", "_most", "left")
-
-    def __init__(self, earns: float, most: float):
-        self._earns = earns
-        self._most = self.left = most
-
-    def earn(self) -> None:
-        self.left = min(self._most, self.left + self._earns)
-
-    def spend(self) -> bool:
-        """Whether there was one left."""
-        if self.left < 1:
-            return False
-        self.left -= 1
-        return True
 
 
 def build(house: House, how: Retrying = Retrying(), *, sleep: Sleep = asyncio.sleep) -> Stage:  # noqa: B008 - frozen

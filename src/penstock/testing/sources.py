@@ -68,6 +68,7 @@ class SoloRun:
         self.principal = Principal()
         self.inbox = SoloInbox(*inputs)
         self.targets: list[str] = []
+        self.overdue: list[Callable[[Fault], bool]] = []
         self.folder = Folder()
         """What the source has said; whoever reads it adds to it."""
 
@@ -82,8 +83,10 @@ class SoloRun:
         """Remembered: the targets that were asked, in their order."""
         self.targets.append(target)
 
-    def attempt(self, overdue: Callable[[Fault], bool] | None) -> None:
-        """Nothing limits the time of a run outside any server."""
+    def attempt(self, overdue: Callable[[Fault], bool]) -> Callable[[], None]:
+        """Nothing but a test limits the time of a run outside any server: it calls what stands in `overdue`."""
+        self.overdue.append(overdue)
+        return lambda: self.overdue.remove(overdue)
 
 
 async def check_source(

@@ -1,0 +1,23 @@
+"""A budget for what costs a provider more than one request: asking again, asking another beside it."""
+
+from __future__ import annotations
+
+
+class Budget:
+    """What may be spent: every request earns a share of one, up to a reserve."""
+
+    __slots__ = ("_earns", "_most", "left")
+
+    def __init__(self, earns: float, most: float):
+        self._earns = earns
+        self._most = self.left = most
+
+    def earn(self) -> None:
+        self.left = min(self._most, self.left + self._earns)
+
+    def spend(self) -> bool:
+        """Whether there was one left."""
+        if self.left < 1:
+            return False
+        self.left -= 1
+        return True

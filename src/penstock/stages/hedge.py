@@ -1,0 +1,113 @@
+"""Starts a second target when the first word is later than usual, keeps whichever speaks first, and cancels the other at once.
+
+Usual is what the target itself has shown: nine of ten answers and a half more began sooner. A budget keeps hedges from
+becoming load: they cost tokens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import msgspec
+
+from penstock.core.budget import Budget
+from penstock.core.errors import Broken
+from penstock.core.events import Event, Note
+from penstock.core.relay import Relay, Rest
+from penstock.core.request import ChatRequest, Run
+from penstock.core.source import Source, Stage
+from penstock.core.target import House
+from penstock.stages.attempt import Attempt
+
+
+class Hedging(msgspec.Struct, frozen=True, kw_only=True):
+    """When, and how often."""
+
+    share: float = 0.95
+    """Of the target's last answers that began in so short a time; later than that is late."""
+    least: float = 0.05
+    """Seconds: no target is given less time."""
+    budget: float = 0.1
+    """Hedges for each request, on the average."""
+
+
+def build(house: House, how: Hedging = Hedging()) -> Stage:  # noqa: B008 - frozen
+    """The stage for one model."""
+    budget = Budget(how.budget, 5.0)
+    every = tuple(house.targets)
+
+    def stage(source: Source) -> Source:
+        def hedging(request: ChatRequest, run: Run) -> AsyncGenerator[Event, None]:
+            budget.earn()
+            names = request.targets or every
+            usual = house.health[names[0]].slow_first(how.share)
+            if len(names) < 2 or usual is None:
+                return source(request, run)
+            return Relay(_race(source, request, run, names, after=max(usual, how.least)))
+
+        return hedging
+
+    async def _race(
+        source: Source, request: ChatRequest, run: Run, names: tuple[str, ...], *, after: float
+    ) -> AsyncGenerator[Event | Rest, None]:
+        racers: dict[asyncio.Task[list[Event]], Attempt] = {}
+
+        def start(targets: tuple[str, ...]) -> None:
+            asked = msgspec.structs.replace(request, targets=targets)
+            attempt = Attempt(source, asked, run, blame=house.blame(targets[0]))
+            racers[asyncio.ensure_future(attempt.opening())] = attempt
+
+        start(names)
+        leaving: asyncio.Future[None] | None = None
+        winner: asyncio.Task[list[Event]] | None = None
+        try:
+            done, _ = await asyncio.wait(racers, timeout=after)
+            if not done and budget.spend():
+                yield Note("hedge", {"late": names[0], "also": names[1], "after": round(after, 3)})
+                start(names[1:])
+            failure: Broken | None = None
+            while winner is None:
+                done, waiting = await asyncio.wait(racers, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    problem = task.exception()
+                    if problem is None:
+                        winner = winner or task
+                    elif not isinstance(problem, Broken):
+                        raise problem
+                    elif task is not winner:
+                        failure = failure or problem
+                        await racers.pop(task).events.aclose()
+                if winner is None and not waiting:
+                    raise failure or Broken("provider_error")
+            attempt = racers.pop(winner)
+            # The words do not wait for a loser that hangs in its clean-up; the end of the run does, as for any source.
+            leaving = asyncio.ensure_future(_leave(racers))
+            async with aclosing(attempt.events) as events:
+                held = winner.result()
+                run.speaks(_speaker(held, attempt.target))
+                for event in held:
+                    yield event
+                yield Rest(events)
+        finally:
+            await (_leave(racers) if leaving is None else leaving)
+
+    return stage
+
+
+def _speaker(held: list[Event], first: str) -> str:
+    """Who it is that spoke: the target that was asked first, or the one it was followed by."""
+    for event in reversed(held):
+        if isinstance(event, Note) and event.topic == "fallback" and isinstance(event.body, dict):
+            return str(event.body["to"])
+    return first
+
+
+async def _leave(racers: dict[asyncio.Task[list[Event]], Attempt]) -> None:
+    """Cancel whoever did not speak first, and wait until it has closed. How it failed to close is nobody's business here."""
+    for task in racers:
+        task.cancel()
+    # A second cancel, while this waits, reaches them all: it ends most clean-ups that hang.
+    await asyncio.gather(*racers, return_exceptions=True)
+    await asyncio.gather(*(attempt.events.aclose() for attempt in racers.values()), return_exceptions=True)

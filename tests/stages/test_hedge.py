@@ -1,0 +1,141 @@
+"""Two targets race for the first word when one is later than usual; one wins, and of the other nothing is left."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from penstock.core.errors import Broken
+from penstock.core.events import Delta, Event, Note
+from penstock.core.request import ChatRequest, Run
+from penstock.core.source import Source
+from penstock.core.target import House, switch
+from penstock.stages.hedge import Hedging, build
+from penstock.testing.sources import SoloRun
+from tests.stages.house import ASKED, Answer, house, refusing, saying, told, words
+
+AT_ONCE = Hedging(least=0.0, budget=0.0)
+
+
+class Gated:
+    """A target that says its answer when the test opens its gate."""
+
+    def __init__(self, answer: Answer):
+        self.answer = answer
+        self.gate = asyncio.Event()
+        self.asked = asyncio.Event()
+        self.closed = 0
+
+    async def __call__(self, request: ChatRequest, run: Run) -> AsyncGenerator[Event, None]:
+        self.asked.set()
+        try:
+            await self.gate.wait()
+            for said in self.answer:
+                if isinstance(said, Exception):
+                    raise said
+                yield said
+        finally:
+            self.closed += 1
+
+
+def known(**targets: Gated) -> House:
+    """A house whose first target has always begun at once, so that any wait is late."""
+    home = house(None, **targets)
+    for _ in range(10):
+        home.health["a"].first(0.0)
+    return home
+
+
+def hedging(home: House, how: Hedging = AT_ONCE) -> Source:
+    return build(home, how)(switch(home))
+
+
+@pytest.mark.parametrize("first", ["a", "b"])
+async def test_whoever_speaks_first_is_kept_and_the_other_is_left_at_once(first: str) -> None:
+    racers = {"a": Gated(saying("from a")), "b": Gated(saying("from b"))}
+    home, run = known(**racers), SoloRun()
+    telling = asyncio.ensure_future(told(hedging(home), run=run))
+    await racers["b"].asked.wait()
+    racers[first].gate.set()
+    said, broken = await telling
+    assert (words(said), broken, run.target) == (f"from {first}", None, first)
+    assert isinstance(said[0], Note)
+    assert (said[0].topic, said[0].body) == ("hedge", {"late": "a", "also": "b", "after": 0.0})
+    assert {name: racer.closed for name, racer in racers.items()} == {"a": 1, "b": 1}
+    assert {name: health.in_flight for name, health in home.health.items()} == {"a": 0, "b": 0}
+
+
+async def test_one_that_is_in_time_runs_alone() -> None:
+    a, b = Gated(saying("a")), Gated(saying("b"))
+    a.gate.set()
+    said, _ = await told(hedging(known(a=a, b=b), Hedging(least=3600.0)))
+    assert (words(said), b.asked.is_set()) == ("a", False)
+
+
+async def test_nobody_is_hedged_whose_usual_time_is_not_known() -> None:
+    a, b = Gated(saying("a")), Gated(saying("b"))
+    a.gate.set()
+    said, _ = await told(hedging(house(None, a=a, b=b)))
+    assert (words(said), b.asked.is_set()) == ("a", False)
+
+
+async def test_one_that_fails_leaves_the_race_to_the_other() -> None:
+    a, b = Gated(refusing()), Gated(saying("b"))
+    telling = asyncio.ensure_future(told(hedging(known(a=a, b=b))))
+    await b.asked.wait()
+    a.gate.set()
+    b.gate.set()
+    said, broken = await telling
+    assert (words(said), broken, a.closed, b.closed) == ("b", None, 1, 1)
+
+
+async def test_when_both_fail_the_failure_is_told() -> None:
+    a, b = Gated(refusing()), Gated(refusing("provider_overloaded"))
+    for racer in (a, b):
+        racer.gate.set()
+    a.gate.clear()
+    telling = asyncio.ensure_future(told(hedging(known(a=a, b=b))))
+    await b.asked.wait()
+    a.gate.set()
+    _, broken = await telling
+    assert isinstance(broken, Broken)
+    assert broken.fault.code in ("provider_unreachable", "provider_overloaded")
+
+
+async def test_hedges_are_paid_from_a_budget() -> None:
+    hedged = 0
+    a, b = Gated(saying("a")), Gated(saying("b"))
+    source = hedging(known(a=a, b=b))
+    for _ in range(8):
+        a.gate.clear()
+        b.asked.clear()
+        telling = asyncio.ensure_future(told(source))
+        await a.asked.wait()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        a.gate.set()
+        said, _ = await telling
+        hedged += sum(isinstance(event, Note) for event in said)
+    assert hedged <= 5
+
+
+async def test_whoever_leaves_in_the_race_closes_both() -> None:
+    racers = {"a": Gated(saying("a")), "b": Gated(saying("b"))}
+    telling = asyncio.ensure_future(told(hedging(known(**racers))))
+    await racers["b"].asked.wait()
+    telling.cancel()
+    await asyncio.wait([telling])
+    assert {name: racer.closed for name, racer in racers.items()} == {"a": 1, "b": 1}
+
+
+async def test_whoever_leaves_after_it_closes_the_winner() -> None:
+    racers = {"a": Gated(saying("a")), "b": Gated(saying("b", "c"))}
+    events = hedging(known(**racers))(ASKED, SoloRun())
+    racers["b"].gate.set()
+    async for event in events:
+        if isinstance(event, Delta):
+            break
+    await events.aclose()
+    assert {name: racer.closed for name, racer in racers.items()} == {"a": 1, "b": 1}
