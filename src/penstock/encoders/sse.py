@@ -6,11 +6,19 @@ No block is without `data:` but the opening of an EventSource: SDKs read every b
 
 from __future__ import annotations
 
+from functools import cache
+
 from penstock.core.events import Terminal
 from penstock.core.frame import Frame
 
 PING = b": ping\n"
 """A comment line without a blank line: it joins the next block, so no parser sees an empty one."""
+
+
+@cache
+def _name(event: str) -> bytes:
+    """The line of an event's name, of which a dialect has a few; empty for none."""
+    return b"event: %s\n" % event.encode() if event else b""
 
 
 class SseEncoder:
@@ -28,12 +36,14 @@ class SseEncoder:
         return b"id: %s\n\n" % cursor.encode() if cursor else b""
 
     def frame(self, frame: Frame, cursor: bytes) -> bytes:
-        if self._retry or frame.event or not cursor:
+        if self._retry or not cursor:
             return self._long(frame, cursor)
+        if frame.event:
+            return b"%bdata: %b\nid: %b\n\n" % (_name(frame.event), frame.data, cursor)
         return b"data: %b\nid: %b\n\n" % (frame.data, cursor)
 
     def _long(self, frame: Frame, cursor: bytes) -> bytes:
-        name = b"event: %s\n" % frame.event.encode() if frame.event else b""
+        name = _name(frame.event)
         position = b"id: %b\n" % cursor if cursor else b""
         retry, self._retry = self._retry, b""
         return b"%bdata: %b\n%b%b\n" % (name, frame.data, retry, position)
@@ -66,7 +76,7 @@ class SharedSseEncoder:
         return b""
 
     def frame(self, frame: Frame, cursor: bytes) -> bytes:
-        name = b"event: %s\n" % frame.event.encode() if frame.event else b""
+        name = _name(frame.event)
         retry = b"retry: %d\n" % self._retry.pop() if self._retry else b""
         position = b""
         if cursor:
