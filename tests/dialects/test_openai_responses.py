@@ -270,17 +270,15 @@ def test_an_answer_that_was_cut_is_incomplete(reason: str, name: str, details: J
             ("rate_limit_exceeded", "slow", "provider_rate_limited"),
         ),
         (Failed(fault("context_too_long", "long")), "failed", ("invalid_prompt", "long", "context_too_long")),
-        (Cancelled("client"), "cancelled", ("cancelled", "the answer was cancelled (client)", None)),
+        (Cancelled("client"), "cancelled", ("server_error", "the answer was cancelled (client)", "cancelled")),
     ],
 )
-def test_a_failure_and_a_cancel_are_no_clean_end(
-    end: Terminal, status: str, error: tuple[str, str, str | None]
-) -> None:
+def test_a_failure_and_a_cancel_are_no_clean_end(end: Terminal, status: str, error: tuple[str, str, str]) -> None:
     last = told(*TEXT, end)[-1]
     assert last["type"] == "response.failed"
     response = last["response"]
     assert (response["status"], response["completed_at"]) == (status, None)
-    assert (response["error"]["code"], response["error"]["message"], response["error"].get("reason")) == error
+    assert (response["error"]["code"], response["error"]["message"], response["error"]["reason"]) == error
     assert response["output"][0]["content"][0]["text"] == "Hello"
 
 

@@ -18,7 +18,10 @@ from tests.serving import Served, configured, serving
 ALICE, BOB = "alice-and-her-long-secret", "bob-and-his-even-longer-secret"
 KEYS = f"alice:{ALICE},bob:{BOB}"
 QUESTION = {"message": "speak", "messages": PROMPT["messages"], "model": "scripted"}
-BODIES: dict[str, Any] = {"/api/chat": {"message": "speak", "model": "scripted"}}
+BODIES: dict[str, Any] = {
+    "/api/chat": {"message": "speak", "model": "scripted"},
+    "/v1/responses": {"input": "speak", "model": "scripted"},
+}
 NEEDS_NONE = ("/healthz", "/readyz")
 
 

@@ -166,8 +166,12 @@ class Words:
             case Failed(error):
                 return self.response("failed", output, usage=usage, error=failure(error))
             case Cancelled(by):
-                told: Object = {"code": "cancelled", "message": f"the answer was cancelled ({by})"}
-                return self.response("cancelled", output, usage=usage, error=told)
+                return self.response(
+                    "cancelled",
+                    output,
+                    usage=usage,
+                    error=_error("server_error", "cancelled", f"the answer was cancelled ({by})"),
+                )
 
 
 def whole(snapshot: Snapshot, view: View) -> Object:
@@ -209,7 +213,11 @@ def failure(fault: Fault) -> Object:
         code = "rate_limit_exceeded"
     elif row and 400 <= row.status < 500:
         code = "invalid_prompt"
-    return {"code": code, "message": fault.message, "reason": fault.code, "param": fault.param}
+    return _error(code, fault.code, fault.message, fault.param)
+
+
+def _error(code: str, reason: str, message: str, param: str | None = None) -> Object:
+    return {"code": code, "message": message, "reason": reason, "param": param}
 
 
 def refusal(fault: Fault) -> Object:
