@@ -11,7 +11,8 @@ import pytest
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from penstock.config.model import Config, ModelConfig
+from penstock.config.model import Config
+from penstock.config.models import ModelConfig
 from tests.clients.openai_sdk import BOTH_VERSIONS, Version
 from tests.clients.reader import reader
 from tests.contract.transcripts import SITUATIONS
