@@ -319,7 +319,7 @@ def test_what_only_hints_is_left_out_by_other_providers_and_told() -> None:
         ({"previous_response_id": 7}, "previous_response_id"),
         ({"conversation": "conv_1"}, "conversation"),
         ({"prompt": {"id": "p"}}, "prompt"),
-        ({"messages": []}, "messages"),
+        ({"input": None, "messages": []}, "input"),
         ({"tools": {}}, "tools"),
         ({"tools": ["x"]}, "tools[0]"),
         ({"tools": [{"name": "x"}]}, "tools[0].type"),

@@ -20,6 +20,7 @@ KEYS = f"alice:{ALICE},bob:{BOB}"
 QUESTION = {"message": "speak", "messages": PROMPT["messages"], "model": "scripted"}
 BODIES: dict[str, Any] = {
     "/api/chat": {"message": "speak", "model": "scripted"},
+    "/v1/messages": {**QUESTION, "max_tokens": 9},
     "/v1/responses": {"input": "speak", "model": "scripted"},
 }
 NEEDS_NONE = ("/healthz", "/readyz")

@@ -17,6 +17,7 @@ POSTS = {
     "/v1/chat/completions": "openai-chat",
     "/v1/chat/stream": "openai-chat",
     "/v1/messages": "anthropic",
+    "/v1/responses": "openai-responses",
     "/api/chat": "token-done",
 }
 
@@ -40,12 +41,12 @@ BODIES: dict[str, tuple[bytes, int, str]] = {
     "100,000 levels": (b"[" * 100_000, 400, "invalid_json"),
     "100,000 levels, closed": (b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", 400, "invalid_json"),
     "an unknown model": (
-        b'{"model": "nobody", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}]}',
+        b'{"model": "nobody", "max_tokens": 9, "input": "x", "messages": [{"role": "user", "content": "x"}]}',
         404,
         "unknown_model",
     ),
     "a model of control characters": (
-        b'{"model": "openai/x\\r\\nSet-Cookie: a=b", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}]}',
+        b'{"model": "openai/x\\r\\nSet-Cookie: a=b", "max_tokens": 9, "input": "x", "messages": [{"role": "user", "content": "x"}]}',
         404,
         "unknown_model",
     ),
@@ -61,7 +62,7 @@ def error_of(dialect: str, answer: httpx2.Response) -> tuple[str, str]:
         case "native":
             assert body["type"] == "error"
             assert set(body["error"]) <= {"code", "message", "retryable", "retry_after", "param"}
-        case "openai-chat":
+        case "openai-chat" | "openai-responses":
             assert set(body["error"]) == {"message", "type", "code", "param"}
             assert body["error"]["type"] == ("invalid_request_error" if answer.status_code < 500 else "server_error")
         case "anthropic":
@@ -234,7 +235,7 @@ async def test_a_fault_of_our_own_is_a_typed_500_and_stands_in_the_log() -> None
 
         served.app.service.model = model
         for path, dialect in POSTS.items():
-            answer = await client.post(path, json={**PROMPT, "max_tokens": 64})
+            answer = await client.post(path, json={**PROMPT, "max_tokens": 64, "input": "x"})
             code, message = error_of(dialect, answer)
             assert (answer.status_code, code) == (500, "internal")
             assert "secret" not in message

@@ -62,16 +62,17 @@ async def test_a_run_that_ends_makes_room_for_another(three: tuple[Served, httpx
 async def test_it_is_refused_in_the_words_of_each_route() -> None:
     async with keyed(with_keys(runs_per_minute=1.0, burst=1)) as (_, client):
         assert (await begun(client, ALICE)).status_code == 201
-        codes = {"token-done": "RATE_LIMIT"}
         for path, dialect in POSTS.items():
             answer = await client.post(path, json=BODIES.get(path, PROMPT), headers=bearer(ALICE))
             body = answer.json()
-            code, message = (
-                (body["error_code"], body["error"])
-                if dialect in codes
-                else (body["error"]["code"], body["error"]["message"])
-            )
-            assert (answer.status_code, code) == (429, codes.get(dialect, "rate_limited"))
+            match dialect:
+                case "token-done":
+                    code, message = body["error_code"], body["error"]
+                case "anthropic":
+                    code, message = body["error"]["details"]["error_code"], body["error"]["message"]
+                case _:
+                    code, message = body["error"]["code"], body["error"]["message"]
+            assert (answer.status_code, code) == (429, "RATE_LIMIT" if dialect == "token-done" else "rate_limited")
             assert 1 <= int(answer.headers["retry-after"]) <= 60
             assert "1 runs a minute" in message
 

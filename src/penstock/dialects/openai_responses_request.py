@@ -59,7 +59,6 @@ _SAME: dict[str, type[str | bool | Object]] = {
 }
 """Fields that chat has under the same name."""
 _ELSEWHERE = {
-    "messages": "'messages' belongs to /v1/chat/completions; here they are called 'input'",
     "conversation": "conversations are not stored here under an id; send 'previous_response_id', or the whole 'input'",
     "prompt": "prompt templates are not stored here; send 'instructions' and 'input'",
 }
@@ -83,7 +82,8 @@ def read_request(body: bytes) -> ChatRequest:
         raise Refused("invalid_request", "'background' needs 'store': the answer is fetched later", param="background")
     instructions = take(fields, "instructions", str, None)
     if fields.get("input") is None:
-        raise Refused("invalid_request", "'input' is required: a text or a list of items", param="input")
+        hint = "'messages' belong to /v1/chat/completions; " if "messages" in fields else ""
+        raise Refused("invalid_request", f"{hint}'input' is required: a text or a list of items", param="input")
     said = read_input(fields.pop("input"), goes_on=bool(previous))
     messages: list[Message] = [{"role": "system", "content": instructions}, *said] if instructions is not None else said
     echo |= {"background": background, "instructions": instructions, "store": keep}
