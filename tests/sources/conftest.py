@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 import pytest
 
-ON_BOTH = {"test_http_client", "test_openai_http"}
+ON_BOTH = {"test_http_client", "test_openai_http", "test_anthropic_http", "test_ollama_http"}
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import sys
 from collections.abc import AsyncGenerator
 
 import msgspec
@@ -23,8 +24,16 @@ HALF = RECORDED[: RECORDED.index(b"event: content_block_stop")]
 SAID = "Hello! A penstock is a gated pipe – wie ein Fallrohr 🚰."
 
 
+@pytest.fixture(params=["httptools", "aiohttp"])
+def client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The client that does the asking; both must do it alike."""
+    if request.param == "aiohttp":
+        monkeypatch.setitem(sys.modules, "penstock.sources.http_client", None)
+    return str(request.param)
+
+
 @pytest.fixture
-async def source(provider: Provider) -> AsyncGenerator[HttpSource]:
+async def source(provider: Provider, client: str) -> AsyncGenerator[HttpSource]:
     source = build(base_url=provider.base_url, model="claude-test", api_key="sk-ant-secret")
     yield source
     await source.close()

@@ -38,6 +38,8 @@ class OllamaChat:
 class OllamaProvider(HttpProvider):
     """One Ollama server."""
 
+    features: Mapping[str, bool] = {"audio": False}
+
     def __init__(self, base_url: str, *, api_key: str | None = None, headers: Mapping[str, str] | None = None):
         """`base_url` ends where `/api/chat` begins; a `/v1` at its end, where OpenAI's chat is, means the same server.
         Raises `ValueError`."""
