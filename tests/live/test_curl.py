@@ -3,12 +3,13 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 
 import pytest
 
 from penstock.core.events import Cancelled
 from tests.clients.eventsource_parser import parse_event_stream
+from tests.clients.program import Program, program
 from tests.server.reading import detached
 from tests.serving import Served, serving
 from tests.waiting import until
@@ -27,41 +28,9 @@ async def served() -> AsyncGenerator[Served]:
         yield server
 
 
-class Curl:
-    """One running curl; `text` is what it has written so far."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
-        self.text = ""
-
-    async def shows(self, wanted: str) -> None:
-        """Wait until it has written this."""
-        assert self.process.stdout is not None
-        while wanted not in self.text:
-            piece = await self.process.stdout.read(65_536)
-            if not piece:
-                raise AssertionError(f"curl ended before it showed {wanted!r}: {self.text!r}")
-            self.text += piece.decode()
-
-    async def ended(self) -> int:
-        """Its exit code; `text` is then whole."""
-        rest, _ = await self.process.communicate()
-        self.text += rest.decode()
-        assert self.process.returncode is not None
-        return self.process.returncode
-
-
-@asynccontextmanager
-async def curl(*arguments: str) -> AsyncGenerator[Curl]:
+def curl(*arguments: str) -> AbstractAsyncContextManager[Program]:
     """Run `curl -N` with these arguments, without anybody's ~/.curlrc or proxy."""
-    command = ("curl", "-q", "--noproxy", "*", "-sN", *arguments)
-    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-    try:
-        yield Curl(process)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.communicate()
+    return program("curl", "-q", "--noproxy", "*", "-sN", *arguments)
 
 
 async def spoken(served: Served, *words: str) -> str:

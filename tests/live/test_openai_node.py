@@ -125,10 +125,11 @@ async def test_it_tries_again_what_may_be_tried_again(served: Served, provider: 
     assert len(provider.requests) == 2
 
 
-async def test_it_tries_no_second_time_what_would_fail_again(served: Served, provider: Provider) -> None:
-    provider.script(Reply(status=400, body={"error": {"message": "no"}}))
+@pytest.mark.parametrize("status", [400, 401])
+async def test_it_tries_no_second_time_what_would_fail_again(served: Served, provider: Provider, status: int) -> None:
+    provider.script(Reply(status=status, body={"error": {"message": "no"}}))
     (line,) = await answered(question(served, "stream", retries=3))
-    assert line["error"] == "BadRequestError"
+    assert line["error"] == ("BadRequestError" if status == 400 else "InternalServerError")
     assert len(provider.requests) == 1
 
 

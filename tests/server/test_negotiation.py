@@ -95,6 +95,18 @@ async def test_the_route_for_chunked_bodies_is_bare_text_unless_lines_are_asked_
     assert (refused.status_code, len(served.source.tellings)) == (406, 2)
 
 
+async def test_who_would_rather_have_json_but_takes_anything_gets_the_stream_there_is(
+    served: Served, client: httpx2.AsyncClient
+) -> None:
+    """As httpie asks, and axios: `POST /v1/streams` alone has an object to give to them."""
+    rather = {"accept": "application/json, */*;q=0.5"}
+    answer = await told(served, client.post("/v1/chat/chunked", json=PROMPT, headers=rather), "Hi")
+    assert (answer.status_code, answer.text) == (200, "Hi")
+    events = await client.get(f"/v1/streams/{answer.headers['penstock-stream-id']}/events", headers=rather)
+    assert events.headers["content-type"] == "text/event-stream; charset=utf-8"
+    assert (await client.post("/v1/streams", json=PROMPT, headers=rather)).status_code == 201
+
+
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/chat/stream", "/api/chat"])
 async def test_a_route_with_one_transport_ignores_accept(served: Served, client: httpx2.AsyncClient, path: str) -> None:
     answer = await told(served, client.post(path, json=PROMPT, headers={"accept": "application/json"}), "Hi")

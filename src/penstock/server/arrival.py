@@ -12,7 +12,7 @@ from penstock.flow.handle import Place, RunHandle
 from penstock.flow.reader import Reader
 from penstock.server.exchange import Exchange
 from penstock.server.joining import check_joins, numbered, pipeline, retold, text_length
-from penstock.server.negotiation import choose, choose_dialect, http_encoder, not_acceptable, prefers_json
+from penstock.server.negotiation import choose, choose_dialect, http_encoder, not_acceptable, prefers_json, streams
 from penstock.server.service import Route, Service, Transport
 from penstock.server.telling import Teller
 from penstock.server.transports.http import HttpTeller
@@ -47,8 +47,9 @@ class Arrival:
         self.exchange = exchange
         self.route = route
         accept = exchange.header("accept")
-        self.json = len(route.transports) > 1 and prefers_json(accept, route.transports)
-        """One object is wanted rather than a stream."""
+        detaches = route is service.native and exchange.method == "POST"
+        self.json = prefers_json(accept, route.transports) and (detaches or not streams(accept, route.transports))
+        """One object is wanted rather than a stream. Where only a stream can be had, a client that takes one as well gets it."""
         self.transport: Transport = "sse" if self.json else choose(accept, route.transports)
         self.dialect: Dialect = choose_dialect(service.dialects, options.get("dialect"), route.dialect, self.transport)
         """Of the stream."""

@@ -74,11 +74,16 @@ def not_acceptable(transports: Sequence[Transport]) -> Refused:
 
 
 def prefers_json(accept: str, transports: Sequence[Transport]) -> bool:
-    """Whether a JSON object is wanted rather than any of the streams."""
+    """Whether a JSON object is wanted rather than any of the streams; a single transport is not asked about."""
     ranges = accepted(accept)
-    return "application/json" in ranges and _wish(ranges, JSON) > max(
-        _wish(ranges, MEDIA_TYPES[transport]) for transport in transports
-    )
+    wished = max(_wish(ranges, MEDIA_TYPES[transport]) for transport in transports)
+    return len(transports) > 1 and "application/json" in ranges and _wish(ranges, JSON) > wished
+
+
+def streams(accept: str, transports: Sequence[Transport]) -> bool:
+    """Whether any of the streams is acceptable, be it as the second best."""
+    ranges = accepted(accept)
+    return any(_wish(ranges, MEDIA_TYPES[transport])[0] > 0 for transport in transports)
 
 
 def choose_dialect(dialects: Mapping[str, Dialect], asked: str | None, own: Dialect, transport: Transport) -> Dialect:
