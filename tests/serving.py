@@ -17,6 +17,7 @@ import uvicorn
 
 from penstock.assembly import build
 from penstock.config.model import Config, LogConfig
+from penstock.config.models import ModelConfig
 from penstock.config.routes import RouteConfig
 from penstock.config.server import ServerConfig
 from penstock.core.errors import Broken
@@ -34,7 +35,7 @@ from tests.contract.watching import Watched
 from tests.flow.scripted import Clock
 from tests.waiting import CEILING, until
 
-__all__ = ["Config", "LogConfig", "Scripted", "Served", "ServerConfig", "Telling", "configured", "serving"]
+__all__ = ["Config", "LogConfig", "Scripted", "Served", "ServerConfig", "Telling", "configured", "serving", "upstream"]
 
 Said = Event | Iterable[Event] | Exception
 MODEL = "scripted"
@@ -260,6 +261,11 @@ def configured(
         msgspec.structs.replace(each, **(routes or {}).get(each.path, {})) for each in config.route
     )
     return msgspec.structs.replace(config, server=msgspec.structs.replace(config.server, **server), route=route)
+
+
+def upstream(base_url: str) -> Config:
+    """A configuration whose model `fake` is what the provider at `base_url` (with `/v1`) has for a model."""
+    return Config(models={"fake": ModelConfig(targets=(f"{base_url}#fake",))})
 
 
 @asynccontextmanager

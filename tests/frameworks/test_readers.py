@@ -4,24 +4,18 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from penstock.config.model import Config
-from penstock.config.models import ModelConfig
 from tests.fakes.model import steps
 from tests.fakes.provider import Provider
 from tests.fakes.script import Cut, Gate, Reply, closing, opening, text
 from tests.frameworks.asking import Framework, asking, told
 from tests.live.llama import slots_idle
-from tests.serving import Served, serving
+from tests.serving import Served, serving, upstream
 from tests.waiting import until
 
 FRAMEWORKS: tuple[Framework, ...] = ("langchain", "llamaindex", "litellm")
 pytestmark = pytest.mark.parametrize(
     "framework", [pytest.param(each, marks=pytest.mark.needs(each)) for each in FRAMEWORKS]
 )
-
-
-def upstream(base_url: str) -> Config:
-    return Config(models={"fake": ModelConfig(targets=(f"{base_url}#fake",))})
 
 
 @pytest.fixture

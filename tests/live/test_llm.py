@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from penstock.config.model import Config, ModelConfig
 from tests.clients.program import Program, program
 from tests.fakes.model import steps
 from tests.fakes.provider import Provider
 from tests.fakes.script import Cut, Gate, Reply, closing, opening, text
 from tests.live.llama import slots_idle
-from tests.serving import Served, serving
+from tests.serving import Served, serving, upstream
 from tests.tools import venv_python
 
 pytestmark = pytest.mark.needs("terminal")
@@ -23,10 +22,6 @@ def weather(city: str) -> str:
     """The weather of a city."""
     return f"Sunny in {city}"
 '''
-
-
-def upstream(base_url: str) -> Config:
-    return Config(models={"fake": ModelConfig(targets=(f"{base_url}#fake",))})
 
 
 @pytest.fixture

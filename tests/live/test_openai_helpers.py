@@ -5,13 +5,12 @@ from typing import Any
 
 import pytest
 
-from penstock.config.model import Config, ModelConfig
 from tests.clients.openai_sdk import BOTH_VERSIONS, Version, content, read_with_openai
 from tests.fakes.model import steps
 from tests.fakes.provider import Provider
 from tests.fakes.script import Reply
 from tests.server.keyed import with_keys
-from tests.serving import Served, serving
+from tests.serving import Served, serving, upstream
 
 pytestmark = pytest.mark.parametrize("version", BOTH_VERSIONS)
 
@@ -22,7 +21,7 @@ ABOUT_ULM = ("--prompt", "The city 'Ulm' has 128928 people")
 @pytest.fixture
 async def served(provider: Provider) -> AsyncGenerator[Served]:
     provider.unscripted = steps
-    async with serving(Config(models={"fake": ModelConfig(targets=(f"{provider.base_url}#fake",))})) as server:
+    async with serving(upstream(provider.base_url)) as server:
         yield server
 
 

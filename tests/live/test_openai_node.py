@@ -5,21 +5,16 @@ from typing import Any
 
 import pytest
 
-from penstock.config.model import Config, ModelConfig
 from tests.clients.reader import Reader, reader
 from tests.fakes.model import steps
 from tests.fakes.provider import Provider
 from tests.fakes.script import Cut, Event, Gate, Reply, closing, opening, text
 from tests.live.llama import slots_idle
-from tests.serving import Served, serving
+from tests.serving import Served, serving, upstream
 from tests.tools import NODE_CLIENTS
 from tests.waiting import until
 
 pytestmark = pytest.mark.needs("node")
-
-
-def upstream(base_url: str) -> Config:
-    return Config(models={"fake": ModelConfig(targets=(f"{base_url}#fake",))})
 
 
 @pytest.fixture
