@@ -152,6 +152,12 @@ def refusal(kind: str, message: str) -> dict[str, object]:
     [
         (400, "invalid_request_error", "max_tokens: Field required", "provider_refused"),
         (400, "invalid_request_error", "prompt is too long: 210000 tokens > 200000 maximum", "context_too_long"),
+        (
+            400,
+            "invalid_request_error",
+            "input length and `max_tokens` exceed context limit: 190000 + 32000 > 200000",
+            "context_too_long",
+        ),
         (401, "authentication_error", "invalid x-api-key sk-ant-secret", "provider_auth"),
         (403, "permission_error", "Your API key may not use this", "provider_auth"),
         (404, "not_found_error", "model: claude-nope", "provider_model_unknown"),

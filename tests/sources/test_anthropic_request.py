@@ -270,6 +270,32 @@ def test_a_field_is_said_in_anthropics_words(params: dict[str, Json], fields: di
     assert body(**params) == {**least, **fields}
 
 
+def test_fields_of_both_protocols_are_one_whichever_comes_first() -> None:
+    config: Json = {"task_budget": 1}
+    both = {"effort": "low", "task_budget": 1}
+    assert body(reasoning_effort="low", output_config=config)["output_config"] == both
+    assert body(output_config=config, reasoning_effort="low")["output_config"] == both
+    assert body(metadata={"user_id": "a"}, user="b")["metadata"] == {"user_id": "b"}
+    assert body(user="b", metadata={"user_id": "a"})["metadata"] == {"user_id": "b"}
+
+
+def test_the_request_stays_as_it_was_for_whoever_is_asked_next() -> None:
+    parts: list[Json] = [{"type": "text", "text": "a"}]
+    said: list[dict[str, Json]] = [
+        {"role": "system", "content": [*parts]},
+        {"role": "user", "content": [*parts]},
+        {"role": "user", "content": [*parts]},
+        {"role": "assistant", "content": [*parts], "tool_calls": [call("{}")]},
+    ]
+    params: dict[str, Json] = {
+        "output_config": {}, "reasoning_effort": "low", "metadata": {"user_id": "u"}, "tool_choice": {"type": "auto"},
+        "parallel_tool_calls": False, "tools": [FUNCTION], "anthropic": {"metadata": {"more": 1}},
+    }  # fmt: skip
+    before = msgspec.json.encode((said, params))
+    asked(*said, **params)
+    assert msgspec.json.encode((said, params)) == before
+
+
 FUNCTION: Json = {
     "type": "function",
     "function": {"name": "f", "description": "d", "parameters": {"type": "object"}, "strict": True},

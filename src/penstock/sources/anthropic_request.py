@@ -55,8 +55,7 @@ def question(model: str, request: ChatRequest, *, host: str) -> Question:
         _field(name, value, body, said)
     _choice(request.params, body, said)
     for name, value in object_of(request.params.get(SPEAKS)).items():
-        there = body.get(name)
-        body[name] = {**there, **value} if isinstance(there, dict) and isinstance(value, dict) else value
+        _put(body, name, value)
     body["stream"] = True
     return Question(msgspec.json.encode(body), tuple(said.left_out))
 
@@ -83,12 +82,13 @@ def _field(name: str, value: Json, body: Object, said: Translation) -> None:
             if value == "none":
                 body.setdefault("thinking", {"type": "disabled"})
             elif value is not None:
-                _output(body)["effort"] = _EFFORTS.get(value, value) if isinstance(value, str) else value
+                effort = _EFFORTS.get(value, value) if isinstance(value, str) else value
+                _put(body, "output_config", {"effort": effort})
         case "response_format":
             _format(value, body, said)
         case "user" | "safety_identifier":
             if value is not None:
-                object_of(body.setdefault("metadata", {}))["user_id"] = value
+                _put(body, "metadata", {"user_id": value})
         case "metadata":
             _metadata(value, body, said)
         case "service_tier":
@@ -99,18 +99,20 @@ def _field(name: str, value: Json, body: Object, said: Translation) -> None:
         case _ if said.settle(name, value):
             pass
         case _:
-            body[name] = value
+            _put(body, name, value)
 
 
-def _output(body: Object) -> Object:
-    return object_of(body.setdefault("output_config", {}))
+def _put(body: Object, name: str, value: Json) -> None:
+    """A field as it is; an object adds its members to what is there."""
+    there = body.get(name)
+    body[name] = {**there, **value} if isinstance(there, dict) and isinstance(value, dict) else value
 
 
 def _metadata(value: Json, body: Object, said: Translation) -> None:
     """Of OpenAI's free labels, Anthropic knows one."""
     stated = object_of(value)
-    if "user_id" in stated:
-        object_of(body.setdefault("metadata", {})).setdefault("user_id", stated["user_id"])
+    if "user_id" in stated and "metadata" not in body:
+        _put(body, "metadata", {"user_id": stated["user_id"]})
     if rest_of(stated, "user_id"):
         said.leave("metadata")
 
@@ -129,7 +131,7 @@ def _format(value: Json, body: Object, said: Translation) -> None:
                     said.leave("response_format.json_schema.description")
             if described.get("name"):
                 said.leave("response_format.json_schema.name")
-            _output(body)["format"] = {"type": "json_schema", "schema": schema}
+            _put(body, "output_config", {"format": {"type": "json_schema", "schema": schema}})
         case _:
             raise said.refusal("response_format", "response_format")
 

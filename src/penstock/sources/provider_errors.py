@@ -22,7 +22,14 @@ LONGEST_MESSAGE = 500
 
 Loose = Any  # a value a provider chose; looked at, never trusted
 
-_TOO_LONG = ("context length", "context size", "context window", "context_length", "prompt is too long")
+_TOO_LONG = (
+    "context length",
+    "context limit",
+    "context size",
+    "context window",
+    "context_length",
+    "prompt is too long",
+)
 _BY_NAME = {
     "authentication_error": "provider_auth",
     "bio_policy": "content_refused",
@@ -39,6 +46,7 @@ _BY_NAME = {
     "invalid_request_error": "provider_refused",
     "misalignment_policy_violation": "content_refused",
     "model_not_found": "provider_model_unknown",
+    "not_found_error": "provider_model_unknown",
     "overloaded": "provider_overloaded",
     "overloaded_error": "provider_overloaded",
     "permission_error": "provider_auth",
