@@ -159,6 +159,7 @@ class Socket(ABC):
 
     async def _close_when_told(self) -> None:
         if self._parting and self._idle and not self._closed:
+            self._parting = False  # said once, whoever tells the last of it
             await self._last_words()
             await self._close(fault("interrupted"))
 
