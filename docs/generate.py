@@ -356,7 +356,7 @@ def fixed_routes() -> str:
 def options(app: App, method: str, path: str) -> list[str]:
     """The options a path knows: what it says when it is asked for one that nobody knows."""
     answer = asyncio.run(asked(app, method, path.replace("{stream}", RUN).replace("{model}", "demo"), b"zzzz=1"))
-    message = re.search(r"this route knows ([\w, ]+)", answer)
+    message = re.search(r"this route knows ([\w, \[\]]+)", answer)
     if message is None:
         raise LookupError(f"{method} {path} did not say which options it knows: {answer}")
     return [] if message[1] == "none" else message[1].split(", ")
