@@ -10,7 +10,7 @@ from penstock.core.errors import Broken
 from penstock.core.events import Json
 from penstock.core.request import ChatRequest, Message
 from penstock.sources.responses_http import ResponsesProvider
-from penstock.sources.responses_request import body_of
+from penstock.sources.responses_request import question
 
 NAME = "openai-responses"
 HELLO: Message = {"role": "user", "content": "Hello"}
@@ -18,7 +18,7 @@ HELLO: Message = {"role": "user", "content": "Hello"}
 
 def body(*messages: Message, **params: Json) -> dict[str, Any]:
     asked = ChatRequest(model="any", messages=messages or (HELLO,), params=params)
-    sent: dict[str, Any] = msgspec.json.decode(body_of("gpt", asked, host="provider.test"))
+    sent: dict[str, Any] = msgspec.json.decode(question("gpt", asked, host="provider.test").body)
     return sent
 
 
@@ -299,3 +299,19 @@ def test_a_field_that_asks_for_nothing_is_left_out(params: dict[str, Json]) -> N
 def test_what_a_message_says_without_a_word_here_is_refused_by_its_place(message: Message, param: str) -> None:
     assert refused(message) == ("not_carried", param)
     assert refused({"role": "system", "content": "x"}, message) == ("not_carried", param.replace("[0]", "[1]", 1))
+
+
+def test_hints_of_another_protocol_are_left_out_and_told() -> None:
+    marked: Json = {"type": "ephemeral"}
+    parts: Json = [{"type": "text", "text": "a", "cache_control": marked}]
+    tool: Json = {
+        "type": "function",
+        "function": {"name": "f", "parameters": {"citations": 1}},
+        "cache_control": marked,
+    }
+    asked = ChatRequest(model="any", messages=({"role": "user", "content": parts},), params={"tools": [tool]})
+    sent = question("gpt", asked, host="provider.test")
+    body = msgspec.json.decode(sent.body)
+    assert sent.left_out == ("cache_control",)
+    assert body["input"][0]["content"] == [{"type": "input_text", "text": "a"}]
+    assert body["tools"] == [{"type": "function", "name": "f", "parameters": {"citations": 1}, "strict": False}]

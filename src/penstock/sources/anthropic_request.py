@@ -37,6 +37,9 @@ SPEAKS = "anthropic"
 DEFAULT_MAX_TOKENS = 32_000
 """What every model since Claude 4 can say in one answer."""
 
+UNNAMED = "answer"
+"""What a schema is called in our requests that had no name where it came from."""
+
 _NO_PARAMETERS: Object = {"type": "object", "properties": {}}
 _CHOICES: dict[str, str] = {"auto": "auto", "none": "none", "required": "any"}
 _EFFORTS = {"minimal": "low"}
@@ -87,7 +90,9 @@ def _field(name: str, value: Json, body: Object, said: Translation) -> None:
         case "response_format":
             _format(value, body, said)
         case "user" | "safety_identifier":
-            if value is not None:
+            if value is not None and "user_id" in object_of(body.get("metadata")):
+                said.leave(name)
+            elif value is not None:
                 _put(body, "metadata", {"user_id": value})
         case "metadata":
             _metadata(value, body, said)
@@ -129,7 +134,7 @@ def _format(value: Json, body: Object, said: Translation) -> None:
                 schema = {"description": description, **schema}
                 if schema["description"] != description:
                     said.leave("response_format.json_schema.description")
-            if described.get("name"):
+            if described.get("name") not in (None, UNNAMED):
                 said.leave("response_format.json_schema.name")
             _put(body, "output_config", {"format": {"type": "json_schema", "schema": schema}})
         case _:

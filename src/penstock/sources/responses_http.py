@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from penstock.core.request import ChatRequest
+from penstock.sources import responses_request
 from penstock.sources.provider import EVENT_STREAM, HttpProvider, HttpSource, Question
 from penstock.sources.responses_answer import AnswerParser
-from penstock.sources.responses_request import body_of
 
 
 class OpenAIResponses:
@@ -26,7 +26,7 @@ class OpenAIResponses:
 
     def question(self, model: str, request: ChatRequest, *, host: str) -> Question:
         """Always streamed; kept by the provider only where the client says `store`."""
-        return Question(body_of(model, request, host=host))
+        return responses_request.question(model, request, host=host)
 
     def parser(self, host: str, *, secret: str | None) -> AnswerParser:
         return AnswerParser(host, secret=secret)

@@ -18,9 +18,10 @@ from __future__ import annotations
 
 import msgspec
 
-from penstock.core.carried import boxed, not_carried, refuse_foreign
+from penstock.core.carried import boxed, hints, not_carried, refuse_foreign
 from penstock.core.events import Json
 from penstock.core.request import ChatRequest, Message
+from penstock.sources.provider import Question
 
 NAME = "openai-responses"
 Object = dict[str, Json]
@@ -44,6 +45,8 @@ _NEUTRAL: dict[str, tuple[Json, ...]] = {
     "web_search_options": (),
 }
 """Fields without a word here, and the values of theirs that ask for nothing."""
+_HINTS = frozenset({"cache_control", "citations"})
+"""Members that Anthropic's messages, parts and tools have beside what they say: an answer is the same without them."""
 _OURS = frozenset(
     {*_NEUTRAL, NAME, "stream", "messages", "logprobs", "max_tokens", "max_completion_tokens", "response_format"}
 )
@@ -60,14 +63,15 @@ _OURS |= {
 }
 
 
-def body_of(model: str, request: ChatRequest, *, host: str) -> bytes:
+def question(model: str, request: ChatRequest, *, host: str) -> Question:
     """What to post. Raises `Broken(not_carried)`."""
     refuse_foreign(request, NAME, host)
-    params = request.params
+    left_out = list(hints(request, NAME))
+    messages = {index: _without_hints(message, left_out) for index, message in enumerate(request.messages)}
+    params = _without_hints(request.params, left_out)
     for name, neutral in _NEUTRAL.items():
         if (value := params.get(name)) is not None and value not in neutral:
             raise not_carried(host, name, name)
-    messages = dict(enumerate(request.messages))
     body: Object = {name: value for name, value in params.items() if name not in _OURS and value is not None}
     body["model"] = model
     if messages and (instructions := _instructions(messages[0])) is not None:
@@ -101,7 +105,21 @@ def body_of(model: str, request: ChatRequest, *, host: str) -> bytes:
         include.append(REASONING)  # nobody keeps the thoughts but the client, who is to hand them back
     if include:
         body["include"] = [name for index, name in enumerate(include) if name not in include[:index]]
-    return msgspec.json.encode(body)
+    return Question(msgspec.json.encode(body), tuple(left_out))
+
+
+def _without_hints(value: Object, left_out: list[str]) -> Object:
+    """An object, and the objects in its lists, without hints; what is in a box, a schema or an argument is not looked into."""
+    for name in _HINTS & value.keys():
+        if value[name] is not None and name not in left_out:
+            left_out.append(name)
+    return {name: _lists_without(told, left_out) for name, told in value.items() if name not in _HINTS}
+
+
+def _lists_without(value: Json, left_out: list[str]) -> Json:
+    if not isinstance(value, list):
+        return value
+    return [_without_hints(one, left_out) if isinstance(one, dict) and not boxed(one) else one for one in value]
 
 
 def _unbox(body: Object, fields: Object) -> None:
@@ -235,7 +253,7 @@ def _output(content: Json, where: str, host: str) -> Json:
 def _call(call: Json, where: str, host: str) -> Json:
     if not isinstance(call, dict) or call.get("type", "function") not in ("function", "custom"):
         raise not_carried(host, "tool_calls", where)
-    call = {name: value for name, value in call.items() if name != "index"}
+    call = {name: value for name, value in call.items() if name not in ("index", "anthropic")}
     call_id, kind = call.pop("id", ""), call.pop("type", "function")
     if kind == "custom":
         return {"type": "custom_tool_call", "call_id": call_id, **_object(call.pop("custom", None)), **call}

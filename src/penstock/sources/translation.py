@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from penstock.core.carried import not_carried
+from penstock.core.carried import BOXES, not_carried
 from penstock.core.errors import Broken
 from penstock.core.events import Json
 
@@ -61,6 +61,10 @@ class Translation:
     def settle(self, name: str, value: Json) -> bool:
         """Whether a field is done with: it says nothing, it is ours, or it is a hint. Raises `Broken` for what cannot be said."""
         if name in CONSUMED:
+            return True
+        if name in BOXES:
+            for hint in object_of(value):  # all else in a box of another protocol has been refused
+                self.leave(hint)
             return True
         if name in HINTS:
             if value is not None:
