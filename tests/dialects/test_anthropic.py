@@ -306,7 +306,10 @@ def test_whoever_joins_late_is_told_the_blocks_so_far_and_goes_on_in_the_open_on
 
 
 def test_a_new_parser_has_the_open_block_opened_again_as_its_first() -> None:
-    events = (STARTED, Opened(0, "text"), Delta(0, "a"), Closed(0), Opened(1, "text"), Delta(1, "b"))
+    events: tuple[Event, ...] = (
+        *(STARTED, Opened(0, "text"), Delta(0, "a"), Closed(0)),
+        *(Opened(1, "text"), Delta(1, "b")),
+    )
     renderer = ANTHROPIC.renderer(View(run=RUN))
     renderer.prime(fold([Entry(n, n, 0, event) for n, event in enumerate(events, 1)]))
     got = [*renderer.reopen(), *renderer.render(Entry(7, 7, 0, Delta(1, "c")))]
