@@ -56,6 +56,10 @@ def question(model: str, request: ChatRequest, *, host: str) -> Question:
         body["system"] = system
     for name, value in request.params.items():
         _field(name, value, body, said)
+    identifier = request.params.get("safety_identifier")
+    if identifier is not None and request.params.get("user") not in (None, identifier):
+        _put(body, "metadata", {"user_id": identifier})
+        said.leave("user")
     _choice(request.params, body, said)
     for name, value in object_of(request.params.get(SPEAKS)).items():
         _put(body, name, value)
@@ -90,9 +94,7 @@ def _field(name: str, value: Json, body: Object, said: Translation) -> None:
         case "response_format":
             _format(value, body, said)
         case "user" | "safety_identifier":
-            if value is not None and "user_id" in object_of(body.get("metadata")):
-                said.leave(name)
-            elif value is not None:
+            if value is not None:
                 _put(body, "metadata", {"user_id": value})
         case "metadata":
             _metadata(value, body, said)
