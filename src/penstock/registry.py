@@ -18,6 +18,7 @@ TABLES: dict[str, dict[str, str]] = {
         "native": "penstock.dialects.native:NativeDialect",
         "openai-chat": "penstock.dialects.openai_chat:OpenAIChatDialect",
         "openai-responses": "penstock.dialects.openai_responses:OpenAIResponsesDialect",
+        "openai-completions": "penstock.dialects.openai_completions:OpenAICompletionsDialect",
         "token-done": "penstock.dialects.token_done:TokenDoneDialect",
         "plain": "penstock.dialects.plain:PlainDialect",
         "ai-sdk": "penstock.dialects.ai_sdk:AiSdkDialect",

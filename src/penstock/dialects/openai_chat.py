@@ -14,7 +14,7 @@ import orjson
 
 from penstock.core.body import read_chat, read_object
 from penstock.core.cursor import Entry
-from penstock.core.errors import TABLE, Refused
+from penstock.core.errors import Refused
 from penstock.core.events import (
     Cancelled,
     Chunk,
@@ -34,6 +34,7 @@ from penstock.core.events import (
 from penstock.core.frame import Frame, Traits, View
 from penstock.core.request import ChatRequest
 from penstock.core.snapshot import PartSoFar, Snapshot
+from penstock.dialects.openai_common import cancelled, compact, error, refusal, token_counts
 
 PIECE = 16 * 1024
 """Characters of a re-opened part told in one chunk."""
@@ -114,9 +115,9 @@ class OpenAIChatRenderer:
             case Finished():
                 return self._finished(event)
             case Failed():
-                return (Frame(orjson.dumps({"error": _error(event.error)})),)
+                return (Frame(orjson.dumps({"error": error(event.error)})),)
             case Cancelled():
-                return (Frame(orjson.dumps({"error": _cancelled(event.by)})),)
+                return (Frame(orjson.dumps({"error": cancelled(event.by)})),)
             case _:
                 assert_never(event)
         return ()
@@ -154,7 +155,7 @@ class OpenAIChatRenderer:
             return ()
         before, after = self._around.get(event.part) or self._wrap_text(opened)
         if event.logprobs is not None:
-            after = after.replace(b',"finish_reason"', b',"logprobs":%b,"finish_reason"' % _compact(event.logprobs), 1)
+            after = after.replace(b',"finish_reason"', b',"logprobs":%b,"finish_reason"' % compact(event.logprobs), 1)
         return (Frame(b"%b%b%b" % (before, orjson.dumps(text), after)),)
 
     def _begin(self, opened: Opened) -> str:
@@ -185,7 +186,7 @@ class OpenAIChatRenderer:
             told = self._reasons[choice]
             frames.append(self._chunk(choice, b"{}", orjson.dumps(told[1] if told else event.reason)))
         if self._view.include_usage and self._usage:
-            usage = orjson.dumps(_usage(self._usage))
+            usage = orjson.dumps(token_counts(self._usage))
             frames.append(Frame(b'%b"choices":[],"usage":%b}' % (self._head, usage)))
         if self._view.sentinel:
             frames.append(_DONE)
@@ -235,11 +236,11 @@ class OpenAIChatDialect:
             "choices": [_choice(snapshot, choice, reason) for choice in choices],
         }
         if snapshot.usage:
-            body["usage"] = _usage(snapshot.usage)
+            body["usage"] = token_counts(snapshot.usage)
         return orjson.dumps(body)
 
     def refuse(self, fault: Fault, request_id: str) -> bytes:
-        return orjson.dumps({"error": _error(fault), "request_id": request_id})
+        return refusal(fault, request_id)
 
     def gap(self, start: int, end: int, reason: str) -> Sequence[Frame]:
         return ()
@@ -260,25 +261,6 @@ def _head(view: View, model: str, created: int) -> bytes:
         created,
         orjson.dumps(model),
     )
-
-
-def _compact(raw: msgspec.Raw) -> bytes:
-    """A provider's JSON on one line: a line break would end the SSE line."""
-    data = bytes(raw)
-    return msgspec.json.format(data, indent=-1) if b"\n" in data or b"\r" in data else data
-
-
-def _usage(usage: Usage) -> dict[str, object]:
-    counts: dict[str, object] = {
-        "prompt_tokens": usage.input,
-        "completion_tokens": usage.output,
-        "total_tokens": usage.input + usage.output,
-    }
-    if usage.cached is not None:
-        counts["prompt_tokens_details"] = {"cached_tokens": usage.cached}
-    if usage.reasoning is not None:
-        counts["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning}
-    return counts
 
 
 def _choice(snapshot: Snapshot, choice: int, reason: str) -> dict[str, object]:
@@ -322,19 +304,3 @@ def _logprobs(parts: Sequence[PartSoFar]) -> Json:
                 elif so_far is None:
                     merged[name] = tokens
     return merged or None
-
-
-def _error(fault: Fault) -> dict[str, str | None]:
-    row = TABLE.get(fault.code)
-    if row and row.status == 429:
-        kind = "rate_limit_error"
-    elif row and 400 <= row.status < 500:
-        kind = "invalid_request_error"
-    else:
-        kind = "server_error"
-    return {"message": fault.message, "type": kind, "code": fault.code, "param": fault.param}
-
-
-def _cancelled(by: str) -> dict[str, str | None]:
-    """A cancelled answer is not a complete one, so it has no finish reason; SDKs raise on `error`."""
-    return {"message": f"the answer was cancelled ({by})", "type": "cancelled", "code": "cancelled", "param": None}
