@@ -64,6 +64,7 @@ def test_check_needs_no_web_server_running_but_says_what_it_would_serve(runner: 
         "/v1/chat/ws",
         "/v1/chat/chunked",
         "/v1/chat/completions",
+        "/v1/completions",
         "/v1/responses",
         "/v1/chat/ui",
         "/v1/messages",

@@ -62,7 +62,7 @@ def check_frame(dialect: str, encoder: str, payload: str | bytes) -> None:
     text = payload if isinstance(payload, str) else payload.decode()
     if "\n" in text or "\r" in text:
         raise ContractBroken(f"more than one line: {text!r}")
-    if text == "[DONE]" and dialect in ("ai-sdk", "openai-chat") and encoder == "sse":
+    if text == "[DONE]" and dialect in ("ai-sdk", "openai-chat", "openai-completions") and encoder == "sse":
         return
     try:
         value = json.loads(text)

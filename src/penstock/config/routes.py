@@ -117,6 +117,13 @@ DEFAULT_ROUTES = (
         header_hold=Seconds(8),
     ),
     RouteConfig(
+        path="/v1/completions",
+        transport=("sse",),
+        dialect="openai-completions",
+        on_disconnect=OnDisconnect("cancel"),
+        header_hold=Seconds(8),
+    ),
+    RouteConfig(
         path="/v1/responses",
         transport=("sse",),
         dialect="openai-responses",

@@ -70,7 +70,7 @@ def read_chat(fields: dict[str, Json]) -> ChatRequest:
         raise Refused(
             "invalid_request",
             f"'stream_options.include_usage' must be a boolean, not {_kind(include_usage)}",
-            param="stream_options",
+            param="stream_options.include_usage",
         )
     choices = fields.get("n")
     if choices is not None and (not isinstance(choices, int) or isinstance(choices, bool) or not 1 <= choices <= 128):

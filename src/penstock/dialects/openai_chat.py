@@ -35,6 +35,7 @@ from penstock.core.frame import Frame, Traits, View
 from penstock.core.request import ChatRequest
 from penstock.core.snapshot import PartSoFar, Snapshot
 from penstock.dialects.openai_common import cancelled, compact, error, refusal, token_counts
+from penstock.dialects.openai_fields import check_chat, check_messages
 
 PIECE = 16 * 1024
 """Characters of a re-opened part told in one chunk."""
@@ -219,7 +220,10 @@ class OpenAIChatDialect:
             raise Refused("invalid_request", "'messages' is required: a list of {role, content}", param="messages")
         if fields.get("stream") is None:
             fields["stream"] = False
-        return read_chat(fields)
+        request = read_chat(fields)
+        check_messages(request.messages)
+        check_chat(request.params)
+        return request
 
     def renderer(self, view: View) -> OpenAIChatRenderer:
         return OpenAIChatRenderer(view)

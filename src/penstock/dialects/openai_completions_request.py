@@ -12,6 +12,7 @@ from penstock.core.body import read_chat, read_object, take
 from penstock.core.errors import Refused
 from penstock.core.events import Json
 from penstock.core.request import ChatRequest
+from penstock.dialects.openai_fields import check_sampling
 
 MOST_LOGPROBS = 20
 """Alternatives of a token that chat gives at most; the older API gave five."""
@@ -56,6 +57,7 @@ def read_completion(body: bytes) -> ChatRequest:
         )
     if fields.get("stream") is None:
         fields["stream"] = False
+    check_sampling(fields)
     fields["messages"] = [{"role": "user", "content": prompt}]
     request = read_chat(fields)
     return msgspec.structs.replace(request, echo=orjson.dumps({"prompt": prompt})) if echo else request

@@ -13,8 +13,8 @@ from penstock.testing.readings.ai_sdk import read_ai_sdk, whole_ai_sdk
 from penstock.testing.readings.anthropic import read_anthropic, whole_anthropic
 from penstock.testing.readings.native import read_native, whole_native
 from penstock.testing.readings.openai_chat import read_openai_chat, whole_openai_chat
-from penstock.testing.readings.openai_responses import read_openai_responses, whole_openai_responses
 from penstock.testing.readings.openai_completions import read_openai_completions, whole_openai_completions
+from penstock.testing.readings.openai_responses import read_openai_responses, whole_openai_responses
 from penstock.testing.readings.plain import read_plain, whole_plain
 from penstock.testing.readings.reading import Illegal, Part, Read, Reading, read_events
 from penstock.testing.readings.token_done import read_token_done, whole_token_done

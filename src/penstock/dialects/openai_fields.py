@@ -1,0 +1,276 @@
+"""Fields that OpenAI has types for, in a body that a dialect has read: types, ranges, and what contradicts what.
+
+Shapes and limits follow openai-python (`types/chat/completion_create_params.py`) and OpenAI's reference. What they have no word for is
+let through, since servers that speak this protocol know more than OpenAI does; null is as good as missing. Everything here raises
+`Refused(invalid_request)` with the field in OpenAI's spelling, as in `messages[0].content[1].image_url.url`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NoReturn, TypeGuard
+
+from penstock.core.errors import Refused
+from penstock.core.events import Json
+
+MOST_STOPS = 4
+MOST_TOP_LOGPROBS = 20
+
+Fields = Mapping[str, Json]
+
+_RANGES: dict[str, tuple[float, float]] = {
+    "temperature": (0, 2),
+    "top_p": (0, 1),
+    "frequency_penalty": (-2, 2),
+    "presence_penalty": (-2, 2),
+}
+_KINDS: dict[str, tuple[type, str]] = {
+    **dict.fromkeys(("logprobs", "parallel_tool_calls", "store"), (bool, "a boolean")),
+    **dict.fromkeys(
+        ("user", "reasoning_effort", "verbosity", "service_tier", "safety_identifier", "prompt_cache_key"),
+        (str, "a text"),
+    ),
+    **dict.fromkeys(("metadata", "logit_bias", "prediction", "web_search_options"), (dict, "an object")),
+    **dict.fromkeys(("functions",), (list, "a list")),
+}
+
+
+def check_sampling(fields: Fields) -> None:
+    """What says how to choose tokens, and how many."""
+    for name, (least, most) in _RANGES.items():
+        value = fields.get(name)
+        if value is not None and not (_is_number(value) and least <= value <= most):
+            _refuse(name, f"must be a number from {least:g} to {most:g}")
+    for name in ("max_tokens", "max_completion_tokens"):
+        value = fields.get(name)
+        if value is not None and not (_is_whole(value) and (value > 0 or value == -1)):
+            _refuse(name, "must be a whole number above 0")
+    if (seed := fields.get("seed")) is not None and not _is_whole(seed):
+        _refuse("seed", "must be a whole number")
+    stop = fields.get("stop")
+    if isinstance(stop, list):
+        if len(stop) > MOST_STOPS or not all(isinstance(each, str) for each in stop):
+            _refuse("stop", f"must be a text, or a list of at most {MOST_STOPS} texts")
+    elif stop is not None and not isinstance(stop, str):
+        _refuse("stop", f"must be a text, or a list of at most {MOST_STOPS} texts")
+    bias = fields.get("logit_bias")
+    if isinstance(bias, dict) and not all(_is_number(value) and -100 <= value <= 100 for value in bias.values()):
+        _refuse("logit_bias", "must hold numbers from -100 to 100, by token")
+
+
+def check_chat(fields: Fields) -> None:
+    """Every field of a chat request beside its messages."""
+    check_sampling(fields)
+    for name, (kind, words) in _KINDS.items():
+        if fields.get(name) is not None and not isinstance(fields[name], kind):
+            _refuse(name, f"must be {words}")
+    top = fields.get("top_logprobs")
+    if top is not None:
+        if not (_is_whole(top) and 0 <= top <= MOST_TOP_LOGPROBS):
+            _refuse("top_logprobs", f"must be a whole number from 0 to {MOST_TOP_LOGPROBS}")
+        if fields.get("logprobs") is not True:
+            _refuse("top_logprobs", "goes with 'logprobs': true")
+    _check_format(fields.get("response_format"))
+    _check_tools(fields.get("tools"), fields.get("tool_choice"))
+    _check_modalities(fields.get("modalities"), fields.get("audio"))
+
+
+def _check_format(given: Json) -> None:
+    if given is None:
+        return
+    form = _object(given, "response_format")
+    if _text(form.get("type"), "response_format.type") == "json_schema":
+        schema = _object(form.get("json_schema"), "response_format.json_schema")
+        if schema.get("name") is not None:
+            _text(schema["name"], "response_format.json_schema.name")
+        if schema.get("schema") is not None:
+            _object(schema["schema"], "response_format.json_schema.schema")
+
+
+def _check_tools(tools: Json, choice: Json) -> None:
+    names: set[str] = set()
+    if tools is not None:
+        for index, tool in enumerate(_list(tools, "tools")):
+            where = f"tools[{index}]"
+            if _text(_object(tool, where).get("type"), f"{where}.type") == "function":
+                names.add(_check_function(_object(tool, where).get("function"), f"{where}.function"))
+    if choice is None:
+        return
+    if isinstance(choice, str):
+        if choice not in ("none", "auto", "required"):
+            _refuse("tool_choice", "must be none, auto, required, or an object that names one of 'tools'")
+        if choice == "required" and not tools:
+            _refuse("tool_choice", "is required, and there are no 'tools' to choose from")
+        return
+    wanted = _object(choice, "tool_choice")
+    if _text(wanted.get("type"), "tool_choice.type") == "function":
+        name = _text(_object(wanted.get("function"), "tool_choice.function").get("name"), "tool_choice.function.name")
+        if name not in names:
+            _refuse("tool_choice", f"names {name[:64]!r}, which is none of 'tools'")
+
+
+def _check_function(given: Json, where: str) -> str:
+    function = _object(given, where)
+    name = _text(function.get("name"), f"{where}.name")
+    if function.get("description") is not None:
+        _text(function["description"], f"{where}.description", empty=True)
+    if function.get("parameters") is not None:
+        _object(function["parameters"], f"{where}.parameters")
+    return name
+
+
+def _check_modalities(modalities: Json, audio: Json) -> None:
+    if audio is not None:
+        _object(audio, "audio")
+    if modalities is None:
+        return
+    for index, modality in enumerate(_list(modalities, "modalities")):
+        if _text(modality, f"modalities[{index}]") == "audio" and audio is None:
+            _refuse("audio", "is required where 'modalities' has audio: an object with a voice and a format")
+
+
+# -- messages ----------------------------------------------------------------------------------------------------------
+
+
+def check_messages(messages: Sequence[Fields]) -> None:
+    """Each message by its role, and that every result of a tool belongs to a call before it. The roles and the kind of each
+    content are as `penstock.core.body.read_messages` wants them."""
+    called: set[str] = set()
+    for index, message in enumerate(messages):
+        where = f"messages[{index}]"
+        content = message.get("content")
+        if isinstance(content, list):
+            _check_parts(content, f"{where}.content")
+        if message.get("name") is not None:
+            _text(message["name"], f"{where}.name")
+        match message.get("role"):
+            case "assistant":
+                called |= _check_calls(message.get("tool_calls"), f"{where}.tool_calls")
+                if content is None and not any(
+                    message.get(name)
+                    for name in ("tool_calls", "function_call", "refusal", "audio", "reasoning_content")
+                ):
+                    _refuse(f"{where}.content", "is required where an assistant calls no tool")
+            case "tool":
+                given = _text(message.get("tool_call_id"), f"{where}.tool_call_id")
+                if given not in called:
+                    _refuse(f"{where}.tool_call_id", f"is {given[:64]!r}, which no message before it has called")
+                _said(content, where)
+            case "system" | "developer" | "user":
+                _said(content, where)
+
+
+def _said(content: Json, where: str) -> None:
+    if content is None:
+        _refuse(f"{where}.content", "is required: a text, or a list of parts")
+
+
+def _check_calls(given: Json, where: str) -> set[str]:
+    """The ids of an assistant's calls."""
+    ids: set[str] = set()
+    if given is None:
+        return ids
+    for index, each in enumerate(_list(given, where)):
+        place = f"{where}[{index}]"
+        call = _object(each, place)
+        ids.add(_text(call.get("id"), f"{place}.id"))
+        if call.get("type", "function") == "function":
+            function = _object(call.get("function"), f"{place}.function")
+            _text(function.get("name"), f"{place}.function.name")
+            if not isinstance(function.get("arguments"), str):
+                _refuse(f"{place}.function.arguments", "must be a text that holds JSON")
+    return ids
+
+
+def _check_parts(parts: Sequence[Json], where: str) -> None:
+    if not parts:
+        _refuse(where, "must hold at least one part")
+    for index, each in enumerate(parts):
+        place = f"{where}[{index}]"
+        part = _object(each, place)
+        kind = _text(part.get("type"), f"{place}.type")
+        check = _PARTS.get(kind)
+        if check is not None:
+            check(part.get(kind), f"{place}.{kind}")
+
+
+def _check_text(given: Json, where: str) -> None:
+    _text(given, where, empty=True)
+
+
+def _check_image(given: Json, where: str) -> None:
+    if isinstance(given, str):
+        _check_url(given, where)  # some clients leave out the object around it
+        return
+    image = _object(given, where)
+    _check_url(_text(image.get("url"), f"{where}.url"), f"{where}.url")
+    if image.get("detail") is not None:
+        _text(image["detail"], f"{where}.detail")
+
+
+def _check_url(url: str, where: str) -> None:
+    scheme = url[:8].lower()
+    if scheme.startswith("data:"):
+        head, comma, data = url.partition(",")
+        if not comma or not data or not head.endswith(";base64"):
+            _refuse(where, "must hold its image as base64, as in data:image/png;base64,iVBORw0…")
+    elif not scheme.startswith(("http://", "https://")):
+        _refuse(where, "must be the URL of an image: http, https or data")
+
+
+def _check_audio(given: Json, where: str) -> None:
+    audio = _object(given, where)
+    _text(audio.get("data"), f"{where}.data")
+    _text(audio.get("format"), f"{where}.format")
+
+
+def _check_file(given: Json, where: str) -> None:
+    file = _object(given, where)
+    for name in ("file_data", "file_id", "filename"):
+        if file.get(name) is not None:
+            _text(file[name], f"{where}.{name}")
+    if file.get("file_data") is None and file.get("file_id") is None:
+        _refuse(where, "must have file_data or file_id")
+
+
+_PARTS: dict[str, Callable[[Json, str], None]] = {
+    "text": _check_text,
+    "refusal": _check_text,
+    "image_url": _check_image,
+    "input_audio": _check_audio,
+    "file": _check_file,
+}
+"""The parts of a content that OpenAI has; their value stands under their own name."""
+
+
+# -- values ------------------------------------------------------------------------------------------------------------
+
+
+def _is_whole(value: Json) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Json) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _object(value: Json, where: str) -> dict[str, Json]:
+    if not isinstance(value, dict):
+        _refuse(where, "must be an object" if value is not None else "is required: an object")
+    return value
+
+
+def _list(value: Json, where: str) -> list[Json]:
+    if not isinstance(value, list):
+        _refuse(where, "must be a list")
+    return value
+
+
+def _text(value: Json, where: str, *, empty: bool = False) -> str:
+    if not isinstance(value, str) or not (value or empty):
+        _refuse(where, "must be a text" if value is not None else "is required: a text")
+    return value
+
+
+def _refuse(where: str, what: str) -> NoReturn:
+    raise Refused("invalid_request", f"'{where}' {what}", param=where)
