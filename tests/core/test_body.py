@@ -69,7 +69,7 @@ def test_null_is_the_same_as_missing() -> None:
         (
             b'{"prompt": "x", "stream_options": {"include_usage": 1}}',
             "invalid_request",
-            "stream_options",
+            "stream_options.include_usage",
             "include_usage",
         ),
         (b'{"prompt": "x", "n": 0}', "invalid_request", "n", "1 to 128"),
