@@ -21,6 +21,8 @@ QUESTION = {"message": "speak", "messages": PROMPT["messages"], "model": "script
 BODIES: dict[str, Any] = {
     "/api/chat": {"message": "speak", "model": "scripted"},
     "/v1/messages": {**QUESTION, "max_tokens": 9},
+    "/v1/completions": {"prompt": "speak", "model": "scripted"},
+    "/v1/embeddings": {"input": "speak", "model": "scripted"},
     "/v1/responses": {"input": "speak", "model": "scripted"},
 }
 NEEDS_NONE = ("/healthz", "/readyz")
