@@ -10,8 +10,10 @@ import pytest
 
 from tests.cli.serving import starting
 from tests.fakes.provider import USUAL, Provider
+from tests.fakes.script import Body, End, Head
 from tests.live.answering import WAYS, Told, Way, answering
 from tests.live.llama import slots_idle
+from tests.sources.recordings import FOLDER
 from tests.tools import ROOT
 from tests.waiting import CEILING, until
 
@@ -52,6 +54,31 @@ async def test_a_base_url_in_the_environment_is_all_that_a_real_model_needs(
             assert await answer.rest() == Told("".join(USUAL), "finished")
     asked = await provider.next_request()
     assert (asked.json["model"], asked.headers["authorization"]) == ("gpt-x", "Bearer sk-mine")
+
+
+@pytest.mark.parametrize(
+    ("environ", "model", "path", "recording"),
+    [
+        ({"ANTHROPIC_BASE_URL": "{root}", "ANTHROPIC_API_KEY": "sk-ant"}, "anthropic/c", "/v1/messages", "anthropic_text.sse"),
+        ({"OLLAMA_HOST": "{root}"}, "ollama/q", "/api/chat", "ollama_text.ndjson"),
+    ],
+    ids=["anthropic", "ollama"],
+)  # fmt: skip
+async def test_providers_of_the_environment_are_asked_in_their_own_words(
+    tmp_path: Path, provider: Provider, environ: dict[str, str], model: str, path: str, recording: str
+) -> None:
+    root = provider.base_url.removesuffix("/v1")
+    kind = "application/x-ndjson" if recording.endswith("ndjson") else "text/event-stream"
+    provider.script(Head(headers={"Content-Type": kind}), Body((FOLDER / recording).read_bytes()), End())
+    found = {name: value.format(root=root) for name, value in environ.items()}
+    with starting(tmp_path, "--model", model, environ=found) as served:
+        await served.ready()
+        request = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 5}
+        async with answering(served.url, "sse", request) as answer:
+            told = await answer.rest()
+    assert (told.end, told.text.endswith("🚰.")) == ("finished", True)
+    asked = await provider.next_request()
+    assert (asked.path, asked.headers.get("x-api-key")) == (path, found.get("ANTHROPIC_API_KEY"))
 
 
 @pytest.mark.needs("llama")
