@@ -23,7 +23,7 @@ import msgspec
 from starlette.routing import Route
 from starlette.types import Message
 
-from docs import dialects, limits
+from docs import dialects, limits, providers
 from penstock import registry
 from penstock.assembly import build
 from penstock.cli import reference as cli
@@ -78,6 +78,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 PAGES.update(dialects.pages(table))
+PAGES["reference/providers.md"] = partial(providers.page, table)
 
 
 def fenced(language: str, text: str) -> str:
