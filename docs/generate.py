@@ -288,6 +288,7 @@ def dialect(name: str) -> str:
 PURPOSE = {
     "/v1/responses/{answer}": "the response as it stands, or its stream; forget it",
     "/v1/responses/{answer}/cancel": "stop the response",
+    "/v1/responses/{answer}/input_items": "what was asked in its question",
     "/v1/streams": "`POST` begins a run, `GET` lists yours",
     "/v1/streams/events": "several runs on one SSE: `?streams=` with ids or cursors, separated by commas",
     "/v1/streams/{stream}": "`GET`: state and everything said so far. `DELETE`: cancel; with `?purge=1` drop an ended run",

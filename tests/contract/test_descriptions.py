@@ -17,7 +17,7 @@ from penstock.core.events import Finished
 from penstock.dialects.native import NativeDialect
 from penstock.registry import names
 from penstock.registry import resolve as registered
-from penstock.server.answers_api import RETRIEVING
+from penstock.server.answers_api import LISTING, RETRIEVING
 from penstock.server.arrival import READING
 from penstock.server.door import ASKING, STARTING
 from penstock.testing.laws.dialects import folded
@@ -104,7 +104,7 @@ def test_every_path_that_is_served_is_described_and_no_other() -> None:
     answering = [route.path for route in DEFAULT_ROUTES if registered("dialects", route.dialect).traits.answer_prefix]
     for path in answering:
         served |= {(path, "get"), (f"{path}/{{answer}}", "get"), (f"{path}/{{answer}}", "delete")}
-        served |= {(f"{path}/{{answer}}/cancel", "post")}
+        served |= {(f"{path}/{{answer}}/cancel", "post"), (f"{path}/{{answer}}/input_items", "get")}
     chats = [route.path for route in DEFAULT_ROUTES if registered("dialects", route.dialect).traits.chats]
     served |= {(f"{path}/{{chat}}/stream", method) for path in chats for method in ("get", "delete")}
     assert {(path, method) for path, method, _ in operations()} == served
@@ -127,6 +127,7 @@ def test_the_options_of_a_url_are_those_the_server_reads() -> None:
         assert told[route, "post"] == STARTING
     assert told["/v1/chat/ui/{chat}/stream", "get"] == READING
     assert told["/v1/responses/{answer}", "get"] == RETRIEVING
+    assert told["/v1/responses/{answer}/input_items", "get"] == LISTING
 
 
 def test_the_dialects_of_the_description_are_the_registered_ones() -> None:

@@ -227,3 +227,11 @@ async def test_what_runs_is_cancelled_and_what_is_kept_is_deleted(served: Served
     with pytest.raises(openai.BadRequestError) as refused:
         await client.responses.create(model="scripted", input="x", previous_response_id=begun.id)
     assert (refused.value.code, refused.value.param) == ("previous_response_not_found", "previous_response_id")
+
+
+async def test_what_was_asked_is_listed_on_as_many_pages_as_it_takes(served: Served, client: AsyncOpenAI) -> None:
+    asked: Any = [{"role": "user", "content": str(number)} for number in range(5)]
+    begun = await client.responses.create(model="scripted", input=asked, background=True)
+    listed = [item async for item in client.responses.input_items.list(begun.id, limit=2, order="asc")]
+    texts = [item.content[0] for item in listed if item.type == "message"]
+    assert [part.text for part in texts if part.type == "input_text"] == ["0", "1", "2", "3", "4"]

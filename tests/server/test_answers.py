@@ -223,7 +223,7 @@ async def test_deleting_one_that_runs_cancels_it_and_tells_who_reads_it(
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("GET", ""), ("GET", "?stream=true"), ("DELETE", ""), ("POST", "/cancel")],
+    [("GET", ""), ("GET", "?stream=true"), ("DELETE", ""), ("POST", "/cancel"), ("GET", "/input_items")],
 )
 async def test_anothers_answer_cannot_be_told_from_one_that_never_was(method: str, path: str) -> None:
     async with keyed() as (served, client):
@@ -339,6 +339,30 @@ async def test_an_answer_that_is_not_there_or_not_kept_or_not_over_cannot_be_gon
     telling.finish()
     await telling.closed.wait()
     assert len(served.runs.by_id) == 2
+
+
+async def test_what_was_asked_is_listed_page_by_page(served: Served, client: httpx2.AsyncClient) -> None:
+    first = await answered(served, client, input="Count.")
+    asked = [{"role": "user", "content": str(number)} for number in range(5)]
+    done = await answered(served, client, input=asked, instructions="Be brief.", previous_response_id=first["id"])
+    path = f"{PATH}/{done['id']}/input_items"
+    seen: list[str] = []
+    after: dict[str, str] = {}
+    for more in (True, True, False):
+        page = (await client.get(path, params={"limit": "2", **after})).json()
+        assert (page["object"], page["has_more"]) == ("list", more)
+        assert (page["first_id"], page["last_id"]) == (page["data"][0]["id"], page["data"][-1]["id"])
+        seen += [item["content"][0]["text"] for item in page["data"]]
+        after = {"after": page["last_id"]}
+    assert seen == ["4", "3", "2", "1", "0"]
+    whole = (await client.get(path, params={"order": "asc"})).json()
+    assert [item["content"][0]["text"] for item in whole["data"]] == seen[::-1]
+    assert (await client.get(path, params=after)).json()["data"] == []
+    for wrong in ({"order": "up"}, {"limit": "0"}, {"limit": "101"}, {"limit": "x"}, {"after": "nobody"}):
+        refused = await client.get(path, params=wrong)
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, next(iter(wrong)))
+    forgetful = await answered(served, client, store=False)
+    assert (await client.get(f"{PATH}/{forgetful['id']}/input_items")).status_code == 404
 
 
 async def test_a_conversation_ends_with_the_run_it_goes_on_from(served: Served, client: httpx2.AsyncClient) -> None:

@@ -7,13 +7,13 @@ The dance: `Dialect.parse` → run → `Dialect.renderer(view)` → `prime`/`rej
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
 from penstock.core.cursor import Entry
-from penstock.core.events import Fault, Terminal
-from penstock.core.request import ChatRequest
+from penstock.core.events import Fault, Json, Terminal
+from penstock.core.request import ChatRequest, Message
 from penstock.core.snapshot import Snapshot
 
 Wire_co = TypeVar("Wire_co", bytes, str | bytes, covariant=True)
@@ -122,6 +122,14 @@ class Dialect(Protocol):
 
     def gap(self, start: int, end: int, reason: str) -> Sequence[Frame]:
         """Say that offsets `start` to `end` cannot be given. Empty where `gaps` is false."""
+
+
+@runtime_checkable
+class Recalls(Protocol):
+    """What a dialect may have beside: it can say again what was asked."""
+
+    def asked(self, messages: Sequence[Message], answer: str) -> list[Json]:
+        """The messages of a question as its API lists them; each is an object with an `id`. `answer` is the answer's id."""
 
 
 class TransportEncoder(Protocol, Generic[Wire_co]):

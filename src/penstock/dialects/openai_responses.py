@@ -42,8 +42,9 @@ from penstock.core.events import (
     Usage,
 )
 from penstock.core.frame import Frame, Traits, View
-from penstock.core.request import ChatRequest
+from penstock.core.request import ChatRequest, Message
 from penstock.core.snapshot import PartSoFar, Snapshot
+from penstock.dialects.openai_responses_items import items_of
 from penstock.dialects.openai_responses_object import (
     ANSWER,
     Object,
@@ -332,6 +333,10 @@ class OpenAIResponsesDialect:
 
     def refuse(self, fault: Fault, request_id: str) -> bytes:
         return _encode({"error": refusal(fault), "request_id": request_id})
+
+    def asked(self, messages: Sequence[Message], answer: str) -> list[Json]:
+        """The input items of a question."""
+        return items_of(messages, answer)
 
     def gap(self, start: int, end: int, reason: str) -> Sequence[Frame]:
         return ()

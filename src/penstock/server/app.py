@@ -225,6 +225,7 @@ class App:
                     of_one = f"{route.path}/{{answer}}"
                     endpoints.append((of_one, {"GET": kept.show, "DELETE": kept.delete}, route.dialect, "key"))
                     endpoints.append((f"{of_one}/cancel", {"POST": kept.cancel}, route.dialect, "key"))
+                    endpoints.append((f"{of_one}/input_items", {"GET": kept.input_items}, route.dialect, "key"))
                     endpoint = SocketEndpoint(service, route, ResponsesSocket, route.dialect)
                     sockets.append(WebSocketRoute(route.path, endpoint))
                 if route.dialect.traits.chats and "POST" in route.methods:
