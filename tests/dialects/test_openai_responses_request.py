@@ -11,6 +11,7 @@ from penstock.core.carried import hints, refuse_foreign
 from penstock.core.errors import Broken, Refused
 from penstock.core.request import ChatRequest
 from penstock.dialects.openai_responses import OpenAIResponsesDialect
+from penstock.sources.responses_request import body_of
 
 PARSE = OpenAIResponsesDialect().parse
 NAME = "openai-responses"
@@ -145,6 +146,14 @@ def test_reasoning_that_has_its_text_is_that_and_not_its_summary() -> None:
         "content": [{"type": "reasoning_text", "text": "long"}, {"type": "reasoning_text", "text": "er"}],
     }
     assert messages(item)[0]["reasoning_content"] == "long\n\ner"
+
+
+def test_thoughts_stay_where_they_were_and_calls_stay_together() -> None:
+    hm = {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "Hm."}]}
+    say = {"role": "assistant", "content": "a"}
+    assert messages(say, hm, say) == [say, {"role": "assistant", "reasoning_content": "Hm.", "content": "a"}]
+    (turn, *_) = messages(hm, CALL, hm, {**CALL, "call_id": "c2"}, OUTPUT, {**OUTPUT, "call_id": "c2"})
+    assert (turn["reasoning_content"], len(turn["tool_calls"])) == ("Hm.\n\nHm.", 2)
 
 
 def test_what_chat_has_no_words_for_is_in_a_box_in_its_place() -> None:
@@ -377,6 +386,49 @@ def test_a_result_may_belong_to_a_call_that_is_not_in_the_request() -> None:
     wanted = {"role": "tool", "tool_call_id": "c1", "content": "sunny"}
     assert messages(OUTPUT, previous_response_id="resp_1") == [wanted]
     assert messages({"type": "item_reference", "id": "fc_1"}, OUTPUT)[-1] == wanted
+
+
+def test_a_provider_that_speaks_responses_is_asked_what_was_asked() -> None:
+    """Through the chat shape and out of it again, item by item and field by field."""
+    image, file = {"type": "input_image", "file_id": "file-1"}, {"type": "input_file", "file_url": "u"}
+    spoken = {"type": "output_text", "text": "t", "annotations": []}
+    call = {name: CALL[name] for name in ("type", "call_id", "name", "arguments")}
+    question: dict[str, Any] = {
+        "instructions": "Be brief.",
+        "input": [
+            {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "a"}, image, file]},
+            {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAA"},
+            {"type": "message", "role": "assistant", "content": [spoken]},
+            call,
+            {"type": "web_search_call", "id": "ws_1", "status": "completed"},
+            {**call, "call_id": "c2"},
+            OUTPUT,
+            {**OUTPUT, "call_id": "c2", "output": [{"type": "input_text", "text": "x"}, image]},
+            {"type": "message", "role": "assistant", "content": "x", "phase": "commentary"},
+            {"type": "message", "role": "developer", "content": "y"},
+        ],
+        "tools": [TOOL, {"type": "web_search"}, {"type": "custom", "name": "x"}],
+        "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "weather"}]},
+        "parallel_tool_calls": False,
+        "text": {"format": {"type": "json_schema", "name": "n", "schema": {}, "strict": True}, "verbosity": "low"},
+        "reasoning": {"effort": "low", "summary": "auto"},
+        "include": ["file_search_call.results"],
+        "max_output_tokens": 9,
+        "max_tool_calls": 3,
+        "temperature": 0.5,
+        "top_p": 0.5,
+        "top_logprobs": 3,
+        "truncation": "auto",
+        "metadata": {"a": "b"},
+        "user": "u",
+        "service_tier": "flex",
+        "brand_new": {"x": 1},
+    }
+    body = json.loads(body_of("m", asked(**question), host="host"))
+    include = body.pop("include")
+    assert question.pop("include")[0] in include
+    assert {name: body[name] for name in question} == question
+    assert set(body) - set(question) == {"model", "stream", "store"}
 
 
 def test_a_message_quotes_little_of_what_was_said() -> None:

@@ -18,10 +18,12 @@ from tests.clients.reader import reader
 from tests.contract.transcripts import SITUATIONS
 from tests.fakes.cutting_proxy import CuttingProxy, Plan
 from tests.fakes.provider import USUAL, Provider
-from tests.fakes.script import Cut, Event, Reply, answer, chunk, closing, opening, text, tool_call, usage_of
+from tests.fakes.script import Cut, Event, Gate, Reply, answer, chunk, closing, opening, text, tool_call, usage_of
+from tests.live.llama import slots_idle
 from tests.server.keyed import with_keys
 from tests.serving import Served, configured, serving
 from tests.tools import venv_python
+from tests.waiting import until
 
 SCRIPT = Path(__file__).parents[1] / "clients" / "openai_responses_reader.py"
 WEATHER = {
@@ -230,6 +232,59 @@ async def test_a_line_that_is_cut_is_never_a_complete_answer(
         lines = await ask(version, proxy.url, "stream")
     assert "error" in lines[-1]
     assert "completed" not in types(lines)
+
+
+@both_versions
+async def test_an_answer_in_the_background_is_taken_up_again_by_number(served: Served, version: Version) -> None:
+    *events, _ = await ask(version, served.url, "create", background=True)
+    assert types(events)[:3] == ["created", "queued", "in_progress"]
+    answered = events[0]["response"]["id"]
+    for number in (0, 4, len(events) - 2):
+        *rest, _ = await ask(version, served.url, "resume", response_id=answered, starting_after=number)
+        assert rest == events[number + 1 :]
+    final, _ = await ask(version, served.url, "retrieve", response_id=answered)
+    assert (final["text"], final["response"]["status"]) == ("".join(USUAL), "completed")
+
+
+@both_versions
+async def test_an_answer_in_the_background_can_be_stopped(served: Served, provider: Provider, version: Version) -> None:
+    gate = Gate()
+    provider.script(opening(), text("half"), gate, closing())
+    begun, _ = await ask(version, served.url, "whole", background=True)
+    assert begun["response"]["status"] in ("queued", "in_progress")
+    await gate.reached.wait()
+    answered = begun["response"]["id"]
+    await ask(version, served.url, "cancel", response_id=answered)
+    await until("it has ended", lambda: bool(served.seen.ended))
+    stopped, _ = await ask(version, served.url, "retrieve", response_id=answered)
+    assert (stopped["response"]["status"], stopped["text"]) == ("cancelled", "half")
+    *_, failed, _ = await ask(version, served.url, "resume", response_id=answered)
+    assert (failed["type"], failed["response"]["status"]) == ("response.failed", "cancelled")
+
+
+@both_versions
+async def test_a_question_goes_on_from_the_answer_before(served: Served, provider: Provider, version: Version) -> None:
+    first, _ = await ask(version, served.url, "whole", instructions="Be brief.")
+    *_, final, _ = await ask(version, served.url, "stream", input="go on", previous_response_id=first["response"]["id"])
+    assert final["response"]["previous_response_id"] == first["response"]["id"]
+    assert provider.requests[1].json["messages"] == [
+        {"role": "user", "content": "hello"},
+        {"role": "assistant", "content": "".join(USUAL)},
+        {"role": "user", "content": "go on"},
+    ]
+
+
+@pytest.mark.needs("llama")
+@both_versions
+async def test_it_reads_a_real_model(llama_server: str, version: Version) -> None:
+    config = Config(models={"fake": ModelConfig(targets=(f"{llama_server}#fake",))})
+    async with serving(configured(config)) as served:
+        *_, final, end = await ask(version, served.url, "stream")
+        (run,) = served.runs.by_id.values()
+        assert final["text"] == "".join(part.text for part in run.log.snapshot().parts)
+    assert end == {"end": "complete"}
+    assert final["response"]["usage"]["output_tokens"] > 0
+    await slots_idle(llama_server)
 
 
 def test_every_event_and_every_response_is_what_the_sdk_declares() -> None:

@@ -139,6 +139,8 @@ class _Conversation:
         if told(item, _BESIDE | {"summary", "content"}):
             self._foreign(item, "reasoning")
             return
+        if self._open is not None and self._open.get("content") and not self._open.get("tool_calls"):
+            self._open = None  # it came after what was said; calls alone wait for their outputs together
         message = self._turn()
         before = message.get("reasoning_content")
         message["reasoning_content"] = "\n\n".join([*([before] if isinstance(before, str) else []), *thoughts])
