@@ -177,6 +177,10 @@ def test_a_refusal_is_a_part_of_a_message() -> None:
             {"url": "https://a.b", "title": "A"},
             {"type": "url_citation", "url": "https://a.b", "title": "A", "start_index": 0, "end_index": 2},
         ),
+        (
+            {"url": "https://a.b", "start": 1, "end": 2},
+            {"type": "url_citation", "url": "https://a.b", "title": "https://a.b", "start_index": 1, "end_index": 2},
+        ),
         ({"title": "a.pdf", "quote": "x"}, {"type": "file_citation", "file_id": "", "filename": "a.pdf", "index": 2}),
         ({"url": "x", "openai-responses": {"type": "file_path", "index": 1}}, {"type": "file_path", "index": 1}),
     ],
@@ -206,6 +210,17 @@ def test_an_item_of_another_kind_is_told_as_its_provider_wrote_it() -> None:
     assert types(messages)[2:4] == ["output_item.added", "output_item.done"]
     assert messages[2]["item"] == messages[3]["item"] == search
     assert output(*events) == [search]
+
+
+def test_what_only_its_provider_says_of_an_item_stands_in_it_when_it_is_done() -> None:
+    events = (
+        Opened(0, "text"),
+        Delta(0, "hi"),
+        Closed(0, {"openai-responses": {"phase": "commentary", "id": "msg_theirs"}}),
+    )
+    (message,) = output(*events)
+    assert (message["phase"], message["id"]) == ("commentary", item("msg"))
+    assert whole(RESPONSES, STARTED, *events, Finished())["output"] == [message]
 
 
 @pytest.mark.parametrize("data", [b"", b"[1]", b'{"id":1}', b"\xff", b"[" * 3000])

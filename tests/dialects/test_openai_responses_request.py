@@ -11,6 +11,7 @@ from penstock.core.carried import hints, refuse_foreign
 from penstock.core.errors import Broken, Refused
 from penstock.core.request import ChatRequest
 from penstock.dialects.openai_responses import OpenAIResponsesDialect
+from penstock.registry import TABLES, resolve
 from penstock.sources.responses_request import body_of
 
 PARSE = OpenAIResponsesDialect().parse
@@ -380,6 +381,19 @@ def test_a_wrong_field_is_refused_by_the_name_openai_gives_it(fields: Any, param
         asked(**fields)
     assert refused.value.fault.param == param
     assert refused.value.fault.code == "invalid_request"
+
+
+@pytest.mark.parametrize("provider", sorted(TABLES["providers"]))
+def test_no_provider_of_another_protocol_is_sent_the_hints(provider: str) -> None:
+    request = asked(metadata={"a": "b"}, reasoning={"summary": "auto"}, include=["reasoning.encrypted_content"])
+    protocol = resolve("providers", provider)("http://127.0.0.1:9")._protocol
+    question = protocol.question("m", request, host="host")
+    sent = json.loads(question.body)
+    if provider == NAME:
+        assert (sent["metadata"], sent["reasoning"], question.left_out) == ({"a": "b"}, {"summary": "auto"}, ())
+    else:
+        assert {NAME, "metadata", "reasoning", "include"} & set(sent) == set()
+        assert set(question.left_out) == {"metadata", "reasoning", "include"}
 
 
 def test_a_result_may_belong_to_a_call_that_is_not_in_the_request() -> None:

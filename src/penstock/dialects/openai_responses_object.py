@@ -69,6 +69,7 @@ def item_of(
     view: View, opened: Opened, said: str | None, *, status: str, meta: Meta = None, logprobs: Sequence[Json] = ()
 ) -> Object:
     """A part as an item; `said` is None for one that has just been added, whose content is not there yet."""
+    rest = meta.get(NAME) if meta else None
     head: Object = {"id": item_id(view, opened), "type": "message", "status": status}
     if opened.kind == "reasoning":
         head["type"] = "reasoning"
@@ -83,7 +84,7 @@ def item_of(
     else:
         head["role"] = "assistant"
         head["content"] = [] if said is None else [content_part(opened, said, meta=meta, logprobs=logprobs)]
-    return head
+    return {**rest, **head} if isinstance(rest, dict) else head
 
 
 def closed_status(meta: Meta) -> str:
@@ -92,7 +93,7 @@ def closed_status(meta: Meta) -> str:
 
 
 def citations_of(meta: Meta, said: str) -> Sequence[Object]:
-    """The citations of a text: the provider's own where it speaks Responses; else they stand for the whole of their part."""
+    """The citations of a text: the provider's own where it speaks Responses. Where nobody says for which words one is, it is for all."""
     cited = meta.get("citations") if meta else None
     told: list[Object] = []
     for citation in cited if isinstance(cited, list) else ():
@@ -102,8 +103,16 @@ def citations_of(meta: Meta, said: str) -> Sequence[Object]:
         if isinstance(own, dict):
             told.append(own)
         elif isinstance(url, str):
-            named = title if isinstance(title, str) else url
-            told.append({"type": "url_citation", "url": url, "title": named, "start_index": 0, "end_index": len(said)})
+            start, end = (citation.get(edge) for edge in ("start", "end"))
+            told.append(
+                {
+                    "type": "url_citation",
+                    "url": url,
+                    "title": title if isinstance(title, str) else url,
+                    "start_index": start if isinstance(start, int) else 0,
+                    "end_index": end if isinstance(end, int) else len(said),
+                }
+            )
         elif isinstance(title, str):
             told.append({"type": "file_citation", "file_id": "", "filename": title, "index": len(said)})
     return told
