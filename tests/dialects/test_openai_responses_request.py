@@ -12,7 +12,7 @@ from penstock.core.errors import Broken, Refused
 from penstock.core.request import ChatRequest
 from penstock.dialects.openai_responses import OpenAIResponsesDialect
 from penstock.registry import TABLES, resolve
-from penstock.sources.responses_request import body_of
+from penstock.sources.responses_http import OpenAIResponses
 
 PARSE = OpenAIResponsesDialect().parse
 NAME = "openai-responses"
@@ -438,7 +438,7 @@ def test_a_provider_that_speaks_responses_is_asked_what_was_asked() -> None:
         "service_tier": "flex",
         "brand_new": {"x": 1},
     }
-    body = json.loads(body_of("m", asked(**question), host="host"))
+    body = json.loads(OpenAIResponses().question("m", asked(**question), host="host").body)
     include = body.pop("include")
     assert question.pop("include")[0] in include
     assert {name: body[name] for name in question} == question
