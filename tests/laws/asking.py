@@ -102,10 +102,11 @@ def chat(draw: st.DrawFn) -> Object:
         **({"tools": tools} | m.maybe(tool_choice=named, parallel_tool_calls=False) if tools else {}),
         **m.maybe(
             max_tokens=m.number(), seed=m.number(), stop=[m.text()], user=m.text(), metadata={m.text(): m.text()},
-            logit_bias={"7": 1}, top_logprobs=3, logprobs=True, unheard_of={"of": m.text()}, prompt_cache_key=m.text(),
+            logit_bias={"7": 1}, unheard_of={"of": m.text()}, prompt_cache_key=m.text(),
             safety_identifier=m.text(), reasoning_effort="low", verbosity="low", store=True, service_tier="flex",
             response_format={"type": "json_schema", "json_schema": {"name": m.text(), "schema": m.schema()}},
         ),
+        **m.one(dict, lambda: {"logprobs": True, **m.maybe(top_logprobs=3)}),
     }  # fmt: skip
 
 
