@@ -12,7 +12,7 @@ import msgspec
 from penstock import registry
 from penstock.auth.grant import ANYBODY, Grant
 from penstock.config.model import Config, DemoConfig
-from penstock.config.models import Features, TargetConfig
+from penstock.config.models import Features, ModelConfig, TargetConfig
 from penstock.config.target import AtProvider, AtUrl, Demo, Function, Target, ThroughLitellm, read_target
 from penstock.core.errors import Refused
 from penstock.core.source import Source
@@ -112,6 +112,7 @@ class Catalog:
             targets=tuple(
                 own for own, it in zip(behind, targets.values(), strict=True) if not isinstance(it, Function)
             ),
+            limits=_limits(alias) if alias is not None else {},
             features=common,
         )
 
@@ -179,6 +180,10 @@ def known_as(configured: str, target: Target) -> str:
 
 def _provider_of(target: Target) -> str:
     return target.provider if isinstance(target, AtProvider) else "penstock"
+
+
+def _limits(alias: ModelConfig) -> dict[str, float]:
+    return {name: float(limit) for name, limit in msgspec.structs.asdict(alias.limits).items() if limit is not None}
 
 
 def _stated(features: Features) -> dict[str, bool]:

@@ -1,8 +1,11 @@
+"""Every time limit of a run, enforced by a ticker that the test drives."""
+
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import msgspec
 import pytest
 
 from penstock.core.events import Cancelled, Delta, Failed, Finished
@@ -96,6 +99,35 @@ async def test_a_source_that_waits_for_its_readers_is_not_silent() -> None:
     for _ in range(4):
         reader.poll(1)
         await watch.pass_(4)
+    assert handle.pump.terminal is None
+
+
+async def test_a_source_that_speaks_too_slowly_fails_and_one_that_keeps_the_floor_does_not() -> None:
+    floor = msgspec.structs.replace(POLICY, limits=msgspec.structs.replace(LIMITS, floor=1.0))
+    for each, code in ((2, None), (5, "throughput_timeout")):
+        watch = Watch()
+        source = Played(STARTED, OPENED)
+        handle = await watch.run(source, floor)
+        reader = watch.runs.attach(handle, 0)
+        for _ in range(12):
+            source.say(*[Delta(0, "x")] * 3)
+            drained(reader)
+            await watch.pass_(each)
+        assert (failure(handle) if isinstance(handle.pump.terminal, Failed) else None) == code
+
+
+async def test_time_in_which_a_source_was_held_up_by_its_readers_is_not_slowness() -> None:
+    floor = msgspec.structs.replace(POLICY, limits=msgspec.structs.replace(LIMITS, floor=1.0, stall=1000))
+    watch = Watch()
+    source = Played(STARTED, OPENED)
+    handle = await watch.run(source, floor)
+    reader = watch.runs.attach(handle, 0)
+    for _ in range(4):
+        source.say(*[sized(100)] * 30)
+        await watch.pass_(8)
+        assert handle.log.waiting_for_room
+        drained(reader)
+        await settle()
     assert handle.pump.terminal is None
 
 

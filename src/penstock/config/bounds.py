@@ -16,6 +16,13 @@ class TimeLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     first_token: Annotated[Seconds, Meta(description="From the start of a run to its first token.")] = Seconds(300)
     gap: Annotated[Seconds, Meta(description="Between two tokens.")] = Seconds(120)
     total: Annotated[Seconds, Meta(description="The whole run.")] = Seconds(1800)
+    floor: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="Tokens per second below which an answer is too slow to be waited for, over ten seconds; 0 is no floor.",
+        ),
+    ] = 0.0
     stall: Annotated[
         Seconds, Meta(description="A reader that owes and takes nothing for so long is dropped; it may come back.")
     ] = Seconds(20)

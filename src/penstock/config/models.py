@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from penstock.config.units import Seconds
+from penstock.config.units import SHORTEST, Seconds
 
 Strategy = Literal["order", "weighted", "latency", "least-busy", "cost"]
 Continues = Literal["exact", "prefill", "instructed", "no"]
@@ -82,6 +82,22 @@ class RetryConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     ] = 0.2
 
 
+class ModelLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Time limits of one model, above those of its route and of `[limits]`."""
+
+    first_token: Annotated[Seconds | None, Meta(description="From the question to a target to its first token.")] = None
+    gap: Annotated[Seconds | None, Meta(description="Between two tokens.")] = None
+    total: Annotated[Seconds | None, Meta(description="The whole run.")] = None
+    floor: Annotated[float | None, Meta(description="Tokens per second, over ten seconds; 0 is no floor.")] = None
+
+    def __post_init__(self) -> None:
+        for name in ("first_token", "gap", "total"):
+            if (limit := getattr(self, name)) is not None and limit < SHORTEST:
+                raise ValueError(f"{name} ({limit}) must not be below {SHORTEST}")
+        if self.floor is not None and self.floor < 0:
+            raise ValueError(f"floor ({self.floor:g}) must not be below 0")
+
+
 class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An alias: a name of your own for a model, or for several of which one answers."""
 
@@ -105,6 +121,7 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             "`latency`, the `least-busy`, or the one of the least `cost`."
         ),
     ] = "order"
+    limits: Annotated[ModelLimits, Meta(description="Time limits of its own.")] = ModelLimits()
     hedge: Annotated[
         bool,
         Meta(

@@ -13,7 +13,7 @@ from penstock.config.bounds import Bounds, TimeLimits
 from penstock.config.errors import Wrong, nearest
 from penstock.config.locate import Key
 from penstock.config.model import AuthConfig, Config, DemoConfig, LogConfig, MetricsConfig, ProviderConfig
-from penstock.config.models import Features, ModelConfig, PriceConfig, RetryConfig, TargetConfig
+from penstock.config.models import ModelConfig, TargetConfig
 from penstock.config.providers import at_usual_address
 from penstock.config.routes import DEFAULT_ROUTES, RouteConfig
 from penstock.config.server import ServerConfig
@@ -29,14 +29,8 @@ T = TypeVar("T", bound=msgspec.Struct)
 KEYS_FILE = "penstock-keys.json"
 """The file of keys that is found without being named."""
 
-NESTED: dict[str, type[msgspec.Struct]] = {
-    "limits": TimeLimits,
-    "bounds": Bounds,
-    "features": Features,
-    "retry": RetryConfig,
-    "price": PriceConfig,
-}
-"""Tables within tables."""
+INHERITED: dict[str, type[msgspec.Struct]] = {"limits": TimeLimits, "bounds": Bounds}
+"""Tables of a route that are laid over those for everybody."""
 
 
 WORDS = {
@@ -277,18 +271,18 @@ def _inheriting(key: Key, route: object, name: str, everywhere: Table) -> object
     own = route.get(name) if isinstance(route, dict) else None
     if not isinstance(route, dict) or not isinstance(own, dict):
         return route
-    _known((*key, name), own, NESTED[name])
+    _known((*key, name), own, INHERITED[name])
     return {**route, name: {**everywhere, **own}}
 
 
 def _known(key: Key, table: Table, kind: type[msgspec.Struct]) -> None:
     """Refuse what no field is called, at any depth that has fields."""
-    names = [field.encode_name for field in msgspec.structs.fields(kind)]
+    kinds = {field.encode_name: _bare(field.type) for field in msgspec.structs.fields(kind)}
     for name, value in table.items():
-        if name not in names:
-            raise Wrong((*key, name), f"there is no setting of this name{nearest(name, names)}")
-        inner = NESTED.get(name) if kind in (RouteConfig, ModelConfig, TargetConfig) else None
-        if inner is not None and isinstance(value, dict):
+        if name not in kinds:
+            raise Wrong((*key, name), f"there is no setting of this name{nearest(name, list(kinds))}")
+        inner = kinds[name]
+        if isinstance(inner, type) and issubclass(inner, msgspec.Struct) and isinstance(value, dict):
             _known((*key, name), value, inner)
 
 

@@ -104,6 +104,8 @@ TABLE: dict[str, Row] = {
     ),
     "first_token_timeout": Row("provider", 504, 4004, True, "The provider did not say its first token in time."),
     "gap_timeout": Row("provider", 504, 4004, True, "The provider fell silent in mid-answer."),
+    "throughput_timeout": Row("provider", 504, 4004, True, "The provider spoke more slowly than the server waits for."),
+    "connect_timeout": Row("provider", 504, 4004, True, "No connection to the provider could be made in time."),
     "total_timeout": Row("provider", 504, 4504, False, "The run took longer than a run may take."),
     # what we did
     "internal": Row("server", 500, 1011, False, "The server failed; its log has the reason under the request id."),

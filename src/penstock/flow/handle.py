@@ -40,6 +40,14 @@ class Place(msgspec.Struct, frozen=True):
     gap: Gap | None = None
 
 
+class Pace(msgspec.Struct, frozen=True):
+    """Where a run stood when its source was last looked at: the time, the offset, and how long readers had held it up."""
+
+    at: float
+    offset: int
+    held: float
+
+
 class RunHandle:
     """One run as the server holds it, live or ended. It is also the `Run` its source sees."""
 
@@ -52,6 +60,7 @@ class RunHandle:
         "key",
         "log",
         "on_disconnect",
+        "pace",
         "policy",
         "principal",
         "pump",
@@ -92,6 +101,7 @@ class RunHandle:
         """Of its conversation, where it can be gone on from."""
         self.tellings: dict[Hashable, object] = {}
         """What readers of this run share; the transports'."""
+        self.pace: Pace | None = None
         self.pump: Pump
 
     @property

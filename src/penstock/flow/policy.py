@@ -34,6 +34,8 @@ class TimeLimits(msgspec.Struct, frozen=True, kw_only=True):
     first_token: float = 300.0
     gap: float = 120.0
     total: float = 1800.0
+    floor: float = 0.0
+    """Events a second below which a source that speaks is too slow; 0 is no floor."""
     stall: float = 20.0
     """A reader that owes and makes no progress for so long is dropped."""
     retention: float = 600.0

@@ -43,6 +43,7 @@ class Pump:
         "asked",
         "began",
         "ended",
+        "held",
         "log",
         "moved",
         "phase",
@@ -65,6 +66,8 @@ class Pump:
         self.began = self.asked = clock()
         self.moved = self.began
         """When the source last said something, or was last let go on."""
+        self.held = 0.0
+        """Seconds the source was made to wait for its readers."""
         self._overdue: tuple[Callable[[Fault], bool], ...] = ()
         self.ended: float | None = None
         self.terminal: Terminal | None = None
@@ -142,7 +145,9 @@ class Pump:
                 try:
                     await log.room()
                 finally:
-                    self._observer.source_paused(self.run.id, clock() - now)
+                    paused = clock() - now
+                    self.held += paused
+                    self._observer.source_paused(self.run.id, paused)
                 if self.phase is Phase.ENDED:
                     return
                 self.moved = clock()

@@ -7,10 +7,12 @@ import asyncio
 from penstock.core.errors import fault
 from penstock.core.events import Cancelled, Failed
 from penstock.core.lifecycle import Phase
-from penstock.flow.handle import RunHandle
+from penstock.flow.handle import Pace, RunHandle
 from penstock.flow.reader import Reader
 from penstock.flow.runs import Runs
 
+WINDOW = 10.0
+"""Seconds over which the pace of a source is measured."""
 HEARTBEAT = 15.0
 """Seconds of silence after which a reader's connection needs a sign of life."""
 
@@ -65,8 +67,26 @@ class Watchdog:
         elif pump.phase is Phase.SPEAKING:
             if now - pump.moved > limits.gap:
                 self._late(handle, "gap_timeout", f"the provider fell silent for {limits.gap:g} s in mid-answer")
+            elif limits.floor:
+                self._pace(handle, now)
         elif now - pump.asked > limits.first_token:
             self._late(handle, "first_token_timeout", f"the provider said nothing for {limits.first_token:g} s")
+
+    def _pace(self, handle: RunHandle, now: float) -> None:
+        """Whether a source that speaks is quick enough, the time not counted in which it waited for its readers."""
+        pump, floor = handle.pump, handle.policy.limits.floor
+        since = handle.pace
+        if since is None or pump.asked > since.at:
+            handle.pace = Pace(now, handle.log.last, pump.held)
+        elif (seconds := now - since.at - (pump.held - since.held)) >= WINDOW:
+            rate = (handle.log.last - since.offset) / seconds
+            handle.pace = Pace(now, handle.log.last, pump.held)
+            if rate < floor:
+                self._late(
+                    handle,
+                    "throughput_timeout",
+                    f"the provider spoke {rate:.3g} tokens a second, and {floor:g} are waited for",
+                )
 
     def _late(self, handle: RunHandle, code: str, message: str) -> None:
         handle.pump.late(fault(code, message))

@@ -19,6 +19,7 @@ from penstock.core.source import compose
 from penstock.flow.conversations import Recent
 from penstock.flow.handle import Place, RunHandle
 from penstock.flow.policy import OnDisconnect
+from penstock.server import deadlines
 from penstock.server.arrival import READING, Arrival
 from penstock.server.conversing import taken_up
 from penstock.server.exchange import Exchange
@@ -109,7 +110,16 @@ class Starter:
                 arrival.check_streams()
             detached = request.stream and arrival.json
             transport = arrival.transport if request.stream or route.streams else "json"
-            return await begin(service, route, request, grant, keyed=bool(key), detached=detached, transport=transport)
+            return await begin(
+                service,
+                route,
+                request,
+                grant,
+                keyed=bool(key),
+                detached=detached,
+                transport=transport,
+                patience=exchange.header(deadlines.HEADER),
+            )
 
         return await service.runs.keys.once(grant.principal, route.path, key, body, begun) if key else await begun()
 
@@ -140,16 +150,21 @@ async def begin(
     detached: bool = False,
     transport: str,
     recent: Recent | None = None,
+    patience: str = "",
 ) -> RunHandle:
     """Start a run of the model the request, the route or the configuration names; a `keyed` one waits for its client to come back.
 
-    `recent` are the answers its connection can go on from, of which this becomes one. Raises `Refused`.
+    `patience` are the time limits it sets for itself, see `deadlines`. `recent` are the answers its connection can go on from,
+    of which this becomes one. Raises `Refused`.
     """
     model = service.model(request.model or route.model or "", grant)
     runs = service.runs
     request, turn = await taken_up(runs, route.dialect, request, grant.principal, most=service.max_body, recent=recent)
     request = msgspec.structs.replace(request, model=model.name, stream=request.stream or route.streams)
     policy = route.policy
+    if model.limits or patience:
+        limits = deadlines.limited(msgspec.structs.replace(policy.limits, **model.limits), patience)
+        policy = msgspec.structs.replace(policy, limits=limits)
     if keyed and policy.on_disconnect.what == "cancel":
         policy = msgspec.structs.replace(policy, on_disconnect=OnDisconnect("grace"))
     source = compose(model.source, route.stages)

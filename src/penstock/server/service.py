@@ -46,6 +46,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     owner: str = "penstock"
     targets: tuple[str, ...] = ()
     """What answers, as clients may know it: without addresses and code."""
+    limits: Mapping[str, float] = {}
+    """Time limits of its own, by their names in `TimeLimits`."""
     features: Mapping[str, bool] = {}
     """What it can and cannot, as far as its protocol or the configuration says; what is not in it is not known."""
 

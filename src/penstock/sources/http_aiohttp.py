@@ -16,6 +16,7 @@ from penstock.sources.upstream import (
     IDLE_SECONDS,
     NO_HEADERS,
     BodyBroken,
+    ConnectTimedOut,
     Disconnected,
     NotHTTP,
     Unreachable,
@@ -138,7 +139,7 @@ def _unreachable(problem: BaseException) -> Unreachable:
         case aiohttp.ClientConnectorDNSError():
             return Unreachable("its name does not resolve")
         case aiohttp.ConnectionTimeoutError() | TimeoutError():
-            return Unreachable(f"no connection within {CONNECT_SECONDS:g} s")
+            return ConnectTimedOut(CONNECT_SECONDS)
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
             return Unreachable("its certificate is not trusted")
         case aiohttp.ServerDisconnectedError():

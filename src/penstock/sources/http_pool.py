@@ -12,7 +12,7 @@ from ssl import SSLCertVerificationError, SSLContext, SSLError, create_default_c
 
 from penstock.sources.http_connection import Connection
 from penstock.sources.http_response import HttpResponse
-from penstock.sources.upstream import CONNECT_SECONDS, IDLE_SECONDS, Disconnected, Unreachable
+from penstock.sources.upstream import CONNECT_SECONDS, IDLE_SECONDS, ConnectTimedOut, Disconnected, Unreachable
 
 DNS_SECONDS = 300.0
 """How long the addresses of a name are believed."""
@@ -120,7 +120,7 @@ class Pool:
         except Unreachable:
             raise
         except TimeoutError:
-            raise Unreachable(f"no connection within {self._connect_seconds:g} s") from None
+            raise ConnectTimedOut(self._connect_seconds) from None
         except SSLCertVerificationError:
             raise Unreachable("its certificate is not trusted") from None
         except SSLError:

@@ -20,7 +20,16 @@ from penstock.core.errors import Broken
 from penstock.core.events import Event, Json, Note, Started
 from penstock.core.request import ChatRequest, Run
 from penstock.sources import provider_errors
-from penstock.sources.upstream import BodyBroken, Client, NotHTTP, Response, Unreachable, check_headers, client_for
+from penstock.sources.upstream import (
+    BodyBroken,
+    Client,
+    ConnectTimedOut,
+    NotHTTP,
+    Response,
+    Unreachable,
+    check_headers,
+    client_for,
+)
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 EVENT_STREAM = "text/event-stream"
@@ -238,6 +247,8 @@ class HttpProvider:
             return await client.post(body, headers)
         except NotHTTP:
             raise Broken("provider_garbled", f"{self.host} answered with something that is not HTTP") from None
+        except ConnectTimedOut as problem:
+            raise Broken("connect_timeout", f"{self.host} could not be reached: {problem}") from None
         except Unreachable as problem:
             raise Broken("provider_unreachable", f"{self.host} could not be reached: {problem}") from None
 

@@ -26,6 +26,13 @@ class Unreachable(Exception):
     """No answer came; the text completes "the host could not be reached: "."""
 
 
+class ConnectTimedOut(Unreachable):
+    """No connection came about in the time there is."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"no connection within {seconds:g} s")
+
+
 class Disconnected(Unreachable):
     """The connection was there, and was lost before the first byte of an answer."""
 
