@@ -13,6 +13,7 @@ from penstock.core.errors import Refused
 from penstock.core.request import ChatRequest
 from penstock.dialects.anthropic import AnthropicDialect
 from penstock.dialects.anthropic_messages import LARGEST_IMAGE
+from penstock.sources.anthropic_request import question
 from penstock.testing.laws.dialects import check_refusal
 from penstock.testing.strategies import bodies, json_values
 from tests.laws.pairs import laws
@@ -473,3 +474,43 @@ def test_a_request_with_any_one_value_replaced_is_a_request_or_refused(
 @given(body=bodies(json.dumps(FULL).encode()))
 def test_any_bytes_are_a_request_or_refused(body: bytes) -> None:
     check_refusal(ANTHROPIC, body)
+
+
+def test_a_provider_of_the_same_protocol_is_asked_in_the_very_words() -> None:
+    shown = {"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}}
+    pdf = {"type": "document", "title": "A", "source": {**PIXEL, "media_type": "application/pdf"}}
+    body = {
+        **FULL,
+        "stream": True,
+        "system": [{"type": "text", "text": "s", "cache_control": CACHED}],
+        "messages": [
+            {"role": "user", "content": [{"type": "image", "source": PIXEL, "cache_control": CACHED}, pdf]},
+            {
+                "role": "assistant",
+                "content": [
+                    {"type": "thinking", "thinking": "t", "signature": "s"},
+                    {"type": "text", "text": "a", "citations": [{"type": "char_location"}]},
+                    {**USE, "caller": {"type": "direct"}},
+                    {"type": "text", "text": "b"},
+                    {**USE, "id": "toolu_2"},
+                ],
+            },
+            {
+                "role": "user",
+                "content": [
+                    {**RESULT, "content": [shown], "is_error": False},
+                    {**RESULT, "tool_use_id": "toolu_2", "content": "x"},
+                    {"type": "text", "text": "Go on."},
+                ],
+            },
+            {"role": "assistant", "content": "Yes."},
+            {"role": "user", "content": "And?"},
+        ],
+        "tool_choice": {"type": "tool", "name": "look_up", "disable_parallel_tool_use": True},
+        "top_k": 4,
+        "output_config": {"effort": "low", "format": {"type": "json_schema", "schema": {"type": "object"}}, "more": 1},
+        "unheard_of": {"a": [1]},
+    }
+    asked_upstream = question("demo", ANTHROPIC.parse(json.dumps(body).encode()), host="provider.test")
+    assert json.loads(asked_upstream.body) == body
+    assert asked_upstream.left_out == ()

@@ -282,7 +282,7 @@ async def test_an_upstream_that_speaks_openai_is_asked_and_answers_in_translatio
         first = await sdk.messages.create(
             model="fake",
             max_tokens=64,
-            system="Be brief.",
+            system=[{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}],
             messages=[{"role": "user", "content": "Weather?"}],
             tools=TOOLS,
             tool_choice={"type": "any"},
@@ -297,7 +297,12 @@ async def test_an_upstream_that_speaks_openai_is_asked_and_answers_in_translatio
             messages=[
                 {"role": "user", "content": "Weather?"},
                 {"role": "assistant", "content": first.content},
-                {"role": "user", "content": [{"type": "tool_result", "tool_use_id": use.id, "content": "17 °C"}]},
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "tool_result", "tool_use_id": use.id, "content": "no such city", "is_error": True}
+                    ],
+                },
             ],
             tools=TOOLS,
         )
@@ -305,8 +310,8 @@ async def test_an_upstream_that_speaks_openai_is_asked_and_answers_in_translatio
     assert isinstance(said, TextBlock)
     assert said.text == "".join(USUAL)
     asked, again = (request.json for request in provider.requests)
-    assert asked["messages"][0] == {"role": "system", "content": "Be brief."}
+    assert asked["messages"][0] == {"role": "system", "content": [{"type": "text", "text": "Be brief."}]}
     assert asked["tools"][0]["function"] == {"name": "weather", "parameters": TOOLS[0]["input_schema"]}
     assert (asked["tool_choice"], asked["stop"], asked["max_tokens"]) == ("required", ["END"], 64)
     assert again["messages"][1]["tool_calls"][0]["function"] == {"name": "weather", "arguments": '{"city":"Ulm"}'}
-    assert again["messages"][2] == {"role": "tool", "tool_call_id": "call_1", "content": "17 °C"}
+    assert again["messages"][2] == {"role": "tool", "tool_call_id": "call_1", "content": "no such city"}

@@ -33,6 +33,8 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The client asked for token counts in the stream."""
     background: bool = False
     """The run is to finish whoever listens."""
+    dialect: str = ""
+    """Whose words the members are that OpenAI chat has not; empty where they are its own, or nobody's."""
     headers: dict[str, str] = {}
     """Headers of the request that its dialect passes on, by lower-case name; for a source that knows them."""
     previous: str = ""

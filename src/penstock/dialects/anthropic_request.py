@@ -98,7 +98,7 @@ def read_request(body: bytes) -> ChatRequest:
         _choice(an_object(fields["tool_choice"], "tool_choice"), names, params)
     if boxed:
         params[NAME] = boxed
-    return ChatRequest(model=model or "", messages=tuple(messages), params=params, stream=bool(stream))
+    return ChatRequest(model=model or "", messages=tuple(messages), params=params, stream=bool(stream), dialect=NAME)
 
 
 def _numbers(fields: Object, params: dict[str, Json]) -> None:

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 import msgspec
 
 from penstock.core.carried import BOXES, hints, refuse_foreign
-from penstock.core.request import ChatRequest
+from penstock.core.request import ChatRequest, Message
 from penstock.sources.openai_answer import AnswerParser
 from penstock.sources.provider import EVENT_STREAM, HttpProvider, HttpSource, Question
+from penstock.sources.translation import without_hints
 
 
 class OpenAIChat:
@@ -27,24 +28,44 @@ class OpenAIChat:
         return {}
 
     def question(self, model: str, request: ChatRequest, *, host: str) -> Question:
-        """The client's parameters as they are, always streamed, always with usage."""
+        """The client's parameters as they are, always streamed, always with usage; of another protocol's, without its hints."""
         refuse_foreign(request, "openai-chat", host)
-        options = request.params.get("stream_options")
+        left_out = list(hints(request, "openai-chat"))
+        params, messages = request.params, request.messages
+        if request.dialect:
+            params = without_hints(params, left_out)
+            messages = tuple(_plain(message, left_out) for message in messages)
+        options = params.get("stream_options")
         return Question(
             msgspec.json.encode(
                 {
-                    **{name: value for name, value in request.params.items() if name not in BOXES},
+                    **{name: value for name, value in params.items() if name not in BOXES},
                     "model": model,
-                    "messages": request.messages,
+                    "messages": messages,
                     "stream": True,
                     "stream_options": {**(options if isinstance(options, dict) else {}), "include_usage": True},
                 }
             ),
-            left_out=hints(request, "openai-chat"),
+            left_out=tuple(left_out),
         )
 
     def parser(self, host: str, *, secret: str | None) -> AnswerParser:
         return AnswerParser(host, secret=secret)
+
+
+def _plain(message: Message, left_out: list[str]) -> Message:
+    """A message without the hints of another protocol, and without what only that protocol has a place for: that a result is
+    an error, and where among the words a call was made."""
+    plain = without_hints(message, left_out)
+    if plain.pop("is_error", None) and "is_error" not in left_out:
+        left_out.append("is_error")
+    calls = plain.get("tool_calls")
+    if isinstance(calls, list):
+        plain["tool_calls"] = [
+            {name: value for name, value in call.items() if name not in BOXES} if isinstance(call, dict) else call
+            for call in calls
+        ]
+    return plain
 
 
 class OpenAIProvider(HttpProvider):

@@ -22,6 +22,7 @@ from penstock.core.carried import boxed, hints, not_carried, refuse_foreign
 from penstock.core.events import Json
 from penstock.core.request import ChatRequest, Message
 from penstock.sources.provider import Question
+from penstock.sources.translation import without_hints
 
 NAME = "openai-responses"
 Object = dict[str, Json]
@@ -45,8 +46,6 @@ _NEUTRAL: dict[str, tuple[Json, ...]] = {
     "web_search_options": (),
 }
 """Fields without a word here, and the values of theirs that ask for nothing."""
-_HINTS = frozenset({"cache_control", "citations"})
-"""Members that Anthropic's messages, parts and tools have beside what they say: an answer is the same without them."""
 _OURS = frozenset(
     {*_NEUTRAL, NAME, "stream", "messages", "logprobs", "max_tokens", "max_completion_tokens", "response_format"}
 )
@@ -67,8 +66,8 @@ def question(model: str, request: ChatRequest, *, host: str) -> Question:
     """What to post. Raises `Broken(not_carried)`."""
     refuse_foreign(request, NAME, host)
     left_out = list(hints(request, NAME))
-    messages = {index: _without_hints(message, left_out) for index, message in enumerate(request.messages)}
-    params = _without_hints(request.params, left_out)
+    messages = {index: without_hints(message, left_out) for index, message in enumerate(request.messages)}
+    params = without_hints(request.params, left_out)
     for name, neutral in _NEUTRAL.items():
         if (value := params.get(name)) is not None and value not in neutral:
             raise not_carried(host, name, name)
@@ -106,20 +105,6 @@ def question(model: str, request: ChatRequest, *, host: str) -> Question:
     if include:
         body["include"] = [name for index, name in enumerate(include) if name not in include[:index]]
     return Question(msgspec.json.encode(body), tuple(left_out))
-
-
-def _without_hints(value: Object, left_out: list[str]) -> Object:
-    """An object, and the objects in its lists, without hints; what is in a box, a schema or an argument is not looked into."""
-    for name in _HINTS & value.keys():
-        if value[name] is not None and name not in left_out:
-            left_out.append(name)
-    return {name: _lists_without(told, left_out) for name, told in value.items() if name not in _HINTS}
-
-
-def _lists_without(value: Json, left_out: list[str]) -> Json:
-    if not isinstance(value, list):
-        return value
-    return [_without_hints(one, left_out) if isinstance(one, dict) and not boxed(one) else one for one in value]
 
 
 def _unbox(body: Object, fields: Object) -> None:

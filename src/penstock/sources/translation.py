@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from penstock.core.carried import BOXES, not_carried
+from penstock.core.carried import BOXES, boxed, not_carried
 from penstock.core.errors import Broken
 from penstock.core.events import Json
 
@@ -38,6 +38,10 @@ SILENT: Mapping[str, tuple[Json, ...]] = {
     "web_search_options": (),
 }
 """Fields of OpenAI chat that few other protocols have words for, and the values that say nothing beside `null`."""
+
+
+MEMBERS = frozenset({"cache_control", "caller", "citations"})
+"""What Anthropic's messages, parts, calls and tools have beside what they say: an answer is the same without it."""
 
 
 class Translation:
@@ -99,6 +103,22 @@ class Translation:
                 param=f"{where}.function.arguments",
             )
         return arguments
+
+
+def without_hints(value: Object, left_out: list[str]) -> Object:
+    """An object, and the objects in its lists, without `MEMBERS`, whose names are added to `left_out`. What is in a box, a
+    schema or an argument is not looked into."""
+    for name in MEMBERS & value.keys():
+        if value[name] is not None and name not in left_out:
+            left_out.append(name)
+    return {name: lists_without(told, left_out) for name, told in value.items() if name not in MEMBERS}
+
+
+def lists_without(value: Json, left_out: list[str]) -> Json:
+    """The same for the objects of a list; anything else as it is."""
+    if not isinstance(value, list):
+        return value
+    return [without_hints(one, left_out) if isinstance(one, dict) and boxed(one) is None else one for one in value]
 
 
 def object_of(value: Json) -> Object:
