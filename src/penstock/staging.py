@@ -11,7 +11,7 @@ from penstock.config.models import ModelConfig, RetryConfig, TargetConfig
 from penstock.core.health import Health
 from penstock.core.source import Source, Stage, compose
 from penstock.core.target import House, Price, Target, switch
-from penstock.stages import continuation, fallback, hedge, retry, routing
+from penstock.stages import continuation, fallback, hedge, queue, retry, routing
 
 
 class Behind(NamedTuple):
@@ -29,13 +29,15 @@ class Staging:
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic, draw: random.Random | None = None):
         self.health: dict[str, Health] = {}
+        self._doors: dict[str, queue.Turnstile] = {}
         self._clock = clock
         self._random = draw or random.Random()  # noqa: S311 - for jitter and weights, not for secrets
 
     def source(self, name: str, model: ModelConfig | None, behind: Mapping[str, Behind]) -> Source:
         """The source of a model: its stages around its targets, which are given by the names clients may know."""
         several = len(behind) > 1
-        if model is None or not (several or model.retry is not None):
+        limited = any(it.stated.concurrent for it in behind.values())
+        if model is None or not (several or limited or model.retry is not None):
             return next(iter(behind.values())).source
         house = self.house(name, behind)
         stages: list[Stage] = []
@@ -44,8 +46,19 @@ class Staging:
             if model.hedge:
                 stages.append(hedge.build(house))
             stages.append(fallback.build(house))
-        stages.append(retry.build(house, _retrying(model.retry or RetryConfig())))
+        stages += [
+            retry.build(house, _retrying(model.retry or RetryConfig())),
+            queue.build(house, self._turnstiles(behind)),
+        ]
         return compose(switch(house), stages)
+
+    def _turnstiles(self, behind: Mapping[str, Behind]) -> dict[str, queue.Turnstile]:
+        """One for each target that takes only so many; models that share a target share it."""
+        return {
+            target: self._doors.setdefault(it.configured, queue.Turnstile(it.stated.concurrent, line=it.stated.queue))
+            for target, it in behind.items()
+            if it.stated.concurrent is not None
+        }
 
     def house(self, name: str, behind: Mapping[str, Behind]) -> House:
         """The house of a model with these targets."""

@@ -44,6 +44,12 @@ class TargetConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     weight: Annotated[float, Meta(ge=0, description="Its share with the strategy `weighted`.")] = 1.0
     concurrent: Annotated[int | None, Meta(description="How many runs it takes at once.")] = None
+    queue: Annotated[
+        int,
+        Meta(
+            ge=0, description="With `concurrent`: how many more wait for their turn; beyond, other targets are asked."
+        ),
+    ] = 100
     context: Annotated[int | None, Meta(description="How many tokens its window has.")] = None
     features: Annotated[
         Features, Meta(description="What it can and cannot; what it cannot do is asked of the other targets.")

@@ -102,6 +102,9 @@ TABLE: dict[str, Row] = {
     "providers_exhausted": Row(
         "provider", 503, 4003, True, "Every target of the model was tried, and none could answer; wait and try again."
     ),
+    "target_busy": Row(
+        "provider", 503, 4003, True, "The model answers as many at once as it may, and as many wait; try again shortly."
+    ),
     "first_token_timeout": Row("provider", 504, 4004, True, "The provider did not say its first token in time."),
     "gap_timeout": Row("provider", 504, 4004, True, "The provider fell silent in mid-answer."),
     "throughput_timeout": Row("provider", 504, 4004, True, "The provider spoke more slowly than the server waits for."),

@@ -115,7 +115,7 @@ class Health:
         """A target failed, or took too long so that we gave it up. What the client is to blame for says nothing of the target."""
         probing, self._probing = self._probing, False
         row = TABLE.get(fault.code)
-        if row is None or row.blame != "provider" or row.status in (400, 404):
+        if row is None or row.blame != "provider" or row.status in (400, 404) or fault.code == "target_busy":
             return
         if row.status == 429:
             self.throttled_until = max(self.throttled_until, now + (fault.retry_after or 1.0))

@@ -82,7 +82,10 @@ def build(house: House, how: Retrying = Retrying(), *, sleep: Sleep = asyncio.sl
 def pause_before(count: int, fault: Fault, how: Retrying, *, draw: float) -> float | None:
     """Seconds to wait after the `count`-th failure; None where it is not worth asking again. `draw` is random, from 0 to 1."""
     row = TABLE.get(fault.code)
-    if not fault.retryable or row is None or row.blame != "provider" or fault.code.endswith("_timeout"):
+    patient = (
+        fault.code.endswith("_timeout") or fault.code == "target_busy"
+    )  # it was waited for, or others wait already
+    if not fault.retryable or row is None or row.blame != "provider" or patient:
         return None
     if fault.retry_after is not None:
         return fault.retry_after if fault.retry_after <= how.patience else None
