@@ -9,6 +9,7 @@ import os
 from typing import Any
 
 import pytest
+from langchain_anthropic import ChatAnthropic
 from langchain_core.language_models import BaseChatModel
 from langchain_openai import ChatOpenAI
 from langchain_tests.integration_tests import ChatModelIntegrationTests
@@ -60,6 +61,30 @@ class TestOpenAIByTools(OpenAISettings, ChatModelIntegrationTests):
     """Structured output by a tool that must be called."""
 
     structured_output_kwargs = {"method": "function_calling"}  # noqa: RUF012 - the base has a property of that name
+
+
+class AnthropicSettings:
+    """The base URL is without `/v1`."""
+
+    @property
+    def chat_model_class(self) -> Any:
+        return ChatAnthropic
+
+    @property
+    def chat_model_params(self) -> dict[str, Any]:
+        return {"model": "model", "base_url": URL, "api_key": "unused", "max_retries": 0}
+
+    model_override_value = "another"
+    supports_image_inputs = True
+    supports_image_urls = True
+    supports_image_tool_message = True
+    supports_pdf_inputs = True
+    supports_pdf_tool_message = True
+    supports_anthropic_inputs = True
+
+
+class TestAnthropic(AnthropicSettings, ChatModelIntegrationTests):
+    """Anthropic's Messages: answers, streams, tools, structured output, pictures, agents."""
 
 
 class TestOpenAIUnit(OpenAISettings, ChatModelUnitTests):
