@@ -197,6 +197,13 @@ def test_how_tools_may_be_used(choice: Any, meant: Any) -> None:
     assert {name: params[name] for name in params if name in ("tool_choice", "parallel_tool_calls")} == meant
 
 
+def test_not_to_think_is_an_effort_too() -> None:
+    off = {"type": "disabled"}
+    assert asked(thinking=off).params == {"max_tokens": 64, "reasoning_effort": "none"}
+    params = asked(thinking=off, output_config={"effort": "low"}).params
+    assert (params["reasoning_effort"], params["anthropic"]) == ("low", {"thinking": off})
+
+
 def test_every_other_field_has_its_place() -> None:
     schema = {"type": "object", "properties": {"a": {"type": "string"}}}
     request = asked(

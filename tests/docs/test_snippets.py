@@ -29,7 +29,12 @@ COMMANDS = [
     for place, line in enumerate(snippet.text.splitlines(), 1)
     if line.startswith("$ ")
 ]
-SCRIPTS = [each for each in snippets("python") if "127.0.0.1:8420" in each.text and "openai" not in each.text]
+SCRIPTS = [
+    each
+    for each in snippets("python")
+    if "127.0.0.1:8420" in each.text and not re.search("openai|anthropic", each.text)
+]
+"""Not those of the SDKs, which not every Python here has."""
 APPS = [each for each in snippets("python") if re.search(r"^app = ", each.text, re.MULTILINE)]
 
 
@@ -42,7 +47,7 @@ def test_a_json_block_parses(snippet: Snippet) -> None:
 def test_a_toml_block_is_a_valid_configuration(snippet: Snippet, tmp_path: Path) -> None:
     file = tmp_path / "penstock.toml"
     file.write_text(snippet.text)
-    environ = {"OPENAI_API_KEY": "sk-none", "LOCAL_KEY": "none"}
+    environ = {"OPENAI_API_KEY": "sk-none", "ANTHROPIC_API_KEY": "sk-none", "LOCAL_KEY": "none"}
     assert load(environ, file=file) != load(environ)
     assert tomllib.loads(snippet.text) != {}
 

@@ -28,7 +28,8 @@
 | `output_config.effort`                      | `reasoning_effort`, the same words                                               |
 | `output_config.format` (`json_schema`)      | `response_format`, the schema named `answer` and strict                          |
 | … other members                             | box `params["anthropic"]["output_config"]`                                       |
-| `thinking`, and every other field           | box `params["anthropic"][field]`, verbatim                                       |
+| `thinking` disabled, without an effort      | `reasoning_effort` `none`                                                        |
+| any other `thinking`, every other field     | box `params["anthropic"][field]`, verbatim                                       |
 
 A field that is null counts as missing.
 """
@@ -59,7 +60,7 @@ _NAMING = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456
 _READ = frozenset(
     {
         "model", "stream", "system", "messages", "max_tokens", "temperature", "top_p", "top_k", "cache_control",
-        "stop_sequences", "metadata", "output_config", "tools", "tool_choice",
+        "stop_sequences", "metadata", "output_config", "thinking", "tools", "tool_choice",
     }
 )  # fmt: skip
 
@@ -88,7 +89,7 @@ def read_request(body: bytes) -> ChatRequest:
     if "output_config" in fields:
         _output(an_object(fields["output_config"], "output_config"), params, boxed)
     if "thinking" in fields:
-        _check_thinking(an_object(fields["thinking"], "thinking"), params)
+        _thinking(an_object(fields["thinking"], "thinking"), params, boxed)
     names: set[str] = set()
     if "tools" in fields:
         params["tools"] = [
@@ -156,8 +157,13 @@ def _output(config: Object, params: dict[str, Json], boxed: Object) -> None:
         boxed["output_config"] = rest
 
 
-def _check_thinking(thinking: Object, params: dict[str, Json]) -> None:
-    if text(thinking, "type", "thinking") != "enabled":
+def _thinking(thinking: Object, params: dict[str, Json], boxed: Object) -> None:
+    form = text(thinking, "type", "thinking")
+    if thinking == {"type": "disabled"} and "reasoning_effort" not in params:
+        params["reasoning_effort"] = "none"
+        return
+    boxed["thinking"] = thinking
+    if form != "enabled":
         return
     where = "thinking.budget_tokens"
     budget = optional(thinking, "budget_tokens", int, where)
