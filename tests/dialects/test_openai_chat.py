@@ -110,6 +110,17 @@ def test_a_call_gives_its_id_and_name_once_and_its_arguments_in_pieces() -> None
     ]
 
 
+def test_what_a_provider_wants_to_see_again_stands_with_its_call() -> None:
+    again = {"google": {"thought_signature": "EjQK"}}
+    closed = Closed(1, {"finish_reason": "tool_calls", "extra_content": again})
+    call = (Opened(0, "text"), Opened(1, "tool_call", name="f", call_id="c"), Delta(1, "{}"), closed)
+    piece = {"index": 0, "function": {"arguments": ""}, "extra_content": again}
+    assert deltas(*call, Finished("tool_calls"))[-1] == (0, {"tool_calls": [piece]})
+    assert values(rejoined(OPENAI, STARTED, *call))[-1]["choices"][0]["delta"] == {"tool_calls": [piece]}
+    (told,) = whole(OPENAI, STARTED, *call, Finished("tool_calls"))["choices"][0]["message"]["tool_calls"]
+    assert told == {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}, "extra_content": again}
+
+
 def test_every_choice_has_its_own_role_calls_and_reason() -> None:
     events: list[Event] = [
         Opened(0, "text", 1), Delta(0, "b"), Opened(1, "tool_call", 0, name="f"), Opened(2, "tool_call", 1, name="g"), Closed(0),

@@ -353,3 +353,29 @@ def test_any_json_gives_legal_events_and_one_end(chunks: list[object]) -> None:
         parts.admit(event)
     assert phase is Phase.ENDED
     msgspec.json.encode(events)
+
+
+def test_thoughts_that_only_the_total_counts_are_of_the_output() -> None:
+    gemini = {"prompt_tokens": 14, "completion_tokens": 31, "total_tokens": 131}
+    xai = {**gemini, "completion_tokens_details": {"reasoning_tokens": 86}}
+    for usage in (gemini, xai):
+        assert parsed(sse(STOP, {"usage": usage}))[-2] == Usage(14, 117, "reported", reasoning=86)
+
+
+def test_what_gemini_wants_to_see_again_stands_with_its_call() -> None:
+    again = {"google": {"thought_signature": "EjQK"}}
+    piece = {"id": "a", "function": {"name": "f", "arguments": "{}"}, "extra_content": again}
+    *_, closed, _ = parsed(sse(said({"tool_calls": [piece]}), said({}, "tool_calls")))
+    assert closed == Closed(0, {"finish_reason": "tool_calls", "extra_content": again})
+
+
+def test_thoughts_and_words_of_gemini_may_follow_each_other() -> None:
+    thought = {"extra_content": {"google": {"thought": True}}}
+    deltas = [
+        {"content": "a"},
+        {"content": "<thought>b", **thought},
+        {"content": "</thought>c"},
+        {"content": "d</thought>"},
+    ]
+    events = parsed(sse(*map(said, deltas), STOP))
+    assert (text(events, 0), text(events, 1)) == ("acd</thought>", "b")

@@ -72,6 +72,7 @@ class Closed(msgspec.Struct, frozen=True, tag="closed", omit_defaults=True):
     - `signature`: what the provider wants to see again with a reasoning part;
     - `citations`: objects with `url`, `title` and `quote` where they are known, `start` and `end` of the words they are for
       among the characters of the part, and the provider's own under the name of its dialect (`penstock.core.carried`);
+    - `extra_content`: what a provider of OpenAI chat wants to see again with a tool call, as Gemini its thought signatures;
     - the name of a dialect: members of the provider's item or block that nothing else here says.
     """
 

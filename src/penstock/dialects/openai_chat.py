@@ -41,6 +41,8 @@ PIECE = 16 * 1024
 """Characters of a re-opened part told in one chunk."""
 
 _MEMBER: dict[Kind, bytes] = {"text": b"content", "reasoning": b"reasoning_content", "refusal": b"refusal"}
+_AGAIN = "extra_content"
+"""The member of a tool call in which Gemini has its thought signatures, and misses them in the next question."""
 _ROLE = b'{"role":"assistant","content":""}'
 _DONE = Frame(b"[DONE]", sentinel=True)
 
@@ -87,6 +89,8 @@ class OpenAIChatRenderer:
             frames += fresh._opened(part.opening())
             for i in range(0, len(part.text), PIECE):
                 frames += fresh._delta(Delta(part.part, part.text[i : i + PIECE]))
+            if part.closed:
+                frames += fresh._closed(Closed(part.part, part.meta))
         return frames
 
     def reopen(self) -> Sequence[Frame]:
@@ -106,7 +110,7 @@ class OpenAIChatRenderer:
             case Opened():
                 return self._opened(event)
             case Closed():
-                self._closed(event)
+                return self._closed(event)
             case Started():
                 self._start(event)
             case Usage():
@@ -170,13 +174,18 @@ class OpenAIChatRenderer:
         self._said.add(place)
         return ""
 
-    def _closed(self, event: Closed) -> None:
+    def _closed(self, event: Closed) -> list[Frame]:
+        """Nothing is told of an end but what a provider wants to see again with a tool call."""
         opened = self._open.pop(event.part)
-        self._around.pop(event.part, None)
+        around = self._around.pop(event.part, None)
         if event.meta and isinstance(reason := event.meta.get("finish_reason"), str):
             told = self._reasons[opened.choice]
             if told is None or told[0] < event.part:
                 self._reasons[opened.choice] = event.part, reason
+        if opened.kind == "tool_call" and around is not None and event.meta and (again := event.meta.get(_AGAIN)):
+            after = around[1].replace(b"}}]}", b'},"%b":%b}]}' % (_AGAIN.encode(), orjson.dumps(again)), 1)
+            return [Frame(b'%b""%b' % (around[0], after))]
+        return []
 
     def _finished(self, event: Finished) -> list[Frame]:
         frames = []
@@ -281,6 +290,7 @@ def _choice(snapshot: Snapshot, choice: int, reason: str) -> dict[str, object]:
             "id": _call_id(part.call_id, part.part),
             "type": "function",
             "function": {"name": part.name or "", "arguments": part.text},
+            **({_AGAIN: part.meta[_AGAIN]} if part.meta and part.meta.get(_AGAIN) else {}),
         }
         for part in parts
         if part.kind == "tool_call"

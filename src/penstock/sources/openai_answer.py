@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from penstock.core.errors import Broken
-from penstock.core.events import Closed, Delta, Event, Finished, Kind, Opened, Usage
+from penstock.core.events import Closed, Delta, Event, Finished, Json, Kind, Opened, Usage
 from penstock.sources import provider_errors
 from penstock.sources.halves import Halves
 from penstock.sources.openai_chunks import CallPiece, ChatChunk, Choice, Loose, NotAChunk, Tokens, lenient, strict
@@ -19,10 +19,11 @@ from penstock.sources.sse_splitter import LIMIT, SseSplitter
 class _Call:
     """One tool call while its fragments come in. It is opened when its id and its name are known."""
 
-    __slots__ = ("call_id", "held", "name", "part")
+    __slots__ = ("again", "call_id", "held", "name", "part")
 
     def __init__(self) -> None:
         self.call_id = self.name = ""
+        self.again: Json = None  # what the provider wants to see again with the call
         self.held: list[str] = []
         self.part: int | None = None
 
@@ -30,11 +31,12 @@ class _Call:
 class _Answering:
     """One choice: its parts, its tool calls, and why it ended."""
 
-    __slots__ = ("by_id", "by_index", "calls", "finish", "index", "opened", "parts")
+    __slots__ = ("by_id", "by_index", "calls", "finish", "index", "opened", "parts", "thinking")
 
     def __init__(self, index: int):
         self.index = index
         self.finish: str | None = None
+        self.thinking = False  # the last content was a thought, see `Delta.thought`
         self.parts: dict[Kind, int] = {}
         self.opened: list[int] = []
         self.calls: list[_Call] = []
@@ -78,6 +80,7 @@ class Answer:
                 and delta.reasoning_content is None
                 and delta.reasoning is None
                 and delta.refusal is None
+                and delta.extra_content is None
                 and (part := self._plain.get(choice.index)) is not None
             ):
                 events.append(Delta(part, delta.content))
@@ -107,7 +110,9 @@ class Answer:
         self.ended = True
         events.extend(Delta(part, self._halves.left(part)) for part in self._halves.parts())
         for choice in choices:
-            events.extend(Closed(part, {"finish_reason": choice.finish}) for part in choice.opened)
+            again = {call.part: {"extra_content": call.again} for call in choice.calls if call.again}
+            reason = choice.finish
+            events.extend(Closed(part, {"finish_reason": reason, **again.get(part, {})}) for part in choice.opened)
         if (usage := self._usage()) is not None:
             events.append(usage)
         events.append(Finished(choices[0].finish or ""))
@@ -132,8 +137,13 @@ class Answer:
         if (delta := piece.delta) is not None:
             if thought := delta.reasoning_content or delta.reasoning:
                 self._say(choice, "reasoning", thought, events)
-            if delta.content or piece.logprobs:
-                self._say(choice, "text", delta.content or "", events, logprobs=piece.logprobs)
+            if delta.thought:
+                self._think(choice, delta.content or "", events)
+            elif delta.content or piece.logprobs:
+                said = delta.content or ""
+                if choice.thinking:
+                    choice.thinking, said = False, said.removeprefix("</thought>")
+                self._say(choice, "text", said, events, logprobs=piece.logprobs)
             if delta.refusal:
                 self._say(choice, "refusal", delta.refusal, events)
             for fragment in delta.tool_calls or ():
@@ -145,6 +155,13 @@ class Answer:
             choice.finish = piece.finish_reason
             for call in choice.calls:
                 self._open_call(choice, call, events)
+
+    def _think(self, choice: _Answering, text: str, events: list[Event]) -> None:
+        """A thought of Gemini's. It stands in `content` within tags, which end in front of the next words."""
+        choice.thinking = True
+        self._plain.pop(choice.index, None)
+        if text := text.removeprefix("<thought>").removesuffix("</thought>"):
+            self._say(choice, "reasoning", text, events)
 
     def _say(self, choice: _Answering, kind: Kind, text: str, events: list[Event], *, logprobs: Loose = None) -> None:
         part = choice.parts.get(kind)
@@ -175,6 +192,7 @@ class Answer:
         if fragment.id and not call.call_id:
             call.call_id = fragment.id
             choice.by_id[fragment.id] = call
+        call.again = call.again or fragment.extra_content
         if function is not None:
             if function.name and not call.name:
                 call.name = function.name
@@ -219,12 +237,14 @@ class Answer:
         if tokens is None or (tokens.prompt_tokens is None and tokens.completion_tokens is None):
             return None
         into, out = tokens.prompt_tokens_details, tokens.completion_tokens_details
+        told, said = tokens.prompt_tokens or 0, tokens.completion_tokens or 0
+        reasoning = out.reasoning_tokens if out is not None else None
+        # Gemini and xAI count thoughts in the total alone.
+        if (thought := (tokens.total_tokens or 0) - told - said) > 0:
+            said += thought
+            reasoning = reasoning or thought
         return Usage(
-            tokens.prompt_tokens or 0,
-            tokens.completion_tokens or 0,
-            "reported",
-            cached=into.cached_tokens if into is not None else None,
-            reasoning=out.reasoning_tokens if out is not None else None,
+            told, said, "reported", cached=into.cached_tokens if into is not None else None, reasoning=reasoning
         )
 
 

@@ -30,6 +30,8 @@ class CallPiece(msgspec.Struct, gc=False):
     index: Count | None = None
     id: str | None = None
     function: FunctionPiece | None = None
+    extra_content: Loose = None
+    """What the provider wants to see again with the call."""
 
 
 class Delta(msgspec.Struct, gc=False):
@@ -40,6 +42,14 @@ class Delta(msgspec.Struct, gc=False):
     reasoning: str | None = None
     refusal: str | None = None
     tool_calls: list[CallPiece] | None = None
+    extra_content: Loose = None
+    """Gemini marks its thoughts here, which stand in `content`."""
+
+    @property
+    def thought(self) -> bool:
+        """Whether `content` is a thought (ai.google.dev/gemini-api/docs/openai, "Thinking")."""
+        google = self.extra_content.get("google") if isinstance(self.extra_content, dict) else None
+        return isinstance(google, dict) and google.get("thought") is True
 
 
 class Choice(msgspec.Struct, gc=False):
@@ -70,6 +80,7 @@ class Tokens(msgspec.Struct, gc=False):
     completion_tokens: Count | None = None
     prompt_tokens_details: InputDetails | None = None
     completion_tokens_details: OutputDetails | None = None
+    total_tokens: Count | None = None
 
 
 class ChatChunk(msgspec.Struct, gc=False):
@@ -127,6 +138,7 @@ def _delta(loaded: dict[str, Loose]) -> Delta:
         _text(loaded.get("reasoning")),
         _text(loaded.get("refusal")),
         [_call(one) for one in _objects(loaded.get("tool_calls"))] or None,
+        _storable(loaded.get("extra_content")),
     )
 
 
@@ -138,7 +150,9 @@ def _call(loaded: dict[str, Loose]) -> CallPiece:
         if isinstance(arguments, dict | list):
             arguments = json.dumps(arguments, ensure_ascii=False, separators=(",", ":"))
         piece = FunctionPiece(_name(function.get("name")), _text(arguments))
-    return CallPiece(_integer(loaded.get("index")), _name(loaded.get("id")), piece)
+    return CallPiece(
+        _integer(loaded.get("index")), _name(loaded.get("id")), piece, _storable(loaded.get("extra_content"))
+    )
 
 
 def _pieces(content: Loose) -> tuple[str | None, str | None]:
@@ -163,6 +177,7 @@ def _tokens(loaded: Loose) -> Tokens | None:
         _integer(loaded.get("completion_tokens")),
         InputDetails(_integer(into.get("cached_tokens"))) if isinstance(into, dict) else None,
         OutputDetails(_integer(out.get("reasoning_tokens"))) if isinstance(out, dict) else None,
+        _integer(loaded.get("total_tokens")),
     )
 
 

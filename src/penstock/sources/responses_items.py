@@ -58,6 +58,9 @@ def citation_of(annotation: dict[str, Loose]) -> Json:
         citation["url"] = url
     if title := name_of(annotation.get("title")) or name_of(annotation.get("filename")):
         citation["title"] = title
+    for name, place in (("start", "start_index"), ("end", "end_index")):
+        if (index := count_of(annotation.get(place))) is not None:
+            citation[name] = index
     return {**citation, NAME: storable(annotation)}
 
 
