@@ -17,6 +17,7 @@ from penstock.core.events import (
     Event,
     Failed,
     Finished,
+    Json,
     Note,
     Opened,
     ToolReturned,
@@ -111,7 +112,7 @@ def test_a_call_gives_its_id_and_name_once_and_its_arguments_in_pieces() -> None
 
 
 def test_what_a_provider_wants_to_see_again_stands_with_its_call() -> None:
-    again = {"google": {"thought_signature": "EjQK"}}
+    again: Json = {"google": {"thought_signature": "EjQK"}}
     closed = Closed(1, {"finish_reason": "tool_calls", "extra_content": again})
     call = (Opened(0, "text"), Opened(1, "tool_call", name="f", call_id="c"), Delta(1, "{}"), closed)
     piece = {"index": 0, "function": {"arguments": ""}, "extra_content": again}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.core.events import Closed, Delta, Event, Failed, Finished, Opened, Usage
+from penstock.core.events import Closed, Delta, Event, Failed, Finished, Json, Opened, Usage
 from penstock.core.lifecycle import Parts, Phase, step
 from penstock.sources.openai_answer import AnswerParser
 from tests.sources.asking import text
@@ -363,7 +363,7 @@ def test_thoughts_that_only_the_total_counts_are_of_the_output() -> None:
 
 
 def test_what_gemini_wants_to_see_again_stands_with_its_call() -> None:
-    again = {"google": {"thought_signature": "EjQK"}}
+    again: Json = {"google": {"thought_signature": "EjQK"}}
     piece = {"id": "a", "function": {"name": "f", "arguments": "{}"}, "extra_content": again}
     *_, closed, _ = parsed(sse(said({"tool_calls": [piece]}), said({}, "tool_calls")))
     assert closed == Closed(0, {"finish_reason": "tool_calls", "extra_content": again})
