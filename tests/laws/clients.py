@@ -18,6 +18,7 @@ from penstock.flow.reader import Reader
 from penstock.flow.runs import Runs
 from penstock.server.joining import pipeline, retold, text_length
 from penstock.server.telling import ready
+from penstock.testing.readings.openai_responses import ENDINGS
 from penstock.testing.wire import Received, SseParser, parse_ndjson, parse_websocket
 from tests.laws.pairs import Pair
 
@@ -201,7 +202,11 @@ class Client:
                 return sum(value["type"] in ("finished", "failed", "cancelled") for value in values)
             case "anthropic":
                 return sum(value["type"] in ("message_stop", "error") for value in values)
-            case "openai-chat":
+            case "openai-responses":
+                return sum(value["type"] in ENDINGS for value in values)
+            case "ai-sdk":
+                return sum(value["type"] in ("finish", "abort", "error") for value in values)
+            case "openai-chat" | "openai-completions":
                 reasons = [c["index"] for v in values for c in v.get("choices", ()) if c["finish_reason"] is not None]
                 assert len(set(reasons)) == len(reasons), "a choice that ended twice"
                 return sum("error" in value for value in values) + bool(reasons)

@@ -19,6 +19,7 @@ from websockets.exceptions import WebSocketException
 from penstock.config.units import Seconds
 from penstock.core.cursor import parse_cursor
 from penstock.core.events import Closed, Delta, Finished, Kind, Opened, Started
+from penstock.testing.readings.openai_responses import ENDINGS
 from penstock.testing.wire import Received, SseParser, parse_ndjson, parse_websocket
 from tests.clients.raw_client import LineEndedError, raw_client
 from tests.fakes.cutting_proxy import PASS, CuttingProxy, Plan
@@ -80,7 +81,11 @@ def ends(dialect: str, message: Any) -> bool:
             return message["type"] in ("finished", "failed", "cancelled")
         case "anthropic":
             return message["type"] in ("message_stop", "error")
-        case "openai-chat":
+        case "openai-responses":
+            return message["type"] in ENDINGS
+        case "ai-sdk":
+            return message["type"] in ("finish", "abort", "error")
+        case "openai-chat" | "openai-completions":
             return "error" in message or message["choices"][0]["finish_reason"] is not None
         case "token-done":
             return bool(message["done"])
