@@ -1,4 +1,4 @@
-"""The native dialect, read as it is written down in `protocols/native/SPEC.md`."""
+"""The native dialect, read as strictly as `protocols/native/SPEC.md` allows: parts open, speak and close, and one word is the last."""
 
 from __future__ import annotations
 
@@ -6,37 +6,86 @@ import base64
 from collections.abc import Iterable
 from typing import Any
 
-from penstock.testing.readings.reading import Reading
+from penstock.testing.readings.reading import Illegal, Reading
 from penstock.testing.wire import Received
+
+ENDS = ("finished", "failed", "cancelled")
 
 
 def read_native(messages: Iterable[Received]) -> Reading:
-    """The events as they are; after a `gap` everything is told anew."""
-    reading = Reading()
+    """The events as they are; after a `gap` everything is told anew. Raises `Illegal`."""
+    client = _Client()
     for message in messages:
-        if isinstance(message.value, bytes):
-            reading.parts[message.part].data += message.value
-            continue
-        event: Any = message.value
-        match event["type"]:
+        client.take(message)
+    return client.reading
+
+
+class _Client:
+    """What a client knows of one run."""
+
+    def __init__(self) -> None:
+        self._anew()
+
+    def _anew(self) -> None:
+        self.reading = Reading()
+        self._open: dict[int, str] = {}
+        """The parts that are open, and of what kind each is."""
+        self._started = False
+
+    def take(self, message: Received) -> None:
+        """One message."""
+        value: Any = message.value
+        if self.reading.ending is not None:
+            raise Illegal(f"{value!r} follows {self.reading.ending!r}")
+        if isinstance(value, bytes):
+            self._said(message.part, binary=True)
+            self.reading.parts[message.part].data += value
+            return
+        match value["type"]:
             case "gap":
-                reading = Reading()
+                self._anew()
+            case "started":
+                if self._started or self._open:
+                    raise Illegal("started comes once, before all parts")
+                self._started = True
+                self.reading.others.append(value)
             case "opened":
-                rest = tuple(event.get(name) for name in ("author", "name", "call_id", "media_type"))
-                reading.part(event["part"], event.get("choice", 0), event["kind"], *rest)
+                self._opened(value)
             case "delta":
-                part = reading.parts[event["part"]]
-                part.text += event["text"]
-                part.logprobs += [event["logprobs"]] if "logprobs" in event else []
+                self._said(value["part"], binary=False)
+                part = self.reading.parts[value["part"]]
+                part.text += value["text"]
+                part.logprobs += [value["logprobs"]] if "logprobs" in value else []
             case "chunk":
-                reading.parts[event["part"]].data += base64.b64decode(event["data"])
+                self._said(value["part"], binary=True)
+                self.reading.parts[value["part"]].data += base64.b64decode(value["data"])
             case "closed":
-                reading.parts[event["part"]].closed = event.get("meta", True)
-            case "finished" | "failed" | "cancelled":
-                reading.ending = event
-            case _:
-                reading.others.append(event)
-    return reading
+                if self._open.pop(value["part"], None) is None:
+                    raise Illegal(f"part {value['part']} is closed and was not open")
+                self.reading.parts[value["part"]].closed = value.get("meta", True)
+            case kind if kind in ENDS:
+                if self._open:
+                    raise Illegal(f"{kind} while parts {sorted(self._open)} are open")
+                self.reading.ending = value
+            case "note" | "usage" | "tool_returned":
+                self.reading.others.append(value)
+            case kind:
+                raise Illegal(f"no event is called {kind!r}")
+
+    def _opened(self, event: Any) -> None:
+        number = event["part"]
+        if number in self.reading.parts:
+            raise Illegal(f"part {number} is opened twice")
+        self._open[number] = event["kind"]
+        rest = tuple(event.get(name) for name in ("author", "name", "call_id", "media_type"))
+        self.reading.part(number, event.get("choice", 0), event["kind"], *rest)
+
+    def _said(self, part: int, *, binary: bool) -> None:
+        kind = self._open.get(part)
+        if kind is None:
+            raise Illegal(f"part {part} says something and is not open")
+        if (kind == "binary") != binary:
+            raise Illegal(f"part {part} is {kind}")
 
 
 def whole_native(value: Any) -> str:
