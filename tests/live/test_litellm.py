@@ -8,6 +8,7 @@ import pytest
 from penstock.config.model import Config
 from penstock.config.models import ModelConfig
 from tests.cli.serving import Served, starting
+from tests.fakes.gemini import COUNTS, gemini
 from tests.live.answering import WAYS, Told, Way, answering
 from tests.live.llama import ENDLESS, processing, slots_idle
 from tests.serving import serving
@@ -25,10 +26,17 @@ with_litellm = pytest.mark.needs("litellm", "llama")
 @pytest.fixture(scope="module")
 def _started(llama_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """One for all tests here, since the import of litellm takes seconds. Its own warnings are not ours to mend."""
-    environ = {"OPENAI_API_BASE": llama_server, "OPENAI_API_KEY": "sk-unused", "ANTHROPIC_API_KEY": ""}
     command = (str(venv_python("litellm")), "-m", "penstock")
-    with starting(tmp_path_factory.mktemp("litellm"), environ=environ, penstock=command) as served:
-        yield served
+    with gemini() as elsewhere:
+        environ = {
+            "OPENAI_API_BASE": llama_server,
+            "OPENAI_API_KEY": "sk-unused",
+            "ANTHROPIC_API_KEY": "",
+            "GEMINI_API_BASE": elsewhere,
+            "GEMINI_API_KEY": "unused",
+        }
+        with starting(tmp_path_factory.mktemp("litellm"), environ=environ, penstock=command) as served:
+            yield served
 
 
 @pytest.fixture
@@ -84,6 +92,19 @@ async def test_a_whole_answer_without_a_stream(served: Served) -> None:
         answer = (await client.post("/v1/chat/completions", json={**SHORT, "stream": False})).json()
     assert len(answer["choices"][0]["message"]["content"]) > 10
     assert answer["usage"]["completion_tokens"] == 40
+
+
+@with_litellm
+async def test_gemini_thinks_speaks_and_calls(served: Served) -> None:
+    asked = {**ASKED, "model": "litellm/gemini/gemini-2.5-flash", "reasoning_effort": "low"}
+    async with answering(served.url, "ndjson", asked) as answer:
+        assert (await answer.rest()).end == "finished"
+        state = await answer.snapshot()
+    parts = [(part["kind"], part["text"]) for part in state["snapshot"]["parts"]]
+    assert parts == [("reasoning", "Look it up."), ("text", "One moment."), ("tool_call", '{"city": "Bern"}')]
+    usage = state["snapshot"]["usage"]
+    assert state["end"] == {"type": "finished", "reason": "tool_calls"}
+    assert (usage["input"], usage["output"] - usage["reasoning"], usage["reasoning"]) == tuple(COUNTS.values())[:3]
 
 
 @with_litellm
