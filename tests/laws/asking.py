@@ -167,7 +167,7 @@ def responses(draw: st.DrawFn) -> Object:
 
     def thought() -> list[Object]:
         plain = {"type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": m.text()}]}
-        hidden = {"type": "reasoning", "id": f"rs_{m.text()}", "summary": [], "encrypted_content": m.text()}
+        hidden = {"type": "reasoning", "id": f"rs_{m.text()}", "summary": [], "encrypted_content": f"gAAAA{m.text()}"}
         return [draw(st.sampled_from([plain, hidden]))]
 
     def searched() -> list[Object]:

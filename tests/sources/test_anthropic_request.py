@@ -11,6 +11,7 @@ from penstock.core.errors import Broken
 from penstock.core.events import Json
 from penstock.core.request import ChatRequest
 from penstock.sources.anthropic_request import DEFAULT_MAX_TOKENS, question
+from penstock.sources.translation import object_of
 
 PNG = base64.b64encode(b"\x89PNG").decode()
 PDF = base64.b64encode(b"%PDF").decode()
@@ -374,3 +375,14 @@ def test_a_field_that_cannot_be_said_is_refused_by_its_name(params: dict[str, Js
 )  # fmt: skip
 def test_a_field_of_the_wrong_type_is_the_providers_to_judge(params: dict[str, Json]) -> None:
     assert asked(**params)[0]["model"] == "claude"
+
+
+def test_thoughts_that_a_client_of_responses_hands_back_are_blocks_again() -> None:
+    summary: Json = [{"type": "summary_text", "text": "Hm"}]
+    signed: Json = {"type": "reasoning", "id": "rs_ours", "summary": summary, "encrypted_content": "EqQB"}
+    turn: dict[str, Json] = {"role": "assistant", "content": [box("openai-responses", signed)]}
+    assert said(USER, turn)[1]["content"] == [{"type": "thinking", "thinking": "Hm", "signature": "EqQB"}]
+    hidden: Json = {**object_of(signed), "encrypted_content": "gAAAAABo"}
+    assert (
+        refused(USER, {"role": "assistant", "content": [box("openai-responses", hidden)]}) == "messages[1].content[0]"
+    )

@@ -315,3 +315,13 @@ def test_hints_of_another_protocol_are_left_out_and_told() -> None:
     assert sent.left_out == ("cache_control",)
     assert body["input"][0]["content"] == [{"type": "input_text", "text": "a"}]
     assert body["tools"] == [{"type": "function", "name": "f", "parameters": {"citations": 1}, "strict": False}]
+
+
+def test_thoughts_that_a_client_of_anthropic_hands_back_are_items_again() -> None:
+    thinking: Json = {"type": "thinking", "thinking": "Hm", "signature": "rs_1:gAAAA="}
+    (told,) = items({"role": "assistant", "content": [box("anthropic", thinking)]})
+    summary = [{"type": "summary_text", "text": "Hm"}]
+    assert told == {"type": "reasoning", "id": "rs_1", "summary": summary, "encrypted_content": "gAAAA="}
+    signed: Json = {"type": "thinking", "thinking": "Hm", "signature": "EqQB"}
+    param = refused({"role": "assistant", "content": [box("anthropic", signed)]})[1]
+    assert param == "messages[0].content[0]"

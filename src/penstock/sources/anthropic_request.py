@@ -31,6 +31,7 @@ from penstock.core.events import Json
 from penstock.core.request import ChatRequest
 from penstock.sources.anthropic_blocks import conversation
 from penstock.sources.provider import Question
+from penstock.sources.thoughts import own_thoughts
 from penstock.sources.translation import Object, Translation, object_of, rest_of
 
 SPEAKS = "anthropic"
@@ -48,6 +49,7 @@ _TIERS = {"default": "standard_only", "priority": "auto"}
 
 def question(model: str, request: ChatRequest, *, host: str) -> Question:
     """The body of one streamed question. Raises `Broken(not_carried)` naming what the Messages API has no words for."""
+    request = own_thoughts(request, SPEAKS)
     refuse_foreign(request, SPEAKS, host)
     said = Translation(host)
     system, messages = conversation(request.messages, said)

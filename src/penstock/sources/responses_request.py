@@ -22,6 +22,7 @@ from penstock.core.carried import boxed, hints, not_carried, refuse_foreign
 from penstock.core.events import Json
 from penstock.core.request import ChatRequest, Message
 from penstock.sources.provider import Question
+from penstock.sources.thoughts import own_thoughts
 from penstock.sources.translation import without_hints
 
 NAME = "openai-responses"
@@ -64,6 +65,7 @@ _OURS |= {
 
 def question(model: str, request: ChatRequest, *, host: str) -> Question:
     """What to post. Raises `Broken(not_carried)`."""
+    request = own_thoughts(request, NAME)
     refuse_foreign(request, NAME, host)
     left_out = list(hints(request, NAME))
     messages = {index: without_hints(message, left_out) for index, message in enumerate(request.messages)}
