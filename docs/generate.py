@@ -23,7 +23,7 @@ import msgspec
 from starlette.routing import Route
 from starlette.types import Message
 
-from docs import dialects, limits, providers
+from docs import clients, dialects, limits, providers
 from penstock import registry
 from penstock.assembly import build
 from penstock.cli import reference as cli
@@ -408,6 +408,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "default routes": default_routes,
     "fixed routes": fixed_routes,
     "media types": media_types,
+    "clients": lambda: table(("client", "asks", "the line that changes", "tested"), clients.rows()),
     "fixed limits": lambda: table(("what", "limit", "there"), limits.fixed()),
 }
 

@@ -3,7 +3,7 @@
 import asyncio
 import codecs
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -36,11 +36,13 @@ class Program:
 
 
 @asynccontextmanager
-async def program(*command: str | Path, quiet: bool = False, **environ: str) -> AsyncGenerator[Program]:
+async def program(
+    *command: str | Path, quiet: bool = False, environ: Mapping[str, str] | None = None
+) -> AsyncGenerator[Program]:
     """Run a command without anybody's proxy, and without input; it is gone at the end of the block. `quiet` keeps its complaints."""
     process = await asyncio.create_subprocess_exec(
         *command,
-        env={**os.environ, "NO_PROXY": "127.0.0.1", **environ},
+        env={**os.environ, "NO_PROXY": "127.0.0.1", **(environ or {})},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE if quiet else None,

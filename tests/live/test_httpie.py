@@ -37,7 +37,7 @@ def http(config: str, *arguments: str) -> AbstractAsyncContextManager[Program]:
         venv_python("terminal").with_name("http"),
         *("--stream", "--body", "--pretty=none", "--ignore-stdin", "--check-status", *arguments),
         quiet=True,
-        HTTPIE_CONFIG_DIR=config,
+        environ={"HTTPIE_CONFIG_DIR": config},
     )
 
 

@@ -34,7 +34,7 @@ async def served(provider: Provider) -> AsyncGenerator[Served]:
 def llm(folder: Path, *arguments: str) -> AbstractAsyncContextManager[Program]:
     """Run it with a folder of its own for settings and logs, and nobody's key."""
     environ = {"LLM_USER_PATH": str(folder), "OPENAI_API_KEY": "unused", "PYTHONUNBUFFERED": "1"}
-    return program(venv_python("terminal").with_name("llm"), *arguments, quiet=True, **environ)
+    return program(venv_python("terminal").with_name("llm"), *arguments, quiet=True, environ=environ)
 
 
 def endpoint(folder: Path, served: Served, *arguments: str) -> AbstractAsyncContextManager[Program]:
