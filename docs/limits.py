@@ -14,12 +14,13 @@ from penstock.server import (
     http_protocol,
     joining,
     listener,
+    models_api,
     streams_api,
     websocket_protocol,
 )
 from penstock.server.transports import handshake, websocket
-from penstock.sources import sse_splitter
-from penstock.telemetry import loop_lag
+from penstock.sources import provider, sse_splitter
+from penstock.telemetry import loop_lag, pace
 
 
 def fixed() -> Iterator[tuple[str, str, str]]:
@@ -45,6 +46,14 @@ def fixed() -> Iterator[tuple[str, str, str]]:
         _time(pump.CLOSING),
         "it is left behind, counted and logged",
     )
+    yield (
+        "How long a call for embeddings or a count of tokens may take",
+        _time(provider.CALL_SECONDS),
+        "504 `first_token_timeout`",
+    )
+    yield "The answer to such a call", _size(provider.CALL_BYTES), "502 `provider_garbled`"
+    yield "Models of one page of `/v1/models`", f"{models_api.MOST:,}", "`has_more`"
+    yield "Answers of each model whose speed is remembered", str(pace.REMEMBERED), "the oldest gives way"
     yield "Events that a source says without a pause", str(pump.BATCH), "the others have their turn"
     yield "What a flooding run on a WebSocket may put before another's frame", _size(joining.TURN), "it waits its turn"
     yield "Text of merged deltas", f"{coalesce.LONGEST:,} characters", "another delta begins"

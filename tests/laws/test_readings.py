@@ -124,5 +124,5 @@ def test_an_illegal_one_is_not(dialect: str, messages: list[Any]) -> None:
 
 def test_after_a_gap_a_native_client_is_told_everything_anew() -> None:
     gap = {"type": "gap", "from": 1, "to": 4, "reason": "trimmed"}
-    messages = [STARTED, OPENED, DELTA, gap, STARTED, OPENED, DELTA, DELTA, CLOSED, FINISHED]
+    messages: list[Any] = [STARTED, OPENED, DELTA, gap, STARTED, OPENED, DELTA, DELTA, CLOSED, FINISHED]
     assert READERS["native"]([Received(value) for value in messages]).text() == "aa"

@@ -4,7 +4,8 @@ import httpx2
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from penstock.server.elsewhere import meant
+from penstock.registry import names
+from penstock.server.elsewhere import FAMILIES, meant
 from tests.contract.validate import check_value
 from tests.server.keyed import ALICE, bearer, keyed
 from tests.server.reading import websocket
@@ -97,7 +98,30 @@ async def test_what_openai_has_and_is_not_served_is_404_in_its_words_naming_what
     assert "/v1/chat/completions" in error["message"]
 
 
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/v1/messages/batches", {}),
+        ("/v1/messages/batches/msgbatch_1/results", {}),
+        ("/v1/complete", {}),
+        ("/v1/files", {"anthropic-version": "2023-06-01"}),
+    ],
+)
+async def test_what_anthropic_has_and_is_not_served_is_404_in_its_words(
+    client: httpx2.AsyncClient, path: str, headers: dict[str, str]
+) -> None:
+    answer = await client.post(path, headers=headers, content=b"{}")
+    body = answer.json()
+    assert (answer.status_code, body["type"], body["error"]["type"]) == (404, "error", "not_found_error")
+    assert answer.headers["request-id"] == body["request_id"]
+    assert "/v1/" in body["error"]["message"].partition(";")[2]
+
+
 async def test_what_belongs_to_no_api_is_a_problem_as_before(client: httpx2.AsyncClient) -> None:
     answer = await client.get("/v1/nothing")
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["code"] == "route_not_found"
+
+
+def test_every_family_speaks_a_dialect_that_there_is() -> None:
+    assert set(FAMILIES.values()) <= set(names("dialects"))

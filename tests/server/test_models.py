@@ -125,6 +125,20 @@ async def test_an_unknown_model_is_404_in_openais_words(asking: httpx2.AsyncClie
     assert (answer.status_code, error["code"], error["param"]) == (404, "unknown_model", "model")
 
 
+async def test_a_client_of_anthropic_is_answered_and_refused_in_its_words(asking: httpx2.AsyncClient) -> None:
+    headers = {"anthropic-version": "2023-06-01"}
+    listed = await asking.get("/v1/models?limit=1", headers=headers)
+    assert listed.headers["request-id"] == listed.headers["x-request-id"]
+    for path, status, kind in (
+        ("/v1/models/nobody", 404, "not_found_error"),
+        ("/v1/models?limit=0", 400, "invalid_request_error"),
+    ):
+        answer = await asking.get(path, headers=headers)
+        check_value("anthropic", answer.json(), "refusal")
+        assert (answer.status_code, answer.json()["error"]["type"]) == (status, kind)
+        assert answer.headers["request-id"] == answer.json()["request_id"]
+
+
 async def test_how_fast_a_model_is_comes_from_its_last_answers(named: Served, asking: httpx2.AsyncClient) -> None:
     async with asking.stream("POST", "/v1/streams", json=PROMPT) as stream:
         telling = await named.telling()

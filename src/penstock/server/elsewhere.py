@@ -16,7 +16,7 @@ from starlette.routing import Route as HttpRoute
 from penstock.core.frame import Dialect
 
 VERSION = "/v1"
-MOST_NAMED = 8
+MOST_NAMED = 10
 """Paths a message names."""
 
 FAMILIES: dict[str, str] = {
