@@ -195,7 +195,8 @@ def _own(item: Object) -> Object:
     if item.get("type") == "reasoning" and isinstance(encrypted, str) and encrypted.startswith("rs_"):
         item_id, colon, inner = encrypted.partition(":")
         if colon:
-            return {**item, "id": item_id, "encrypted_content": inner}
+            said = [one for one in _list(item.get("summary")) if _object(one).get("text")]
+            return {**item, "id": item_id, "summary": said, "encrypted_content": inner}
     return item
 
 
