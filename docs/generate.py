@@ -293,6 +293,7 @@ PURPOSE = {
     "/v1/streams/events": "several runs on one SSE: `?streams=` with ids or cursors, separated by commas",
     "/v1/streams/{stream}": "`GET`: state and everything said so far. `DELETE`: cancel; with `?purge=1` drop an ended run",
     "/v1/streams/{stream}/events": "attach or resume, over any HTTP transport, in any dialect; `?wait=` seconds to long-poll",
+    "/v1/streams/{stream}/cassette": "a run that has ended as a file that can be played again; see [cassettes](../howto/cassettes.md)",
     "/v1/streams/{stream}/input": "give the source something in mid-run: any JSON",
     "/v1/chat/ui/{chat}/stream": "what runs in a chat: `GET` tells it from its first chunk, `DELETE` cancels it; 204 where nothing does",
     "/v1/models": "the [models](../howto/models.md), as OpenAI and Anthropic list them",

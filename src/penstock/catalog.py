@@ -13,7 +13,7 @@ from penstock import registry
 from penstock.auth.grant import ANYBODY, Grant
 from penstock.config.model import Config, DemoConfig
 from penstock.config.models import Features, ModelConfig, TargetConfig
-from penstock.config.target import AtProvider, AtUrl, Demo, Function, Target, ThroughLitellm, read_target
+from penstock.config.target import AtProvider, AtUrl, Demo, Function, OnCassette, Target, ThroughLitellm, read_target
 from penstock.core.errors import Refused
 from penstock.core.source import Source
 from penstock.server.service import Model
@@ -110,7 +110,9 @@ class Catalog:
             source=self._staging.source(name, alias, behind),
             owner=_provider_of(first),
             targets=tuple(
-                own for own, it in zip(behind, targets.values(), strict=True) if not isinstance(it, Function)
+                own
+                for own, it in zip(behind, targets.values(), strict=True)
+                if not isinstance(it, Function | OnCassette)
             ),
             limits=_limits(alias) if alias is not None else {},
             features=common,
@@ -146,6 +148,8 @@ class Catalog:
                 source = registry.resolve("sources", "litellm")(model=upstream)
             case Function(path):
                 source = registry.resolve("sources", "callable")(path)
+            case OnCassette(path, speed):
+                source = registry.resolve("sources", "replay")(path, speed=speed)
             case _:
                 assert_never(target)
         self._sources.append(source)
@@ -174,6 +178,8 @@ def known_as(configured: str, target: Target) -> str:
             return name
         case Function():
             return "function"
+        case OnCassette():
+            return "cassette"
         case _:
             return configured
 

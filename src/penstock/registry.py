@@ -44,6 +44,7 @@ TABLES: dict[str, dict[str, str]] = {
         "openai-responses": "penstock.sources.responses_http:build",
         "litellm": "penstock.sources.litellm:build",
         "callable": "penstock.sources.callable:build",
+        "replay": "penstock.sources.replay:build",
     },
     "stages": {},
     "stores": {

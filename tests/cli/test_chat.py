@@ -7,6 +7,7 @@ import subprocess
 from asyncio.subprocess import PIPE, create_subprocess_exec
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -162,7 +163,41 @@ async def test_a_run_that_finished_tails_with_zero(quick: Served, client: Client
     assert (code, out, err) == (0, await said_by(client, stream) + "\n", "")
 
 
-@pytest.mark.parametrize("command", ["tail", "cancel"])
+async def test_a_run_that_was_saved_is_played_again_without_a_server(
+    quick: Served, client: Client, tmp_path: Path
+) -> None:
+    turn = Turn(client, "chunked", request={"prompt": "Hello"})
+    assert [event["type"] async for event in turn.events()][-1] == "finished"
+    stream, file = turn.stream, tmp_path / "run.jsonl"
+    code, out, _ = await run(quick, "streams", "save", stream, str(file))
+    assert (code, out) == (0, f"{file}  play it with: penstock replay {file}\n")
+    code, out, err = await run(quick, "replay", str(file), "--speed", "0")
+    assert (code, out, err) == (0, await said_by(client, stream) + "\n", "")
+    code, out, _ = await run(quick, "replay", str(file), "--speed", "0", "--events")
+    played = [json.loads(line) for line in out.splitlines()]
+    assert (code, played[0]["run"], played[-1]["type"]) == (0, stream, "finished")
+
+
+async def test_a_run_that_was_cancelled_replays_with_one_and_what_is_no_cassette_is_named(
+    speaking: Served, tmp_path: Path
+) -> None:
+    async with connected(speaking.url) as client:
+        turn = Turn(client, "sse", request={"prompt": "for ever"})
+        async for event in turn.events():
+            if event["type"] == "delta":
+                break
+        file = tmp_path / "run.jsonl"
+        code, _, err = await run(speaking, "streams", "save", turn.stream, str(file))
+        assert (code, err) == (1, "Error: the stream is still running; it can be recorded when it has ended\n")
+        await client.cancel(turn.stream)
+        assert (await run(speaking, "streams", "save", turn.stream, str(file)))[0] == 0
+    assert (await run(speaking, "replay", str(file), "--speed", "0"))[0] == 1
+    file.write_text("{}")
+    code, _, err = await run(speaking, "replay", str(file))
+    assert (code, err.startswith(f"Error: {file}: line 1: this is no cassette")) == (1, True)
+
+
+@pytest.mark.parametrize("command", ["tail", "cancel", "save"])
 async def test_an_unknown_stream_is_refused_in_one_line(quick: Served, command: str) -> None:
     code, out, err = await run(quick, "streams", command, "st_unknown")
     assert (code, out, err.startswith("Error: "), err.count("\n")) == (1, "", True, 1)

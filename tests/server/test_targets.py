@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -149,3 +150,24 @@ async def test_a_cancel_reaches_the_target_that_speaks(
     await providers[1].connections[0].peer_gone.wait()
     await told.aread()
     assert served.seen.ended == {served.only.id: Cancelled("client")}
+
+
+async def test_a_cassette_is_a_target_like_any_other(tmp_path: Path) -> None:
+    said: list[dict[str, object]] = [
+        {"type": "started", "run": "st_x", "model": "m", "created": 0},
+        {"type": "opened", "part": 0, "kind": "text"},
+        {"type": "delta", "part": 0, "text": "on tape"},
+        {"type": "closed", "part": 0},
+        {"type": "finished", "reason": "stop"},
+    ]
+    file = tmp_path / "run.jsonl"
+    lines: list[object] = [{"cassette": 1, "model": "m", "created": 0}, *({"at": 0, "event": event} for event in said)]
+    file.write_text("\n".join(map(json.dumps, lines)))
+    config = Config(models={"taped": ModelConfig(targets=(f"cassette:{file}#0",))})
+    async with serving(configured(config)) as served, served.client() as client:
+        whole = await client.post("/v1/chat/completions", json={**ASKED, "model": "taped", "stream": False})
+        assert whole.json()["choices"][0]["message"]["content"] == "on tape"
+        saved = await client.get(f"/v1/streams/{whole.headers['penstock-stream-id']}/cassette")
+        assert saved.headers["content-disposition"].startswith("attachment; filename=")
+        events = [json.loads(line)["event"]["type"] for line in saved.text.splitlines()[1:]]
+        assert events == [event["type"] for event in said]

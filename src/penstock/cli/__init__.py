@@ -15,6 +15,7 @@ COMMANDS = {
     "chat": "penstock.cli.chat",
     "streams": "penstock.cli.streams",
     "models": "penstock.cli.models",
+    "replay": "penstock.cli.replay",
     "keys": "penstock.cli.keys",
     "doctor": "penstock.cli.doctor",
     "completion": "penstock.cli.completion",

@@ -93,8 +93,19 @@ class Client:
         """Stop a run; says how it stands."""
         return await self.ask("DELETE", f"/v1/streams/{stream}")
 
+    async def cassette(self, stream: str) -> bytes:
+        """A run that has ended, recorded."""
+        return await self._body("GET", f"/v1/streams/{stream}/cassette")
+
     async def ask(self, method: str, path: str) -> dict[str, Any]:
         """One request that is answered with a JSON object."""
+        answer = _object(await self._body(method, path))
+        if answer is None:
+            raise Unreachable(f"what answers at {self.url} is no penstock server")
+        return answer
+
+    async def _body(self, method: str, path: str) -> bytes:
+        """The body of a good answer. Raises `ServerRefused` and `Unreachable`."""
         try:
             async with self.session.request(method, self.url + path) as response:
                 body = await response.read()
@@ -102,10 +113,7 @@ class Client:
             raise self.unreachable() from None
         if response.status >= 400:
             raise refusal(response.status, body)
-        answer = _object(body)
-        if answer is None:
-            raise Unreachable(f"what answers at {self.url} is no penstock server")
-        return answer
+        return body
 
     def unreachable(self) -> Unreachable:
         """No server there, in words."""

@@ -23,6 +23,7 @@ ALWAYS = (
     ("GET DELETE", "/v1/streams/{id}", "state and text of a run, cancel it"),
     ("GET", "/v1/streams/{id}/events", "attach to a run, resume it"),
     ("POST", "/v1/streams/{id}/input", "say something to a run"),
+    ("GET", "/v1/streams/{id}/cassette", "a run that has ended, recorded"),
     ("GET", "/v1/models", "the models"),
     ("GET", "/v1/models/{model}", "one of them"),
     ("POST", "/v1/embeddings", "embeddings, of OpenAI-compatible providers"),

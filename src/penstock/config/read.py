@@ -17,7 +17,7 @@ from penstock.config.models import ModelConfig, TargetConfig
 from penstock.config.providers import at_usual_address
 from penstock.config.routes import DEFAULT_ROUTES, RouteConfig
 from penstock.config.server import ServerConfig
-from penstock.config.target import AtUrl, Function, read_target
+from penstock.config.target import AtUrl, Function, OnCassette, read_target
 from penstock.config.units import Bytes, OnDisconnect, Seconds, Secret
 
 Table = dict[str, Any]
@@ -250,9 +250,15 @@ def _model(key: Key, name: str, config: Config, models: dict[str, ModelConfig]) 
     except ValueError as wrong:
         near = get_close_matches(name, [*models, "demo"], 1)
         raise Wrong(key, f"no model is called {name!r}; did you mean {near[0]!r}?" if near else str(wrong)) from None
-    if not isinstance(target, AtUrl | Function):
-        return name
-    short = target.name if isinstance(target, AtUrl) else target.path.rpartition(":")[2]
+    match target:
+        case AtUrl(_, short):
+            pass
+        case Function(path):
+            short = path.rpartition(":")[2]
+        case OnCassette(path):
+            short = Path(path).stem
+        case _:
+            return name
     alias = ModelConfig(targets=(name,))
     if models.setdefault(short, alias) != alias:
         raise Wrong(key, f"there is another model called {short!r}; give this one a name of its own in [models]")

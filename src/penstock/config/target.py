@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+_SPEED = re.compile(r"[0-9]+(\.[0-9]+)?", re.ASCII)
 _FUNCTION = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
 
 
@@ -42,7 +43,14 @@ class Function(msgspec.Struct, frozen=True):
     path: str
 
 
-Target = Demo | AtProvider | AtUrl | ThroughLitellm | Function
+class OnCassette(msgspec.Struct, frozen=True):
+    """`cassette:run.jsonl`: a recorded run, played at its own pace; `cassette:run.jsonl#4` four times as fast, `#0` at once."""
+
+    path: str
+    speed: float
+
+
+Target = Demo | AtProvider | AtUrl | ThroughLitellm | Function | OnCassette
 
 
 def read_target(text: str, providers: Collection[str]) -> Target:
@@ -54,6 +62,13 @@ def read_target(text: str, providers: Collection[str]) -> Target:
         if not name:
             raise ValueError(f"{text!r} names no model; write it behind the URL, as in {url + '#name'!r}")
         return AtUrl(read_base_url(url), name)
+    if text.startswith("cassette:"):
+        path, _, speed = text.removeprefix("cassette:").partition("#")
+        if not path or (speed and not _SPEED.fullmatch(speed)):
+            raise ValueError(
+                f"{text!r} is no cassette; write its file and, if need be, its speed, as in 'cassette:run.jsonl#4'"
+            )
+        return OnCassette(path, float(speed or 1))
     first, slash, name = text.partition("/")
     if slash and name and first == "litellm":
         return ThroughLitellm(name)
@@ -63,8 +78,8 @@ def read_target(text: str, providers: Collection[str]) -> Target:
         return Function(text)
     if not (slash and name):
         raise ValueError(
-            f"{text!r} is no model; write 'demo', 'provider/name', 'http://host:port/v1#name', 'litellm/name' "
-            "or 'module:function'"
+            f"{text!r} is no model; write 'demo', 'provider/name', 'http://host:port/v1#name', 'litellm/name', "
+            "'module:function' or 'cassette:file'"
         )
     near = get_close_matches(first, [*providers, "litellm"], 1)
     if near:

@@ -201,6 +201,7 @@ class App:
             ("/v1/streams/{stream}", {"GET": api.show, "DELETE": api.delete}, native, "url"),
             ("/v1/streams/{stream}/events", {"GET": api.events}, native, "url"),
             ("/v1/streams/{stream}/input", {"POST": api.input}, native, "url"),
+            ("/v1/streams/{stream}/cassette", {"GET": api.cassette}, native, "url"),
             ("/v1/models", {"GET": models.index}, None, "key"),
             ("/v1/models/{model:path}", {"GET": models.show}, None, "key"),
             (EMBEDDINGS, {"POST": calls.embeddings}, None, "key"),

@@ -10,7 +10,8 @@ import msgspec
 
 from penstock.auth.capability import Right
 from penstock.core.body import read_json
-from penstock.core.cursor import Cursor, parse_cursor
+from penstock.core.cassette import record
+from penstock.core.cursor import Cursor, Entry, parse_cursor
 from penstock.core.errors import Refused
 from penstock.core.frame import View
 from penstock.core.lifecycle import Phase
@@ -34,6 +35,9 @@ LONGEST_WAIT = 60.0
 """Seconds of a long-poll."""
 
 JSON = "application/json"
+NDJSON = "application/x-ndjson"
+TURN = 64 * 1024
+"""Bytes of events that are read from a log at a time."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -97,6 +101,23 @@ class StreamsApi:
         body = await exchange.body(self._service.max_body)
         self._service.runs.input(handle, read_json(body))
         await exchange.reply(202, _encode(self._state(exchange, handle)), JSON)
+
+    async def cassette(self, exchange: Exchange) -> None:
+        """A run that has ended as a file: its events with their timing, secrets blackened (`penstock.core.cassette`)."""
+        exchange.options({"access"})
+        handle = self._handle(exchange, right="read")
+        log = handle.log
+        if not log.sealed:
+            raise Refused("not_ended", "the stream is still running; it can be recorded when it has ended")
+        if log.first > 1:
+            raise Refused("cursor_gone", "the beginning of this stream is no longer held")
+        entries: list[Entry] = []
+        while more := log.read(len(entries), TURN):
+            entries += more
+            await asyncio.sleep(0)
+        body = b"".join(record(entries, model=handle.request.model, created=handle.created))
+        name = b'attachment; filename="%s.cassette.jsonl"' % handle.id.encode()
+        await exchange.reply(200, body, NDJSON, [(b"content-disposition", name)])
 
     async def events(self, exchange: Exchange) -> None:
         """Attach or resume. With `?wait=`, answer with what there is within so many seconds, and end."""
