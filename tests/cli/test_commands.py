@@ -74,6 +74,7 @@ def test_check_needs_no_web_server_running_but_says_what_it_would_serve(runner: 
         "/v1/streams/{id}",
         "/v1/streams/{id}/events",
         "/v1/streams/{id}/input",
+        "/v1/streams/{id}/cassette",
         "/v1/models",
         "/v1/models/{model}",
         "/v1/embeddings",
