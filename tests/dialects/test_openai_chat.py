@@ -67,6 +67,16 @@ def test_a_run_that_says_nothing_still_has_a_role_and_a_reason() -> None:
     assert values(frames(OPENAI, STARTED, Finished("length"))) == [chunk(ROLE), chunk({}, "length"), "[DONE]"]
 
 
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [("refusal", "content_filter"), ("model_context_window_exceeded", "length"), ("pause_turn", "pause_turn")],
+)
+def test_reasons_of_other_protocols_are_told_in_words_that_clients_know(reason: str, told: str) -> None:
+    said = (STARTED, Opened(0, "text"), Delta(0, "a"), Closed(0), Finished(reason))
+    assert values(frames(OPENAI, *said))[-2] == chunk({}, told)
+    assert whole(OPENAI, *said)["choices"][0]["finish_reason"] == told
+
+
 def test_usage_comes_last_and_only_when_it_was_asked_for() -> None:
     events = (*HELLO[:-1], Usage(3, 4, "reported", cached=2, reasoning=1), Finished())
     told = values(frames(OPENAI, *events, include_usage=True))

@@ -263,6 +263,8 @@ def test_usage_comes_with_the_ending() -> None:
         ("stop", "completed", None),
         ("tool_calls", "completed", None),
         ("length", "incomplete", {"reason": "max_output_tokens"}),
+        ("model_context_window_exceeded", "incomplete", {"reason": "max_output_tokens"}),
+        ("refusal", "incomplete", {"reason": "content_filter"}),
         ("content_filter", "incomplete", {"reason": "content_filter"}),
     ],
 )

@@ -34,7 +34,7 @@ from penstock.core.events import (
 from penstock.core.frame import Frame, Traits, View
 from penstock.core.request import ChatRequest
 from penstock.core.snapshot import PartSoFar, Snapshot
-from penstock.dialects.openai_common import cancelled, compact, error, refusal, token_counts
+from penstock.dialects.openai_common import cancelled, compact, error, finish_reason, refusal, token_counts
 from penstock.dialects.openai_fields import check_chat, check_messages
 
 PIECE = 16 * 1024
@@ -194,7 +194,7 @@ class OpenAIChatRenderer:
             frames.append(self._chunk(0, _ROLE))
         for choice in sorted(self._reasons):
             told = self._reasons[choice]
-            frames.append(self._chunk(choice, b"{}", orjson.dumps(told[1] if told else event.reason)))
+            frames.append(self._chunk(choice, b"{}", orjson.dumps(finish_reason(told[1] if told else event.reason))))
         if self._view.include_usage and self._usage:
             usage = orjson.dumps(token_counts(self._usage))
             frames.append(Frame(b'%b"choices":[],"usage":%b}' % (self._head, usage)))
@@ -300,7 +300,7 @@ def _choice(snapshot: Snapshot, choice: int, reason: str) -> dict[str, object]:
     for part in sorted(parts, key=lambda part: part.part):
         if part.meta and isinstance(own := part.meta.get("finish_reason"), str):
             reason = own
-    return {"index": choice, "message": message, "logprobs": _logprobs(parts), "finish_reason": reason}
+    return {"index": choice, "message": message, "logprobs": _logprobs(parts), "finish_reason": finish_reason(reason)}
 
 
 def _logprobs(parts: Sequence[PartSoFar]) -> Json:

@@ -8,6 +8,14 @@ import orjson
 from penstock.core.errors import TABLE
 from penstock.core.events import Fault, Usage
 
+FOREIGN = {"refusal": "content_filter", "model_context_window_exceeded": "length"}
+"""Reasons to end that other protocols have and OpenAI's clients do not know, by the one that says the same."""
+
+
+def finish_reason(reason: str) -> str:
+    """A reason in OpenAI's words; one that nobody knows goes as it is."""
+    return FOREIGN.get(reason, reason)
+
 
 def refusal(fault: Fault, request_id: str) -> bytes:
     """The body of an error response."""

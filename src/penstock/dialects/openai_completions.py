@@ -33,7 +33,7 @@ from penstock.core.frame import Frame, Traits, View
 from penstock.core.request import ChatRequest
 from penstock.core.snapshot import PartSoFar, Snapshot
 from penstock.core.spoken import JOINT
-from penstock.dialects.openai_common import cancelled, error, refusal, token_counts
+from penstock.dialects.openai_common import cancelled, error, finish_reason, refusal, token_counts
 from penstock.dialects.openai_completions_request import read_completion
 
 PIECE = 16 * 1024
@@ -206,7 +206,7 @@ class OpenAICompletionsRenderer:
         frames = [] if self._choices else self._begin(0)
         for number in sorted(self._choices):
             choice = self._choices[number]
-            reason = orjson.dumps(choice.reason[1] if choice.reason else event.reason)
+            reason = orjson.dumps(finish_reason(choice.reason[1] if choice.reason else event.reason))
             ending = b'"",' + b'"index":%d,"logprobs":null,"finish_reason":%b}]%b' % (number, reason, self._tail)
             frames.append(Frame(self._before + ending))
         if self._view.include_usage and self._usage:
@@ -286,7 +286,7 @@ def _whole_choice(snapshot: Snapshot, choice: int, reason: str, view: View) -> d
             offset += sum(len(str(token)) for token in (more or {}).get("tokens", []))
         text += part.text
         said = True
-    return {"text": text, "index": choice, "logprobs": logprobs, "finish_reason": reason}
+    return {"text": text, "index": choice, "logprobs": logprobs, "finish_reason": finish_reason(reason)}
 
 
 def _tokens(raw: msgspec.Raw, offset: int) -> dict[str, list[Json]] | None:

@@ -23,7 +23,12 @@ from penstock.dialects.openai_responses_request import DEFAULTS
 
 ANSWER = "resp_"
 FOREIGN = BLOCK % NAME
-INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
+INCOMPLETE = {
+    "length": "max_output_tokens",
+    "model_context_window_exceeded": "max_output_tokens",
+    "content_filter": "content_filter",
+    "refusal": "content_filter",
+}
 """Reasons for which an answer ends that are no good end, and what they are called here."""
 
 _CODES = {"previous_not_found": "previous_response_not_found"}
