@@ -187,7 +187,7 @@ def test_functions_are_nested_as_in_chat_and_other_tools_are_in_a_box() -> None:
         {"type": "function", "function": function},
         boxed(hosted),
         boxed(deferred),
-        {"type": "function", "function": {"name": "bare"}},
+        {"type": "function", "function": {"name": "bare", "strict": None}},
     ]
 
 

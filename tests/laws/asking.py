@@ -180,7 +180,7 @@ def responses(draw: st.DrawFn) -> Object:
             "name": m.text(),
             "description": m.text(),
             "parameters": m.schema(),
-            "strict": draw(st.booleans()),
+            **m.maybe(strict=draw(st.booleans())),
         }
 
     def server() -> Object:

@@ -172,6 +172,7 @@ def test_tools_lose_their_inner_object_and_are_not_strict_unless_they_say_so() -
         tools=[
             {"type": "function", "function": function},
             {"type": "function", "function": {"name": "g", "strict": True}},
+            {"type": "function", "function": {"name": "h", "strict": None}},
             {"type": "custom", "custom": {"name": "sql", "format": grammar}},
             {"type": "web_search"},
             box(NAME, {"type": "mcp", "server_label": "dice"}),
@@ -180,6 +181,7 @@ def test_tools_lose_their_inner_object_and_are_not_strict_unless_they_say_so() -
     assert sent["tools"] == [
         {"type": "function", "name": "f", "description": "d", "parameters": {"type": "object"}, "strict": False},
         {"type": "function", "name": "g", "parameters": None, "strict": True},
+        {"type": "function", "name": "h", "parameters": None},
         {"type": "custom", "name": "sql", "format": {"type": "grammar", "syntax": "lark", "definition": "start: A"}},
         {"type": "web_search"},
         {"type": "mcp", "server_label": "dice"},

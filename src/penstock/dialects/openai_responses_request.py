@@ -14,7 +14,7 @@
 | `reasoning` that is plain text | `reasoning_content` of the assistant message: its text, or else its summary |
 | any other item, and one that says more | a box among the content of an assistant message (user for `…_output`, `…_response`) |
 | a part that says more (`file_id`, `file_url`) | the part in a box. A box whose `type` is in `PARTS` is a part, any other an item |
-| function tool | `{type, function: {name, description, parameters, strict}}` |
+| function tool | `{type, function: {name, description, parameters, strict}}`; `strict` null where it is not said: not false, as in chat |
 | any other tool, and one that says more | a box among `tools` |
 | `tool_choice` | `none`, `auto`, `required`, `function` and `allowed_tools` in chat's shape; else `params[NAME].tool_choice` |
 | `text.format` | `response_format` in chat's shape; a format chat lacks `params[NAME].text.format` |
@@ -159,7 +159,9 @@ def _tools(fields: Object, params: Object, own: Object, echo: Object) -> None:
         if kind != "function" or told(tool, {"type", *_TOOL}):
             tools.append(box(NAME, tool))
         else:
-            tools.append({"type": "function", "function": {n: tool[n] for n in _TOOL if tool.get(n) is not None}})
+            function: Object = {n: tool[n] for n in _TOOL if tool.get(n) is not None}
+            # Here a tool that does not say is strict where its schema can be; in chat it is not.
+            tools.append({"type": "function", "function": {"strict": None, **function}})
     if given:
         params["tools"] = tools
         echo["tools"] = given

@@ -5,7 +5,7 @@
 | a first `system` message | `instructions` |
 | messages | items of `input`; an assistant's calls are `function_call` items after it, `tool` messages `function_call_output` |
 | `reasoning_content` of an assistant | a `reasoning` item before it |
-| `tools`, `tool_choice` | the same without their inner object; `strict` is said, since it is true here where nobody says so |
+| `tools`, `tool_choice` | the same without their inner object; a missing `strict` is `false`, which it is not here |
 | `response_format`, `verbosity` | `text.format`, `text.verbosity` |
 | `max_tokens`, `max_completion_tokens` | `max_output_tokens` |
 | `reasoning_effort` | `reasoning.effort` |
@@ -256,7 +256,8 @@ def _tool(tool: Json) -> Json:
         return tool
     if tool.get("type") == "function" and isinstance(tool.get("function"), dict):
         flat = _flat(tool, "function")
-        return {"parameters": None, **flat, "strict": flat.get("strict") is True}
+        strict = flat.pop("strict", False)
+        return {"parameters": None, **flat, **({"strict": strict} if strict is not None else {})}
     flat = _flat(tool, "custom")
     if isinstance(form := flat.get("format"), dict):
         flat["format"] = _flat(form, "grammar")
