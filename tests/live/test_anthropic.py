@@ -19,6 +19,7 @@ from tests.fakes.cutting_proxy import CuttingProxy, Plan
 from tests.fakes.provider import USUAL, Provider
 from tests.fakes.script import closing, opening, text, tool_call
 from tests.server.keyed import ALICE, keyed
+from tests.server.reading import event_stream
 from tests.serving import Served, configured, serving
 from tests.waiting import CEILING, until
 
@@ -129,6 +130,24 @@ async def test_thinking_tools_and_blocks_of_its_own_are_put_together(served: Ser
         ("b", {"city": "Köln"}),
     ]
     assert message.stop_reason == "tool_use"
+
+
+async def test_pings_in_mid_answer_are_passed_over(served: Served, sdk: AsyncAnthropic) -> None:
+    async with helped(served, sdk, Opened(0, "text"), Delta(0, "Hel")) as stream, served.client() as client:
+        telling = await served.telling()
+        path = f"/v1/streams/{telling.run.id}/events?dialect=anthropic"
+        async with event_stream(client, "GET", path) as watching:
+            while (await watching.value())["type"] != "content_block_delta":
+                pass
+            for _ in range(3):
+                served.tick(15)
+            telling.say(Delta(0, "lo"), Closed(0), Finished())
+            await watching.rest()
+        message = await stream.get_final_message()
+    (block,) = message.content
+    assert isinstance(block, TextBlock)
+    assert block.text == "Hello"
+    assert watching.raw.count(b'event: ping\ndata: {"type":"ping"}\n\n') >= 1
 
 
 async def test_a_whole_message(served: Served, sdk: AsyncAnthropic) -> None:

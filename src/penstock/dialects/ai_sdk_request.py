@@ -50,7 +50,10 @@ def read_ui(fields: Object) -> ChatRequest:
     last = given[-1] if given else None
     goes_on = isinstance(last, dict) and last.get("role") == "assistant" and trigger != TRIGGERS[1]
     return msgspec.structs.replace(
-        read_chat(fields), chat=chat, echo=_earlier(last).echo() if goes_on and isinstance(last, dict) else b""
+        read_chat(fields),
+        dialect="ai-sdk",
+        chat=chat,
+        echo=_earlier(last).echo() if goes_on and isinstance(last, dict) else b"",
     )
 
 
