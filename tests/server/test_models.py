@@ -25,7 +25,7 @@ MODELS = {
     "team/best": ModelConfig(targets=("acme/large",)),
 }
 CONFIG = Config(models=MODELS, providers={"acme": ProviderConfig(base_url="http://127.0.0.1:1/v1")})
-UNKNOWN = dict.fromkeys(("tools", "reasoning", "images", "audio", "prefill", "embeddings"))
+UNKNOWN = dict.fromkeys(("tools", "reasoning", "images", "audio", "prefill", "structured", "embeddings"))
 NAMES = [MODEL, "fast", "local", "team/best"]
 
 

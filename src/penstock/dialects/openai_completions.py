@@ -121,6 +121,12 @@ class OpenAICompletionsRenderer:
 
     def render(self, entry: Entry) -> Sequence[Frame]:
         event = entry.event
+        if type(event) is Delta and event.logprobs is None and event.part not in self._fresh:
+            choice, text = self._told.get(event.part), event.text
+            if choice is None or not text:
+                return ()
+            choice.length += len(text)
+            return (Frame(b"%b%b%b" % (self._before, orjson.dumps(text), choice.after)),)
         match event:
             case Delta():
                 return self._delta(event)
@@ -171,6 +177,7 @@ class OpenAICompletionsRenderer:
         return [Frame(b"%b%b%b" % (self._before, orjson.dumps(self._echo), choice.after))]
 
     def _delta(self, event: Delta) -> Sequence[Frame]:
+        """A delta off the beaten track: the first of its part, or one with log probabilities."""
         choice = self._told.get(event.part)
         if choice is None:
             return ()

@@ -13,7 +13,7 @@ from penstock.server.elsewhere import words
 from penstock.server.exchange import Exchange
 from penstock.server.service import Model, Service
 
-FEATURES = ("tools", "reasoning", "images", "audio", "prefill", "embeddings")
+FEATURES = ("tools", "reasoning", "images", "audio", "prefill", "structured", "embeddings")
 MOST = 1000
 """Models of a page."""
 PAGING = frozenset({"after_id", "before_id", "limit"})
