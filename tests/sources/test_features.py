@@ -6,12 +6,13 @@ import pytest
 
 from penstock.config.models import Features
 from penstock.core.errors import Broken
+from penstock.core.events import Json
 from penstock.core.request import ChatRequest
 from penstock.registry import TABLES, resolve
 from penstock.server.models_api import FEATURES
 from penstock.sources.provider import HttpProvider
 
-SOUND = {"type": "input_audio", "input_audio": {"data": "UklG", "format": "wav"}}
+SOUND: Json = {"type": "input_audio", "input_audio": {"data": "UklG", "format": "wav"}}
 LISTEN = ChatRequest(model="m", messages=({"role": "user", "content": [{"type": "text", "text": "Hear:"}, SOUND]},))
 
 
