@@ -6,9 +6,10 @@ from penstock.auth import capability, keys, quota
 from penstock.config.units import Bytes, Seconds
 from penstock.core import body, cursor
 from penstock.encoders import coalesce
-from penstock.flow import idempotency, inbox, memory, pump, runs
+from penstock.flow import conversations, idempotency, inbox, memory, pump, runs
 from penstock.server import (
     acceptor,
+    answers_api,
     connections,
     door,
     http_protocol,
@@ -18,7 +19,7 @@ from penstock.server import (
     streams_api,
     websocket_protocol,
 )
-from penstock.server.transports import handshake, websocket
+from penstock.server.transports import handshake, responses_socket, websocket
 from penstock.sources import provider, sse_splitter
 from penstock.telemetry import loop_lag, pace
 
@@ -63,6 +64,18 @@ def fixed() -> Iterator[tuple[str, str, str]]:
         "the reader takes no more",
     )
     yield "A `ref` on a WebSocket", f"{websocket.REF_LONGEST} characters", "`invalid_request`"
+    yield "A `stream_id` on OpenAI's WebSocket", f"{responses_socket.NAME_LONGEST} characters", "400 `invalid_request`"
+    yield (
+        "Requests on OpenAI's WebSocket that wait for their lane",
+        f"{responses_socket.MOST_WAITING}, together as large as one body",
+        "429 `too_many_runs`",
+    )
+    yield (
+        "Answers that only the connection they were given on can go on from",
+        f"the last {conversations.MOST_RECENT}",
+        "400 `previous_not_found`",
+    )
+    yield "Items on one page of `/v1/responses/{answer}/input_items`", str(answers_api.MOST_LISTED), "`has_more`"
     yield "How long a WebSocket may take to show its key", _time(handshake.PATIENCE), "it is closed with 4501"
     yield (
         "Pings and unasked pongs of a client",

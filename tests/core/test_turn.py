@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from penstock.core.carried import BLOCK
@@ -63,6 +65,14 @@ def test_calls_have_their_ids_and_arguments() -> None:
             ],
         }
     ]
+
+
+def test_what_the_provider_wants_to_see_again_stays_with_its_call() -> None:
+    extra: dict[str, Any] = {"google": {"thought_signature": "c2ln"}}
+    closed = Closed(0, {"extra_content": extra, "finish_reason": "tool_calls"})
+    (message,) = said(Opened(0, "tool_call", name="f", call_id="c1"), Delta(0, "{}"), closed, Finished("tool_calls"))
+    function = {"name": "f", "arguments": "{}"}
+    assert message["tool_calls"] == [{"id": "c1", "type": "function", "function": function, "extra_content": extra}]
 
 
 def test_the_result_of_a_tool_that_ran_here_stands_between_its_call_and_what_follows() -> None:

@@ -63,7 +63,8 @@ class _Turn:
             case "tool_call" if complete or _is_object(part.text):
                 self.called.append(call_id(part))
                 function: Json = {"name": part.name or "", "arguments": part.text}
-                self.calls.append({"id": call_id(part), "type": "function", "function": function})
+                again = {name: value for name, value in (part.meta or {}).items() if name == "extra_content"}
+                self.calls.append({"id": call_id(part), "type": "function", "function": function, **again})
             case "binary" if (name := _BLOCKS.get(part.media_type or "")) is not None:
                 self.content.append(box(name, _decode(part.data)))
             case _:
