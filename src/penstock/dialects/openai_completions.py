@@ -113,6 +113,8 @@ class OpenAICompletionsRenderer:
             frames += fresh._opened(part.opening())
             for i in range(0, len(part.text), PIECE):
                 frames += fresh._delta(Delta(part.part, part.text[i : i + PIECE]))
+            if part.logprobs and not part.text:
+                frames += fresh._delta(Delta(part.part, "", part.logprobs[-1]))  # a choice that is there, without words
         return frames
 
     def reopen(self) -> Sequence[Frame]:
