@@ -51,6 +51,13 @@ async def test_it_shows_each_word_when_it_is_said(served: Served, provider: Prov
     assert shown.text == "one two\n"
 
 
+async def test_it_may_ask_for_responses(served: Served, tmp_path: Path) -> None:
+    async with endpoint(tmp_path, served, "-m", "fake", "--responses", "Hello") as shown:
+        assert await shown.ended() == 0
+    assert shown.text == "You said: Hello\n"
+    assert [handle.route for handle in served.runs.by_id.values()] == ["/v1/responses"]
+
+
 async def test_it_finds_the_models(served: Served, tmp_path: Path) -> None:
     async with endpoint(tmp_path, served, "--models") as shown:
         assert await shown.ended() == 0

@@ -1,4 +1,4 @@
-"""openai-node against `/v1/chat/completions`: streams, its helpers, a loop of tools, error classes, retries and abort."""
+"""openai-node against `/v1/chat/completions` and `/v1/responses`: streams, helpers, a loop of tools, error classes, retries, abort."""
 
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -67,6 +67,22 @@ async def test_it_reads_a_whole_answer(served: Served) -> None:
     line, end = await answered(question(served, "whole"))
     assert line["answer"]["choices"][0]["message"]["content"] == "You said: Hello"
     assert end == {"end": "complete"}
+
+
+async def test_the_helper_of_responses_puts_the_response_together(served: Served) -> None:
+    *pieces, last, end = await answered(question(served, "responses"))
+    assert "".join(line["text"] for line in pieces) == "You said: Hello"
+    (message,) = last["answer"]["output"]
+    assert (message["content"][0]["text"], last["answer"]["status"]) == ("You said: Hello", "completed")
+    assert end == {"end": "complete"}
+
+
+async def test_a_response_that_breaks_off_has_failed(served: Served, provider: Provider) -> None:
+    """This SDK does not throw for it, at OpenAI neither: its users look at the status."""
+    provider.script(opening(), text("half an ans"), Cut())
+    first, last, _ = await answered(question(served, "responses"))
+    assert (first, last["answer"]["status"]) == ({"text": "half an ans"}, "failed")
+    assert last["answer"]["error"]["reason"] == "provider_truncated"
 
 
 async def test_it_runs_a_tool_and_tells_the_model_what_came_of_it(served: Served, provider: Provider) -> None:

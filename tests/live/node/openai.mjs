@@ -1,10 +1,11 @@
-// Asks for chat completions with the `openai` package, as its users do.
+// Asks for chat completions and responses with the `openai` package, as its users do.
 //
 // Each line it reads is a question in JSON: {"url", "key", "retries", "how", "request"}, where how is
 //   "stream"  every chunk as {"chunk"};
 //   "whole"   the answer as {"answer"};
 //   "helper"  the stream helper: {"text"} for each piece it tells of, then what it put together as {"answer"};
 //   "tools"   runTools with a tool called `weather`: each call as {"called"}, the last words as {"text"};
+//   "responses"  the helper of the Responses API: {"text"} for each piece, then the response as {"answer"};
 //   "abort"   the first piece as {"text"}, then the stream is aborted.
 // The last line of each is {"end"}, or {"error": class, "status", "code", "type", "param", "message", "request", "retry_after"}.
 
@@ -43,6 +44,11 @@ const ways = {
     },
     async tools(client, request) {
         say({text: await client.chat.completions.runTools({...request, stream: true, tools: [weather]}).finalContent()})
+    },
+    async responses(client, {messages, ...request}) {
+        const stream = client.responses.stream({...request, input: messages})
+        stream.on("response.output_text.delta", ({delta}) => say({text: delta}))
+        say({answer: await stream.finalResponse()})
     },
     async abort(client, request) {
         const stream = await client.chat.completions.create({...request, stream: true})
