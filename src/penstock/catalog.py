@@ -15,7 +15,7 @@ from penstock.config.model import Config, DemoConfig
 from penstock.config.models import Features, ModelConfig, TargetConfig
 from penstock.config.target import AtProvider, AtUrl, Demo, Function, OnCassette, Target, ThroughLitellm, read_target
 from penstock.core.errors import Refused
-from penstock.core.source import Source
+from penstock.core.source import Source, callers
 from penstock.server.service import Model
 from penstock.staging import Behind, Staging
 
@@ -31,7 +31,9 @@ class Catalog:
 
     def __init__(self, settings: Config, sources: Mapping[str, Source]):
         self._settings = settings
-        self._models = {name: Model(name=name, source=source) for name, source in sources.items()}
+        self._models = {
+            name: Model(name=name, source=source, callers=callers([source])) for name, source in sources.items()
+        }
         self._own = bool(sources)
         self._default = next(iter(sources), settings.default_model)
         self._named = [*sources, *settings.models, *([] if sources else ["demo"])]
@@ -109,6 +111,7 @@ class Catalog:
             name=name,
             source=self._staging.source(name, alias, behind),
             owner=_provider_of(first),
+            callers=callers(it.source for it in behind.values()),
             targets=tuple(
                 own
                 for own, it in zip(behind, targets.values(), strict=True)

@@ -42,6 +42,7 @@ def config(provider: Provider) -> Config:
             "embedder": ModelConfig(targets=("open/up",)),
             "claude": ModelConfig(targets=("claudes/opus",)),
             "demo": ModelConfig(targets=("demo",)),
+            "either": ModelConfig(targets=("demo", "claude", "embedder")),
         },
     )
 
@@ -132,6 +133,18 @@ async def test_an_answer_has_a_bound_in_size_and_in_time(
     answer = await client.post("/v1/embeddings", json={"model": "embedder", "input": "x"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (504, "first_token_timeout")
     assert answer.headers["x-should-retry"] == "true"
+
+
+async def test_of_several_targets_the_first_that_can_is_asked(client: httpx2.AsyncClient, provider: Provider) -> None:
+    provider.script(Reply(body=VECTORS))
+    assert (await client.post("/v1/embeddings", json={"model": "either", "input": "x"})).json() == VECTORS
+    provider.script(Reply(body={"input_tokens": 3}))
+    counted = await client.post("/v1/messages/count_tokens", json={**COUNTING, "model": "either"})
+    assert counted.json() == {"input_tokens": 3}
+    assert [(each.path, each.json["model"]) for each in provider.requests] == [
+        ("/v1/embeddings", "up"),
+        ("/v1/messages/count_tokens", "opus"),
+    ]
 
 
 @pytest.mark.parametrize("model", [MODEL, "demo", "claude"])

@@ -6,7 +6,7 @@ cancel scope (PEP 789). It raises `Broken` to fail; the pump turns every other e
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
 from typing import Protocol, runtime_checkable
 
 from penstock.core.events import Event, Json
@@ -32,6 +32,11 @@ class Caller(Protocol):
 
         Raises `Broken` as a source does.
         """
+
+
+def callers(sources: Iterable[object]) -> tuple[Caller, ...]:
+    """Those of some sources that can be asked other things than questions."""
+    return tuple(source for source in sources if isinstance(source, Caller))
 
 
 def compose(source: Source, stages: Sequence[Stage]) -> Source:

@@ -46,7 +46,7 @@ class CallsApi:
         """Ask the model's provider for embeddings. Raises `Refused(not_offered)` where it has none."""
         fields = await self._asked(exchange, EMBEDDINGS, _read_embeddings)
         model = self._model(exchange, fields)
-        source = _caller(model.source, "embeddings")
+        source = _caller(model, "embeddings")
         if source is None:
             raise Refused(
                 "not_offered",
@@ -60,7 +60,7 @@ class CallsApi:
         """Ask the model's provider how many tokens a question has, or estimate it where there is nobody to ask."""
         fields = await self._asked(exchange, COUNT_TOKENS, _read_messages)
         model = self._model(exchange, fields)
-        source, dialect = _caller(model.source, "count_tokens"), self._words(exchange, COUNT_TOKENS)
+        source, dialect = _caller(model, "count_tokens"), self._words(exchange, COUNT_TOKENS)
         if dialect is not None:
             exchange.request_id_also = dialect.traits.request_id
         if source is None:
@@ -127,9 +127,9 @@ class CallsApi:
             del self._live[who]
 
 
-def _caller(source: object, name: str) -> Caller | None:
-    """The source, where it can be asked this."""
-    return source if isinstance(source, Caller) and name in source.calls else None
+def _caller(model: Model, name: str) -> Caller | None:
+    """The first of what answers for a model that can be asked this."""
+    return next((caller for caller in model.callers if name in caller.calls), None)
 
 
 def _read_embeddings(body: bytes) -> Fields:

@@ -10,7 +10,7 @@ import msgspec
 from penstock.auth.grant import Grant
 from penstock.core.frame import Dialect
 from penstock.core.measure import Levels, Speed
-from penstock.core.source import Source, Stage
+from penstock.core.source import Caller, Source, Stage
 from penstock.flow.policy import MiB, Policy
 from penstock.flow.runs import Runs
 from penstock.server.connections import ConnectionLimits
@@ -44,6 +44,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     source: Source
     owner: str = "penstock"
+    callers: tuple[Caller, ...] = ()
+    """Of what answers, those that can be asked other things than questions, in their order."""
     targets: tuple[str, ...] = ()
     """What answers, as clients may know it: without addresses and code."""
     limits: Mapping[str, float] = {}
