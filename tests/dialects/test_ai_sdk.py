@@ -115,6 +115,19 @@ def test_what_the_sdk_has_no_member_for_stands_in_the_metadata_of_the_provider()
     assert closed["providerMetadata"] == {"penstock": {"author": "critic", "signature": "c2ln"}}
 
 
+def test_what_a_provider_wants_to_see_again_with_a_call_comes_with_it() -> None:
+    again: dict[str, Any] = {"extra_content": {"google": {"thought_signature": "c2ln"}}}
+    for arguments in ("{}", ""):
+        (made,) = [
+            value
+            for value in told(CALL, Delta(0, arguments), Closed(0, again), Opened(1, "text"))
+            if value["type"] == "tool-input-available"
+        ]
+        assert made["providerMetadata"] == {"penstock": again}
+    message = whole(DIALECT, STARTED, CALL, Closed(0, again), Finished())
+    assert message["parts"][1]["callProviderMetadata"] == {"penstock": again}
+
+
 def test_citations_follow_their_text_as_sources() -> None:
     cited: list[Any] = [
         {"url": "https://x.example", "title": "X", "quote": "q", "anthropic": {"type": "a"}},

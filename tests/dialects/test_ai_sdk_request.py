@@ -185,6 +185,12 @@ def test_reasoning_goes_back_to_its_provider_with_its_signature(
     assert told[1]["content"] == [{"type": name, name: block}, text("a")]
 
 
+def test_what_came_with_a_call_goes_back_with_it() -> None:
+    again = {"google": {"thought_signature": "c2ln"}}
+    signed = call(callProviderMetadata={"penstock": {"extra_content": again}})
+    assert said(message("user", text()), message("assistant", signed))[1]["tool_calls"][0]["extra_content"] == again
+
+
 def test_a_refusal_goes_back_as_one() -> None:
     part = {**text("I will not"), "providerMetadata": {"penstock": {"refusal": True}}}
     told = said(message("user", text()), message("assistant", part))

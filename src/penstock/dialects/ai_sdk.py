@@ -237,7 +237,7 @@ class AiSdkRenderer:
         part = self._open.pop(number, None)
         self._before.pop(number, None)
         if part is not None:
-            part.closed = True
+            part.close(meta)
             reason = meta.get("finish_reason") if meta else None
             if isinstance(reason, str) and (self._reason is None or self._reason[0] < number):
                 self._reason = number, reason

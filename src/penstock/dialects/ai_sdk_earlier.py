@@ -63,6 +63,9 @@ def _call(part: dict[str, Json], kind: str) -> Iterator[dict[str, Json]]:
         return
     call = _some(part, "toolCallId")
     named: dict[str, Json] = {**call, "toolName": part.get("toolName") if kind == "dynamic-tool" else kind[5:]}
+    again: dict[str, Json] = (
+        {"providerMetadata": part["callProviderMetadata"]} if part.get("callProviderMetadata") else {}
+    )
     about = {
         **named,
         **_some(part, "title", "providerExecuted"),
@@ -71,7 +74,7 @@ def _call(part: dict[str, Json], kind: str) -> Iterator[dict[str, Json]]:
     if state == "output-error" and part.get("input") is None:
         yield {"type": "tool-input-error", **about, "input": part.get("rawInput"), **_some(part, "errorText")}
         return
-    yield {"type": "tool-input-available", **about, "input": part.get("input")}
+    yield {"type": "tool-input-available", **about, "input": part.get("input"), **again}
     if state == "output-available":
         yield {"type": "tool-output-available", **call, "output": part.get("output"), **_some(part, "preliminary")}
     elif state == "output-error":

@@ -1,7 +1,8 @@
 """The parts of an answer as the AI SDK has them: what opens them, what closes them, and what they are in a whole `UIMessage`.
 
 What the SDK has no member for stands in `providerMetadata.penstock`: the `author` of a part, the `signature` of its reasoning,
-that its words are a `refusal`. A client sends it back with the message, and `penstock.dialects.ai_sdk_request` reads it there.
+the `extra_content` of a call, that its words are a `refusal`. A client sends it back with the message, and
+`penstock.dialects.ai_sdk_request` reads it there.
 """
 
 from __future__ import annotations
@@ -39,6 +40,10 @@ class Shown:
     def opening(self) -> list[Frame]:
         """What is said when the part opens, or opens again for a parser that is new."""
         return []
+
+    def close(self, meta: Mapping[str, Json] | None) -> None:
+        """Take note that it is complete."""
+        self.closed = True
 
     def closing(self, meta: Mapping[str, Json] | None) -> list[Frame]:
         """What is said when it is complete."""
@@ -88,13 +93,14 @@ class Speech(Shown):
 class Call(Shown):
     """A tool call. Its input is told whole when the arguments are complete."""
 
-    __slots__ = ("id", "name", "told")
+    __slots__ = ("_ours", "id", "name", "told")
 
     def __init__(self, opened: Opened):
         super().__init__()
         self.id = call_id(opened)
         self.name = opened.name or ""
         self.pieces = []
+        self._ours: dict[str, Json] = {}
         self.told = False
         """The input was told, or that it is none."""
         self.before = b'{"type":"tool-input-delta","toolCallId":%b,"inputTextDelta":' % orjson.dumps(self.id)
@@ -108,6 +114,10 @@ class Call(Shown):
         start: dict[str, Json] = {"type": "tool-input-start", "toolCallId": self.id, "toolName": self.name}
         return [Frame(_encode(start))]
 
+    def close(self, meta: Mapping[str, Json] | None) -> None:
+        super().close(meta)
+        self._ours = _again(meta)
+
     def recall(self, part: PartSoFar) -> None:
         self.pieces = [part.text] if part.text else []
 
@@ -117,10 +127,9 @@ class Call(Shown):
         if told is None:
             return self.error("the arguments of the call are not JSON")
         self.told, self.pieces = True, []
-        return Frame(
-            b'{"type":"tool-input-available","toolCallId":%b,"toolName":%b,"input":%b}'
-            % (orjson.dumps(self.id), orjson.dumps(self.name), told)
-        )
+        named = orjson.dumps(self.id), orjson.dumps(self.name), told
+        again = b',"providerMetadata":%b' % _encode({OURS: self._ours}) if self._ours else b""
+        return Frame(b'{"type":"tool-input-available","toolCallId":%b,"toolName":%b,"input":%b%b}' % (*named, again))
 
     def error(self, why: str) -> Frame:
         """The call cannot be made."""
@@ -135,6 +144,8 @@ class Call(Shown):
             why = "the arguments of the call are not JSON"
             return [{**told, "state": "output-error", "rawInput": part.text, "errorText": why}]
         told["input"] = msgspec.json.decode(value)
+        if ours := _again(part.meta):
+            told["callProviderMetadata"] = {OURS: ours}
         if result is None:
             return [{**told, "state": "input-available"}]
         if result.ok:
@@ -207,6 +218,11 @@ def _input(arguments: str) -> bytes | None:
 
 def _error_text(body: Json) -> str:
     return body if isinstance(body, str) else _encode(body).decode()
+
+
+def _again(meta: Mapping[str, Json] | None) -> dict[str, Json]:
+    extra = meta.get("extra_content") if meta else None
+    return {"extra_content": extra} if extra is not None else {}
 
 
 def _metadata(ours: dict[str, Json]) -> dict[str, Json]:

@@ -164,7 +164,9 @@ def _step(parts: list[Placed]) -> list[Json]:
             content.append(_file(part, place))
         elif kind == "tool" and part.get("state") != "input-streaming":
             call = _text(part, "toolCallId", place)
-            calls.append({"id": call, "type": "function", "function": _function(part, place)})
+            extra = _ours(part, "callProviderMetadata").get("extra_content")
+            again: Object = {"extra_content": extra} if extra is not None else {}
+            calls.append({"id": call, "type": "function", "function": _function(part, place), **again})
             results.append({"role": "tool", "tool_call_id": call, **_result(part, call, place)})
     if not (content or thought or calls):
         return []
@@ -248,9 +250,9 @@ def _signed(thought: str, part: Object) -> Json:
     return box("anthropic", {"type": "thinking", "thinking": thought, "signature": signature})
 
 
-def _ours(part: Object) -> Object:
+def _ours(part: Object, where: str = "providerMetadata") -> Object:
     """What we said of a part when it was ours."""
-    metadata = part.get("providerMetadata")
+    metadata = part.get(where)
     ours = metadata.get(OURS) if isinstance(metadata, dict) else None
     return ours if isinstance(ours, dict) else {}
 

@@ -29,7 +29,7 @@ MEMBERS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
         ("reasoning-end", "id", "providerMetadata"),
         ("tool-input-start", "toolCallId toolName", "dynamic title providerExecuted"),
         ("tool-input-delta", "toolCallId inputTextDelta", ""),
-        ("tool-input-available", "toolCallId toolName input", "dynamic title providerExecuted"),
+        ("tool-input-available", "toolCallId toolName input", "dynamic title providerExecuted providerMetadata"),
         ("tool-input-error", "toolCallId toolName input errorText", "dynamic title providerExecuted"),
         ("tool-output-available", "toolCallId output", "preliminary"),
         ("tool-output-error", "toolCallId errorText", ""),
