@@ -10,7 +10,7 @@ import pytest
 
 from penstock.config.model import Config
 from penstock.config.units import Bytes
-from penstock.core.errors import fault
+from penstock.core.errors import TABLE, fault
 from penstock.core.events import Cancelled, Closed, Delta, Failed, Finished, Opened
 from tests.server.answers import ANSWERS, PATH, QUESTION, answered, begun, events, joined, said, text_of
 from tests.server.keyed import ALICE, BOB, bearer, keyed
@@ -163,6 +163,8 @@ async def test_what_was_trimmed_away_is_gone() -> None:
             await stream.rest()
         refused = await client.get(path, params={"stream": "true", "starting_after": 0})
         assert (refused.status_code, refused.json()["error"]["code"]) == (410, "cursor_gone")
+        stands = await client.get(path)
+        assert (stands.status_code, stands.json()["error"]["message"]) == (500, TABLE["answer_too_large"].meaning)
 
 
 @pytest.mark.parametrize("number", ["-1", "1.5", "x", "9" * 40, "٣"])

@@ -236,8 +236,14 @@ async def read(arrival: Arrival, handle: RunHandle, *, held: float) -> None:
 
 
 async def standing(arrival: Arrival, handle: RunHandle) -> None:
-    """Send the answer as one object as it stands, complete or not, in a dialect that has words for that."""
-    body = arrival.route.dialect.whole(handle.log.snapshot(), arrival.view(handle))
+    """Send the answer as one object as it stands, complete or not, in a dialect that has words for that.
+
+    Raises `Refused(answer_too_large)` where its beginning is no longer held: nobody is to take the rest for all of it.
+    """
+    snapshot = handle.log.snapshot()
+    if snapshot.elided:
+        raise Refused("answer_too_large")
+    body = arrival.route.dialect.whole(snapshot, arrival.view(handle))
     headers = [(b"penstock-stream-id", handle.id.encode()), (b"cache-control", b"no-store")]
     await arrival.exchange.reply(200, body, "application/json", headers)
 
