@@ -43,7 +43,7 @@ class Watched:
         extensions = scope.get("extensions") or {}
         connection = extensions.get(EXTENSION)
         if scope["type"] == "websocket":
-            check = check_responses_message if scope["path"].endswith("/responses") else _in_any_dialect
+            check = check_responses_message if scope["path"].rstrip("/").endswith("/responses") else _in_any_dialect
             if connection is not None:
                 scope["extensions"] = {**extensions, EXTENSION: _SocketLine(self, connection, check)}
             await self.app(scope, receive, _SocketWatch(self, send, check).send)

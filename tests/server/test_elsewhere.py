@@ -51,6 +51,12 @@ async def test_so_is_a_websocket(served: Served, client: httpx2.AsyncClient, pat
     assert (await client.get(served.url + path)).status_code == 426
 
 
+@pytest.mark.parametrize("path", ["/responses", "/v1/responses/", "//v1//responses", "/v1/v1/responses"])
+async def test_so_is_the_websocket_of_responses(served: Served, path: str) -> None:
+    async with websocket(served.ws_url.replace("/v1/chat/ws", path)) as socket:
+        assert (await socket.ask(type="unheard.of"))["type"] == "error"
+
+
 async def test_a_websocket_that_is_nowhere_is_told_where_there_is_one(served: Served) -> None:
     with pytest.raises(InvalidStatus) as refused:
         async with websocket(served.ws_url.replace("/chat/ws", "/nowhere")):
