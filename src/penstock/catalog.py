@@ -97,7 +97,7 @@ class Catalog:
                 own = next(each for n in count(2) if (each := f"{own}-{n}") not in behind)
             stated = self._settings.targets.get(end, TargetConfig())
             known = {**self._known(target), **_stated(stated.features)}
-            behind[own] = Behind(end, self._source(target), _provider_of(target), stated, known)
+            behind[own] = Behind(end, self._source(target), _provider_of(target), stated, known, _metered(target))
         # What all of them can do the model can, what none of them can it cannot.
         common = {}
         for feature in Features.__struct_fields__:
@@ -193,6 +193,10 @@ def _provider_of(target: Target) -> str:
 
 def _limits(alias: ModelConfig) -> dict[str, float]:
     return {name: float(limit) for name, limit in msgspec.structs.asdict(alias.limits).items() if limit is not None}
+
+
+def _metered(target: Target) -> bool:
+    return isinstance(target, AtProvider | AtUrl | ThroughLitellm)
 
 
 def _stated(features: Features) -> dict[str, bool]:

@@ -11,7 +11,7 @@ from penstock.config.models import ModelConfig, RetryConfig, TargetConfig
 from penstock.core.health import Health
 from penstock.core.source import Source, Stage, compose
 from penstock.core.target import House, Price, Target, switch
-from penstock.stages import continuation, fallback, hedge, queue, retry, routing
+from penstock.stages import continuation, fallback, hedge, queue, retry, routing, usage
 
 
 class Behind(NamedTuple):
@@ -22,6 +22,8 @@ class Behind(NamedTuple):
     provider: str
     stated: TargetConfig
     features: Mapping[str, bool]
+    metered: bool
+    """Its tokens are somebody's bill."""
 
 
 class Staging:
@@ -36,18 +38,18 @@ class Staging:
     def source(self, name: str, model: ModelConfig | None, behind: Mapping[str, Behind]) -> Source:
         """The source of a model: its stages around its targets, which are given by the names clients may know."""
         several = len(behind) > 1
-        limited = any(it.stated.concurrent for it in behind.values())
-        if model is None or not (several or limited or model.retry is not None):
-            return next(iter(behind.values())).source
+        limited = any(it.stated.concurrent or it.stated.price for it in behind.values())
         house = self.house(name, behind)
-        stages: list[Stage] = []
+        stages: list[Stage] = [usage.build(house)] if any(it.metered for it in behind.values()) else []
+        if model is None or not (several or limited or model.retry is not None):
+            return compose(next(iter(behind.values())).source, stages)
         if several:
             stages += [routing.build(house, model.strategy), continuation.build(house)]
             if model.hedge:
                 stages.append(hedge.build(house))
             stages.append(fallback.build(house))
         stages += [
-            retry.build(house, _retrying(model.retry or RetryConfig())),
+            retry.build(house, _retrying(model.retry or RetryConfig(attempts=1 if not several else 3))),
             queue.build(house, self._turnstiles(behind)),
         ]
         return compose(switch(house), stages)

@@ -18,6 +18,7 @@ PROTOCOLS = Path(__file__).parents[2] / "protocols"
 SCHEMAS = {
     "native": PROTOCOLS / "native" / "events.schema.json",
     "commands": PROTOCOLS / "native" / "commands.schema.json",
+    "cassette": PROTOCOLS / "native" / "cassette.schema.json",
     "responses-socket": PROTOCOLS / "responses-socket" / "messages.schema.json",
     **{path.name.removesuffix(".schema.json"): path for path in (PROTOCOLS / "dialects").glob("*.schema.json")},
 }
@@ -74,6 +75,15 @@ def check_frame(dialect: str, encoder: str, payload: str | bytes) -> None:
         raise ContractBroken(f"SSE carries the cursor in its id field, not in {carried}")
     if encoder == "websocket" and "stream" not in value:
         raise ContractBroken(f"a message on a socket that many runs share names its stream: {text!r}")
+
+
+def check_cassette(body: bytes) -> None:
+    """A recorded run: what it is, then its events in the native dialect."""
+    first, *lines = [json.loads(line) for line in body.splitlines()]
+    check_value("cassette", first, "header")
+    for line in lines:
+        check_value("cassette", line, "line")
+        check_value("native", line["event"])
 
 
 def check_socket_message(dialect: str, message: str | bytes) -> None:

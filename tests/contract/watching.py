@@ -17,6 +17,7 @@ from tests.contract.validate import (
     CURSOR_KEYS,
     ContractBroken,
     check_body,
+    check_cassette,
     check_responses_message,
     check_socket_message,
     check_value,
@@ -161,7 +162,9 @@ class _AnswerWatch:
         kind = STREAMS.get(self._media.partition(";")[0])
         options = parse_qs(self._scope["query_string"].decode("latin-1"))
         asked = options.get("dialect", ["native"])[0]
-        if self._status == 200 and kind is not None:
+        if self._status == 200 and template.endswith("/cassette"):
+            check_cassette(body)
+        elif self._status == 200 and kind is not None:
             self._check_stream(template, kind, body, options)
         elif asked in set(CURSOR_KEYS) - {"native"} and self._status == 200 and self._media == "application/json":
             check_value(asked, json.loads(body), "whole")

@@ -110,6 +110,8 @@ class Usage(msgspec.Struct, frozen=True, tag="usage", omit_defaults=True):
     """Of `output`, what was thought."""
     cache_written: int | None = None
     """Of `input`, what the provider put into its cache."""
+    cost: float | None = None
+    """What it costs by the operator's price table, in the table's currency."""
 
 
 class Finished(msgspec.Struct, frozen=True, tag="finished"):

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from penstock.core.events import Fault, Json
+from penstock.core.events import Fault, Json, Usage
 from penstock.core.snapshot import Snapshot
 
 Message = dict[str, Json]
@@ -111,6 +111,9 @@ class Run(Protocol):
 
     def said(self) -> Snapshot:
         """Everything readers have been given so far."""
+
+    def meter(self, count: Callable[[], Usage]) -> None:
+        """Called before the last word of a run whose source has not accounted for its tokens, however the run ends."""
 
     def speaks(self, target: str) -> None:
         """From here on it is this target of the model that answers, as the configuration names it."""

@@ -31,6 +31,12 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     cached: float | None = None
     """Of input read from the provider's cache; as other input where it is None."""
 
+    def of(self, usage: Usage) -> float:
+        """What so many tokens cost."""
+        cached = usage.cached or 0
+        dear = self.input if self.cached is None else self.cached
+        return ((usage.input - cached) * self.input + cached * dear + usage.output * self.output) / 1_000_000
+
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
     """One model at one provider."""
@@ -61,6 +67,11 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
     clock: Callable[[], float]
     """Seconds, monotonic."""
     random: random.Random
+
+    def priced(self, usage: Usage, target: str) -> Usage:
+        """The account with what it costs at a target, where that is known."""
+        it = self.targets.get(target) or next(iter(self.targets.values()))
+        return usage if it.price is None else msgspec.structs.replace(usage, cost=it.price.of(usage))
 
     def blame(self, target: str) -> Callable[[Fault], None]:
         """To be told of a fault of this target that it cannot know of itself: that it was given up for taking too long."""
@@ -100,6 +111,12 @@ async def _watched(
                         health.first(spoke - began)
                     elif type(event) is Usage:
                         tokens = event.output
+                        yield (
+                            event
+                            if target.price is None
+                            else msgspec.structs.replace(event, cost=target.price.of(event))
+                        )
+                        continue
                     elif isinstance(event, TERMINAL):
                         over = True
                         if isinstance(event, Failed):

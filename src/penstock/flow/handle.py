@@ -9,7 +9,7 @@ import msgspec
 
 from penstock.core.cursor import Cursor
 from penstock.core.errors import Refused
-from penstock.core.events import Fault
+from penstock.core.events import Fault, Usage
 from penstock.core.lifecycle import Phase
 from penstock.core.observer import Departure, Origin
 from penstock.core.request import ChatRequest, Principal
@@ -116,6 +116,10 @@ class RunHandle:
     def said(self) -> Snapshot:
         """As `penstock.core.request.Run.said`."""
         return self.log.snapshot()
+
+    def meter(self, count: Callable[[], Usage]) -> None:
+        """As `penstock.core.request.Run.meter`."""
+        self.pump.meter = count
 
     def speaks(self, target: str) -> None:
         """As `penstock.core.request.Run.speaks`."""

@@ -45,10 +45,12 @@ class Pump:
         "ended",
         "held",
         "log",
+        "meter",
         "moved",
         "phase",
         "run",
         "terminal",
+        "usage",
     )
 
     def __init__(
@@ -68,6 +70,10 @@ class Pump:
         """When the source last said something, or was last let go on."""
         self.held = 0.0
         """Seconds the source was made to wait for its readers."""
+        self.meter: Callable[[], Usage] | None = None
+        """Counts the tokens of a run whose source has not."""
+        self.usage: Usage | None = None
+        """The last account of its tokens."""
         self._overdue: tuple[Callable[[Fault], bool], ...] = ()
         self.ended: float | None = None
         self.terminal: Terminal | None = None
@@ -138,6 +144,7 @@ class Pump:
                 if isinstance(event, Opened) and self.phase is Phase.WAITING:
                     self._observer.first_word(self.run.id, clock() - self.began)
                 elif isinstance(event, Usage):
+                    self.usage = event
                     self._observer.tokens_counted(self.run.id, event)
                 self.phase = following
             self.moved = now = clock()
@@ -215,6 +222,7 @@ class Pump:
         if self.phase is Phase.ENDED:
             return
         terminal = _sayable(terminal)
+        before = self.phase
         # Before anything is appended: that may drop a reader, whose leaving may want to end the run too.
         self.phase = Phase.ENDED
         self.terminal = terminal
@@ -222,6 +230,10 @@ class Pump:
         at = self._at(self.ended)
         for part in list(self._parts.open):
             self.log.append(Closed(part), at)
+        if self.meter is not None and self.usage is None and before is not Phase.IDLE:
+            self.usage = self.meter()
+            self._observer.tokens_counted(self.run.id, self.usage)
+            self.log.append(self.usage, at)
         self.log.append(terminal, at)
         self.log.seal()
         self._on_end()

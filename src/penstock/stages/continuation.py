@@ -100,7 +100,7 @@ class _Continuing:
             if plan is None:
                 raise failure
             target, strategy = plan
-            self._spent.append(spent(so_far, self._spent))
+            self._spent.append(self._house.priced(spent(so_far, self._spent), run.target))
             text = so_far.text()
             yield Note("continuation", {
                 "from": run.target, "to": target.name, "after": failure.fault.code, "strategy": strategy,
@@ -243,6 +243,7 @@ def summed(usages: list[Usage]) -> Usage:
         cached=_sum([usage.cached for usage in usages]),
         reasoning=_sum([usage.reasoning for usage in usages]),
         cache_written=_sum([usage.cache_written for usage in usages]),
+        cost=None if any(usage.cost is None for usage in usages) else sum(usage.cost or 0.0 for usage in usages),
     )
 
 

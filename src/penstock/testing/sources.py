@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from penstock.core.errors import Broken
-from penstock.core.events import TERMINAL, Event, Fault, Json
+from penstock.core.events import TERMINAL, Event, Fault, Json, Usage
 from penstock.core.lifecycle import IllegalEvent, Parts, Phase, step
 from penstock.core.request import ChatRequest, Principal, Run
 from penstock.core.snapshot import Folder, Snapshot
@@ -68,6 +68,7 @@ class SoloRun:
         self.principal = Principal()
         self.inbox = SoloInbox(*inputs)
         self.targets: list[str] = []
+        self.count: Callable[[], Usage] | None = None
         self.overdue: list[Callable[[Fault], bool]] = []
         self.folder = Folder()
         """What the source has said; whoever reads it adds to it."""
@@ -78,6 +79,10 @@ class SoloRun:
 
     def said(self) -> Snapshot:
         return self.folder.snapshot()
+
+    def meter(self, count: Callable[[], Usage]) -> None:
+        """Nobody adds up what a run outside any server costs but a test: it calls `count`."""
+        self.count = count
 
     def speaks(self, target: str) -> None:
         """Remembered: the targets that were asked, in their order."""

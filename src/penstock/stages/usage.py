@@ -1,0 +1,45 @@
+"""Sees to it that every run has an account of its tokens: the provider's own, else what was counted, with what it costs.
+
+It costs nothing per token: what was said is counted in the log, and only where the provider did not account for it, as after a
+cancel or a cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+import msgspec
+
+from penstock.core.events import Event, Usage
+from penstock.core.request import ChatRequest, Run, text_of
+from penstock.core.source import Source, Stage
+from penstock.core.target import House
+
+LETTERS = 4
+"""To a token, about."""
+
+
+def build(house: House) -> Stage:
+    """The stage for one model."""
+
+    def stage(source: Source) -> Source:
+        def metered(request: ChatRequest, run: Run) -> AsyncGenerator[Event, None]:
+            asked = tokens_of(request)
+
+            def count() -> Usage:
+                answered = sum(part.deltas for part in run.said().parts)
+                return house.priced(Usage(asked, answered, "counted"), run.target)
+
+            run.meter(count)
+            return source(request, run)
+
+        return metered
+
+    return stage
+
+
+def tokens_of(request: ChatRequest) -> int:
+    """About how many tokens a question has, by the length of its texts and tools."""
+    size = sum(len(text_of(message)) for message in request.messages)
+    tools = request.params.get("tools")
+    return (size + (len(msgspec.json.encode(tools)) if tools else 0)) // LETTERS
