@@ -10,7 +10,8 @@ import pytest
 from penstock.core.events import Cancelled
 from tests.clients.eventsource_parser import parse_event_stream
 from tests.clients.program import Program, program
-from tests.serving import Served, serving
+from tests.live.llama import slots_idle
+from tests.serving import Served, serving, upstream
 from tests.tools import venv_python
 from tests.waiting import until
 
@@ -104,3 +105,13 @@ async def test_stopping_it_stops_the_run(served: Served, config: str) -> None:
         shown.process.terminate()
         await telling.closed.wait()
     await until("the run has ended", lambda: served.seen.ended == {served.only.id: Cancelled("disconnect")})
+
+
+@pytest.mark.needs("llama")
+async def test_it_shows_a_real_model(llama_server: str, config: str) -> None:
+    async with serving(upstream(llama_server)) as served:
+        body = ("model=fake", "max_tokens:=20", "prompt=hello")
+        async with http(config, f"{served.url}/v1/chat/chunked", *body) as shown:
+            assert await shown.ended() == 0
+        assert shown.text == "".join(part.text for part in served.only.log.snapshot().parts)
+    await slots_idle(llama_server)
