@@ -79,7 +79,7 @@ def build(
         gate=_gate(settings, runs.observer, mounted=mounted, principal=principal),
         close=catalog.close,
         pages={} if sources else pages(),
-        exposition=Exposition(metrics, __version__) if metrics else None,
+        exposition=Exposition(metrics, __version__, targets=catalog.health) if metrics else None,
         scrape_here=settings.metrics.port is None,
         loop_watch=LoopWatch(on_lag=metrics.lagged if metrics else _ignore, on_hold=told.loop_held),
         pace=pace,
@@ -100,6 +100,7 @@ def reload(app: App, settings: config.Config) -> None:
     known, named = app.service.exposition, fresh.exposition
     if isinstance(known, Exposition) and isinstance(named, Exposition):
         known.metrics.models = named.metrics.models
+        known.targets = named.targets
     measured, named_now = app.service.pace, fresh.pace
     if isinstance(measured, Pace) and isinstance(named_now, Pace):
         measured.follow(named_now.models)

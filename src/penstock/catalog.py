@@ -15,6 +15,7 @@ from penstock.config.model import Config, DemoConfig
 from penstock.config.models import Features, ModelConfig, TargetConfig
 from penstock.config.target import AtProvider, AtUrl, Demo, Function, OnCassette, Target, ThroughLitellm, read_target
 from penstock.core.errors import Refused
+from penstock.core.health import Health
 from penstock.core.source import Source, callers
 from penstock.server.service import Model
 from penstock.staging import Behind, Staging
@@ -52,6 +53,11 @@ class Catalog:
             if len(self._models) < MOST_MODELS:
                 self._models[name] = known
         return known
+
+    @property
+    def health(self) -> Mapping[str, Health]:
+        """How the targets do that stages look after, by the names clients may know. It grows with the models that are asked for."""
+        return self._staging.known
 
     @property
     def named(self) -> frozenset[str]:

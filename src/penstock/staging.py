@@ -31,6 +31,9 @@ class Staging:
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic, draw: random.Random | None = None):
         self.health: dict[str, Health] = {}
+        """By the words of the configuration, which may be addresses."""
+        self.known: dict[str, Health] = {}
+        """The same by the names clients may know; of two by one name the first."""
         self._doors: dict[str, queue.Turnstile] = {}
         self._clock = clock
         self._random = draw or random.Random()  # noqa: S311 - for jitter and weights, not for secrets
@@ -52,6 +55,8 @@ class Staging:
             retry.build(house, _retrying(model.retry or RetryConfig(attempts=1 if not several else 3))),
             queue.build(house, self._turnstiles(behind)),
         ]
+        for target, health in house.health.items():
+            self.known.setdefault(target, health)
         return compose(switch(house), stages)
 
     def _turnstiles(self, behind: Mapping[str, Behind]) -> dict[str, queue.Turnstile]:

@@ -44,14 +44,27 @@ class Health:
     """One target. Every attempt is told here once when it begins (`asked`) and once when it is over."""
 
     __slots__ = (
-        "_first", "_open_until", "_past", "_probing", "_rest", "_row", "breaking", "failures", "in_flight", "pace", "throttled_until",
+        "_first",
+        "_open_until",
+        "_past",
+        "_probing",
+        "_rest",
+        "_row",
+        "breaking",
+        "failures",
+        "in_flight",
+        "outcomes",
+        "pace",
+        "throttled_until",
         "wait",
-    )  # fmt: skip
+    )
 
     def __init__(self, breaking: Breaking = Breaking()):  # noqa: B008 - frozen
         self.breaking = breaking
         self.in_flight = 0
         self.failures = 0
+        self.outcomes = {"answered": 0, "failed": 0, "given_up": 0}
+        """How its attempts ended."""
         self.wait: float | None = None
         """Seconds to the first token, a running mean; None before there was one."""
         self.pace: float | None = None
@@ -88,6 +101,7 @@ class Health:
     def left(self) -> None:
         """An attempt was given up by us, which says nothing of the target."""
         self.in_flight -= 1
+        self.outcomes["given_up"] += 1
         self._probing = False
 
     def first(self, seconds: float) -> None:
@@ -98,6 +112,7 @@ class Health:
     def answered(self, tokens: int, seconds: float) -> None:
         """An attempt ended well, after so many tokens in so many seconds since the first."""
         self.in_flight -= 1
+        self.outcomes["answered"] += 1
         if tokens > 1 and seconds > 0:
             self.pace = _mean(self.pace, (tokens - 1) / seconds)
         self._past.append(True)
@@ -109,6 +124,7 @@ class Health:
     def failed(self, fault: Fault, now: float) -> None:
         """An attempt failed."""
         self.in_flight -= 1
+        self.outcomes["failed"] += 1
         self.blame(fault, now)
 
     def blame(self, fault: Fault, now: float) -> None:

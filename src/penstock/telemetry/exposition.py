@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, cast
 
+from penstock.core.health import Health
 from penstock.core.measure import Attendance, Histogram, Levels
 from penstock.telemetry.metrics import FAMILIES, Family, Labels, Metrics
 
@@ -19,11 +21,16 @@ Values = Mapping[Labels, float | Histogram]
 """Of one family, by labels."""
 
 
+NO_TARGETS: Mapping[str, Health] = {}
+
+
 class Exposition:
     """Writes `metrics` and the `levels` of the moment, in the format that an `Accept` header asks for."""
 
-    def __init__(self, metrics: Metrics, version: str):
+    def __init__(self, metrics: Metrics, version: str, *, targets: Mapping[str, Health] = NO_TARGETS):
         self.metrics = metrics
+        self.targets = targets
+        """How the targets of models do, by name. Both may change while the server runs."""
         self._version = version
         self._registry: CollectorRegistry | None = None
         self._levels: Levels | None = None
@@ -55,7 +62,7 @@ class Exposition:
         """For the registry: every family that has a value."""
         if self._levels is None:
             return
-        found = {**counted(self.metrics), **standing(self._levels, self.metrics)}
+        found = {**counted(self.metrics), **standing(self._levels, self.metrics), **doing(self.targets)}
         found["penstock_build_info"] = {(self._version,): 1.0}
         for name, family in FAMILIES.items():
             if name in found:
@@ -68,6 +75,19 @@ def counted(metrics: Metrics) -> dict[str, Values]:
     for name, counts in metrics.counters.items():
         found[name] = counts if counts or FAMILIES[name].labels else {(): 0.0}
     return found
+
+
+def doing(targets: Mapping[str, Health]) -> dict[str, Values]:
+    """How the targets do that have been asked."""
+    now = time.monotonic()
+    asked = {name: health for name, health in targets.items() if health.in_flight or any(health.outcomes.values())}
+    return {
+        "penstock_target_attempts_total": {
+            (name, outcome): times for name, health in asked.items() for outcome, times in health.outcomes.items()
+        },
+        "penstock_target_in_flight": {(name,): health.in_flight for name, health in asked.items()},
+        "penstock_target_resting": {(name,): not health.admits(now) for name, health in asked.items()},
+    }
 
 
 def standing(levels: Levels, metrics: Metrics) -> dict[str, Values]:

@@ -84,6 +84,27 @@ _TABLE = (
         ("transport",),
         OVERHEADS,
     ),
+    # the targets of models that have several, or that are limited, priced or asked again
+    Family(
+        "penstock_target_attempts_total",
+        "counter",
+        "Questions to a target that are over, by how: `answered`, `failed`, or `given_up` by us, as after a cancel.",
+        ("target", "outcome"),
+    ),
+    Family("penstock_target_in_flight", "gauge", "Questions that a target is answering.", ("target",)),
+    Family(
+        "penstock_target_resting",
+        "gauge",
+        "1 while a target is left alone, because it failed too often or said when it wants to be asked again.",
+        ("target",),
+    ),
+    Family(
+        "penstock_counted_tokens_total",
+        "counter",
+        "Tokens that no provider accounted for, as after a cancel: counted by the server, so they may be a few off.",
+        ("model", "gen_ai_token_type"),
+    ),
+    Family("penstock_cost_total", "counter", "What answers cost, by the prices of the configuration.", ("model",)),
     # streams, which the code calls runs
     Family("penstock_streams_started_total", "counter", "Streams that were begun.", ("route", "transport", "model")),
     Family(
@@ -325,7 +346,7 @@ class Metrics(Observer):
         self.counters["penstock_stream_backpressure_seconds_total"].add((), seconds)
 
     def tokens_counted(self, run: str, usage: Usage) -> None:
-        if usage.grade == "reported" and (live := self._live.get(run)) is not None:
+        if (live := self._live.get(run)) is not None:
             live.usage = usage
 
     def run_ended(self, run: str, terminal: Terminal, seconds: float, entries: int) -> None:
@@ -339,6 +360,14 @@ class Metrics(Observer):
             self._account(live, live.usage, seconds, whole=isinstance(terminal, Finished))
 
     def _account(self, live: _Live, usage: Usage, seconds: float, *, whole: bool) -> None:
+        model = live.labels[-1]
+        if usage.cost is not None:
+            self.counters["penstock_cost_total"].add((model,), usage.cost)
+        if usage.grade != "reported":
+            counted = self.counters["penstock_counted_tokens_total"]
+            counted.add((model, "input"), usage.input)
+            counted.add((model, "output"), usage.output)
+            return
         tokens = self.histograms["gen_ai_client_token_usage"]
         tokens[(*live.calling, "input")].add(usage.input)
         tokens[(*live.calling, "output")].add(usage.output)

@@ -1,0 +1,62 @@
+"""What is told of the targets behind a model: how they were asked, whether they rest, and what answers cost."""
+
+from __future__ import annotations
+
+from penstock.core.errors import fault
+from penstock.core.events import Cancelled, Finished, Usage
+from penstock.core.health import Health
+from penstock.core.observer import Origin
+from penstock.core.request import Principal
+from penstock.telemetry.exposition import counted, doing
+from penstock.telemetry.metrics import Metrics
+from tests.flow.scripted import ASKED
+
+ORIGIN = Origin("/v1/streams", "sse", "acme")
+
+
+def told(*usages: Usage) -> Metrics:
+    """Runs with these accounts."""
+    metrics = Metrics({"demo"})
+    for number, usage in enumerate(usages):
+        metrics.run_started(f"st_{number}", ASKED, Principal(), ORIGIN)
+        metrics.first_word(f"st_{number}", 0.1)
+        metrics.tokens_counted(f"st_{number}", usage)
+        metrics.run_ended(f"st_{number}", Finished() if usage.grade == "reported" else Cancelled("client"), 1.0, 5)
+    return metrics
+
+
+def test_attempts_are_counted_by_how_they_ended() -> None:
+    health = Health()
+    for _ in range(4):
+        health.asked(0.0)
+    health.answered(5, 1.0)
+    health.failed(fault("provider_error"), 0.0)
+    health.left()
+    found = doing({"a": health, "never asked": Health()})
+    assert found["penstock_target_attempts_total"] == {
+        ("a", "answered"): 1, ("a", "failed"): 1, ("a", "given_up"): 1,
+    }  # fmt: skip
+    assert found["penstock_target_in_flight"] == {("a",): 1}
+    assert found["penstock_target_resting"] == {("a",): False}
+
+
+def test_a_target_that_rests_is_shown_to() -> None:
+    health = Health()
+    for _ in range(5):
+        health.asked(0.0)
+        health.failed(fault("provider_error"), 10.0**9)
+    assert doing({"a": health})["penstock_target_resting"] == {("a",): True}
+
+
+def test_only_what_a_provider_reported_is_its_account_and_the_rest_is_counted_apart() -> None:
+    found = counted(told(Usage(10, 5, "reported"), Usage(7, 3, "counted")))
+    usage = found["gen_ai_client_token_usage"]
+    assert {labels[-1]: value.total for labels, value in usage.items() if not isinstance(value, float)} == {
+        "input": 10, "output": 5,
+    }  # fmt: skip
+    assert found["penstock_counted_tokens_total"] == {("demo", "input"): 7, ("demo", "output"): 3}
+
+
+def test_what_answers_cost_is_added_up() -> None:
+    found = counted(told(Usage(1, 1, "reported", cost=0.5), Usage(1, 1, "counted", cost=0.25), Usage(1, 1, "reported")))
+    assert found["penstock_cost_total"] == {("demo",): 0.75}
