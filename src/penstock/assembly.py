@@ -59,6 +59,7 @@ def build(
         memory=memory.bounded(settings.server.max_memory),
         max_bytes=settings.server.max_bytes,
         max_runs=settings.server.max_runs,
+        max_lag=float(settings.server.max_lag),
     )
     dialects = {name: registry.resolve("dialects", name)() for name in registry.names("dialects")}
     for alias in settings.models:
@@ -97,6 +98,7 @@ def reload(app: App, settings: config.Config) -> None:
     runs = app.service.runs
     fresh = build(settings, observer=runs.observer).service
     runs.max_bytes, runs.max_runs, runs.memory = fresh.runs.max_bytes, fresh.runs.max_runs, fresh.runs.memory
+    runs.max_lag = fresh.runs.max_lag
     known, named = app.service.exposition, fresh.exposition
     if isinstance(known, Exposition) and isinstance(named, Exposition):
         known.metrics.models = named.metrics.models

@@ -123,6 +123,7 @@ class Catalog:
                 for own, it in zip(behind, targets.values(), strict=True)
                 if not isinstance(it, Function | OnCassette)
             ),
+            concurrent=(alias.concurrent if alias is not None else None) or 0,
             limits=_limits(alias) if alias is not None else {},
             features=common,
         )

@@ -16,18 +16,18 @@ ALICE, BOB = Principal("alice"), Principal("bob")
 def test_one_beyond_the_bound_is_refused_until_another_ends() -> None:
     shares = Shares()
     for _ in range(2):
-        shares.begin(ALICE, most=2)
+        shares.begin(ALICE, "m", most=2)
     with pytest.raises(Refused) as refused:
-        shares.begin(ALICE, most=2)
+        shares.begin(ALICE, "m", most=2)
     assert (refused.value.fault.code, refused.value.fault.retryable) == ("too_many_runs", True)
-    shares.begin(BOB, most=2)
-    shares.end(ALICE)
-    shares.begin(ALICE, most=2)
+    shares.begin(BOB, "m", most=2)
+    shares.end(ALICE, "m")
+    shares.begin(ALICE, "m", most=2)
 
 
 def test_readers_are_counted_beside_runs() -> None:
     shares = Shares()
-    shares.begin(ALICE, most=1)
+    shares.begin(ALICE, "m", most=1)
     shares.check_reader(ALICE, most=1)
     shares.join(ALICE)
     with pytest.raises(Refused) as refused:
@@ -40,7 +40,7 @@ def test_readers_are_counted_beside_runs() -> None:
 def test_no_bound_is_none() -> None:
     shares = Shares()
     for _ in range(1000):
-        shares.begin(ALICE, most=0)
+        shares.begin(ALICE, "m", most=0)
         shares.join(ALICE)
     shares.check_reader(ALICE, most=0)
 
@@ -52,8 +52,20 @@ def test_who_has_nothing_in_use_is_not_remembered(steps: list[tuple[Principal, b
     for principal, run, more in steps:
         if more:
             live[principal, run] += 1
-            shares.begin(principal, most=0) if run else shares.join(principal)
+            shares.begin(principal, "m", most=0) if run else shares.join(principal)
         elif live[principal, run]:
             live[principal, run] -= 1
-            shares.end(principal) if run else shares.leave(principal)
+            shares.end(principal, "m") if run else shares.leave(principal)
         assert shares.principals() == {principal for (principal, _), count in live.items() if count}
+
+
+def test_a_model_has_so_many_runs_whoever_began_them() -> None:
+    shares = Shares()
+    shares.begin(ALICE, "small", most=0, most_of_model=2)
+    shares.begin(BOB, "small", most=0, most_of_model=2)
+    shares.begin(BOB, "other", most=0, most_of_model=2)
+    with pytest.raises(Refused) as full:
+        shares.begin(ALICE, "small", most=0, most_of_model=2)
+    assert (full.value.fault.code, full.value.fault.retry_after) == ("overloaded", 1)
+    shares.end(BOB, "small")
+    shares.begin(ALICE, "small", most=0, most_of_model=2)

@@ -171,3 +171,20 @@ async def test_a_cassette_is_a_target_like_any_other(tmp_path: Path) -> None:
         assert saved.headers["content-disposition"].startswith("attachment; filename=")
         events = [json.loads(line)["event"]["type"] for line in saved.text.splitlines()[1:]]
         assert events == [event["type"] for event in said]
+
+
+async def test_a_model_that_has_enough_runs_refuses_at_once_in_the_words_of_the_dialect(
+    providers: list[Provider],
+) -> None:
+    gate = Gate()
+    providers[0].script(Head(), text("a"), gate, Hang())
+    config = Config(models={"fast": ModelConfig(targets=(f"{providers[0].base_url}#a",), concurrent=1)})
+    async with serving(configured(config)) as served, served.client() as client:
+        live = await client.send(client.build_request("POST", "/v1/streams", json=ASKED), stream=True)
+        await gate.reached.wait()
+        refused = await client.post("/v1/chat/completions", json=ASKED)
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        assert refused.json()["error"]["message"] == "1 runs of 'fast' are live, as many as may be; try again shortly"
+        await client.delete(f"/v1/streams/{live.headers['penstock-stream-id']}")
+        await live.aread()
+        assert (await client.post("/v1/chat/completions", json={**ASKED, "stream": False})).status_code == 200

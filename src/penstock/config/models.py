@@ -127,6 +127,10 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             "`latency`, the `least-busy`, or the one of the least `cost`."
         ),
     ] = "order"
+    concurrent: Annotated[
+        int | None,
+        Meta(description="How many runs of this name may live at once; beyond, new ones are refused at once."),
+    ] = None
     limits: Annotated[ModelLimits, Meta(description="Time limits of its own.")] = ModelLimits()
     hedge: Annotated[
         bool,
@@ -145,3 +149,5 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             raise ValueError(f"targets names {len(self.targets)} models; it must name 1 to {MOST_TARGETS}")
         if len(set(self.targets)) < len(self.targets):
             raise ValueError("targets names a model twice")
+        if self.concurrent is not None and self.concurrent < 1:
+            raise ValueError(f"concurrent ({self.concurrent}) must be at least 1")

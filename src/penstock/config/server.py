@@ -109,6 +109,12 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     tls_key: Annotated[
         Path | None, Meta(description="The key of `tls_certificate`, in PEM form, without a passphrase.")
     ] = None
+    max_lag: Annotated[
+        Seconds,
+        Meta(
+            description="How late the event loop may be, twice in a row, before new runs are refused: those that live come first."
+        ),
+    ] = Seconds(5)
     max_runs: Annotated[int, Meta(ge=1, description="How many runs are held at once, ended ones included.")] = 20_000
     max_bytes: Annotated[
         Bytes, Meta(description="What all runs keep together; ended runs give way first, then new ones are refused.")

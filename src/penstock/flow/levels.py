@@ -31,7 +31,7 @@ def levels(runs: Runs, *, tasks: int = 0, connections: int | None = None) -> Lev
         attending=attending,
         delivered=runs.delivered,
         leaving=runs.leaving,
-        shedding=runs.shedding,
+        shedding=runs.shedding or runs.lagging,
         memory=runs.memory.reading() if runs.memory is not None else None,
         connections=connections,
         tasks=tasks,

@@ -62,6 +62,7 @@ class Runs:
         clock: Callable[[], float] = time.monotonic,
         max_bytes: int = 1024 * MiB,
         max_runs: int = 20_000,
+        max_lag: float = 5.0,
         max_keys: int = 100_000,
         memory: Memory | None = None,
     ):
@@ -69,6 +70,8 @@ class Runs:
         self.memory = memory
         self.shedding = False
         """Nothing new begins, because memory is short."""
+        self.lagging = False
+        """Nothing new begins, because the event loop is behind with its work."""
         self.observer = observer or Observer()
         self.by_id: dict[str, RunHandle] = {}
         self.active: dict[str, RunHandle] = {}
@@ -92,6 +95,8 @@ class Runs:
         self._clock = clock
         self.max_bytes = max_bytes
         self.max_runs = max_runs
+        self.max_lag = max_lag
+        self._was_late = False
         self.keys = IdempotencyKeys(self.by_id, most=max_keys)
         self._owner = new_run_id()
         self._owing: list[Callable[[], Awaitable[None]]] = []
@@ -116,6 +121,7 @@ class Runs:
         detached: bool = False,
         origin: Origin = DIRECT,
         most: int = 0,
+        most_of_model: int = 0,
         turn: Turn | None = None,
     ) -> RunHandle:
         """Begin a run, where fewer than `most` of this principal are live (0: however many).
@@ -128,7 +134,7 @@ class Runs:
         try:
             self.check_open()
             self._admit()
-            claim = await self._claim(run_id, principal, most)
+            claim = await self._claim(run_id, principal, request.model, most=most, most_of_model=most_of_model)
         except BaseException:
             self._let_go(turn)
             raise
@@ -150,12 +156,12 @@ class Runs:
         handle.pump.start(source, request)
         return handle
 
-    async def _claim(self, run_id: str, principal: Principal, most: int) -> Claim:
-        self.shares.begin(principal, most=most)
+    async def _claim(self, run_id: str, principal: Principal, model: str, *, most: int, most_of_model: int) -> Claim:
+        self.shares.begin(principal, model, most=most, most_of_model=most_of_model)
         try:
             return await self.store.claim(run_id, self._owner, LEASE)
         except BaseException:
-            self.shares.end(principal)
+            self.shares.end(principal, model)
             raise
 
     def _on_disconnect(self, handle: RunHandle, what: OnDisconnect) -> None:
@@ -166,12 +172,22 @@ class Runs:
         """Raise `Refused` where nothing can begin now, whatever it is: to be asked before a request is read."""
         if self.draining:
             raise Refused("interrupted", "the server is shutting down; try again", retry_after=1)
+        if self.lagging:
+            raise Refused(
+                "overloaded", "the server is behind with its work; what runs goes on, try again shortly", retry_after=2
+            )
         if self.shedding:
             raise Refused(
                 "overloaded",
                 "the server's memory is nearly used up; what runs goes on, try again shortly",
                 retry_after=SHED_SECONDS,
             )
+
+    def late(self, seconds: float) -> None:
+        """The ticker came so late. Twice in a row is no accident: then what has begun comes first."""
+        behind = seconds > self.max_lag
+        self.lagging = behind and self._was_late
+        self._was_late = behind
 
     def _admit(self) -> None:
         if not self._full():
@@ -263,7 +279,7 @@ class Runs:
         handle.pump.finish(terminal)
 
     def _ended(self, handle: RunHandle, claim: Claim) -> None:
-        self.shares.end(handle.principal)
+        self.shares.end(handle.principal, handle.request.model)
         self.chats.leave(handle)
         handle.inbox.close()
         self.events += handle.log.last

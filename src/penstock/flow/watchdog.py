@@ -33,8 +33,11 @@ class Watchdog:
 
     async def run(self) -> None:
         """Tick for ever."""
+        now = asyncio.get_running_loop().time
         while True:
+            due = now() + self._interval
             await asyncio.sleep(self._interval)
+            self._runs.late(now() - due)
             try:
                 self.tick(self._runs.now())
             except Exception as problem:  # noqa: BLE001 - without a ticker no limit of any run would hold

@@ -177,6 +177,7 @@ async def begin(
         detached=detached,
         origin=origin,
         most=grant.allowance.concurrent_runs,
+        most_of_model=model.concurrent,
         turn=turn,
     )
     if recent is not None and turn is not None:

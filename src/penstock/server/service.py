@@ -48,6 +48,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     """Of what answers, those that can be asked other things than questions, in their order."""
     targets: tuple[str, ...] = ()
     """What answers, as clients may know it: without addresses and code."""
+    concurrent: int = 0
+    """How many of its runs may live at once; 0 is however many."""
     limits: Mapping[str, float] = {}
     """Time limits of its own, by their names in `TimeLimits`."""
     features: Mapping[str, bool] = {}

@@ -232,7 +232,11 @@ _TABLE = (
     Family("penstock_background_failures_total", "counter", "Failures of what serves all streams, such as the store."),
     Family("penstock_memory_bytes", "gauge", "Memory that counts against the limit, where there is one."),
     Family("penstock_memory_limit_bytes", "gauge", "How much memory there may be, where there is a limit."),
-    Family("penstock_shedding", "gauge", "1 while new streams are refused because memory is short."),
+    Family(
+        "penstock_shedding",
+        "gauge",
+        "1 while new streams are refused because memory is short, or the event loop behind with its work.",
+    ),
     Family("penstock_leaving", "gauge", "1 from the moment the server was told to go."),
     Family("penstock_build_info", "gauge", "1, with the version as a label.", ("version",)),
 )
