@@ -21,8 +21,14 @@ def test_an_example_begins_by_saying_how_to_run_it(path: Path) -> None:
     if path.is_file():
         opening = path.read_text()[:900]
         assert re.findall(
-            rf"uvicorn examples\.{path.stem}:app|sh examples/{path.name}|How to run it: examples/", opening
+            rf"uvicorn examples\.{path.stem}:app|(sh|python) examples/{path.name}|How to run it: examples/", opening
         )
+
+
+async def test_the_failing_provider_fails_as_its_page_says(capsys: pytest.CaptureFixture[str]) -> None:
+    await example("failing_provider").main()
+    page = (ROOT / "docs" / "howto" / "test-your-app.md").read_text()
+    assert capsys.readouterr().out in page
 
 
 async def test_the_feed_sends_each_reading_as_a_note_and_then_ends() -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import AsyncGenerator
 
 import aiohttp
@@ -215,6 +217,11 @@ async def test_a_fault_of_the_fakes_own_is_not_hidden() -> None:
             assert await reader.read() == b""
             writer.close()
             await writer.wait_closed()
+
+
+def test_the_public_part_needs_nothing_that_only_tests_have() -> None:
+    looked = "import sys, penstock.testing.upstream; print(sorted({'pytest', 'hypothesis'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", looked], check=True, capture_output=True, text=True).stdout == "[]\n"
 
 
 def test_an_answer_is_made_of_whole_blocks() -> None:

@@ -1,4 +1,5 @@
-"""For the tests of plug-ins: strategies for runs, parsers for what encoders write, and the laws every dialect keeps.
+"""For tests: a provider that fails as it is told, strategies for runs, parsers for what encoders write, and the laws of every seam.
 
-Needs `hypothesis`, which is not among the dependencies of the server.
+`upstream`, `script` and `wire` need nothing but the server's own dependencies. What generates cases (`strategies`, `laws`) needs
+`hypothesis`, which is not among them; so nothing is imported here.
 """
