@@ -12,21 +12,18 @@ from __future__ import annotations
 import msgspec
 
 from penstock.core.carried import BLOCK
-from penstock.core.errors import Broken
 from penstock.core.events import Chunk, Closed, Delta, Event, Finished, Json, Kind, Note, Opened, Usage
-from penstock.sources import provider_errors
 from penstock.sources.anthropic_events import (
-    Loose,
-    NotAnEvent,
     Piece,
     StreamEvent,
     Tokens,
     lenient,
-    loosely,
     members,
     strict,
 )
+from penstock.sources.ending import Ending
 from penstock.sources.halves import Halves
+from penstock.sources.loose import Loose, NotAnObject, loosely
 from penstock.sources.sse_splitter import LIMIT, SseSplitter
 
 MEDIA_TYPE = BLOCK % "anthropic"
@@ -56,33 +53,21 @@ class _Block:
         self.box: dict[str, Loose] = {}
 
 
-class Answer:
-    """Takes stream events, gives events. Once `ended`, it takes nothing more.
-
-    `host` names the provider in messages; `secret` is what they must not quote.
-    """
+class Answer(Ending):
+    """Takes stream events, gives events. Once `ended`, it takes nothing more."""
 
     __slots__ = (
         "_blocks",
         "_halves",
-        "_host",
         "_next",
         "_plain",
         "_reason",
-        "_secret",
         "_texts",
         "_tokens",
-        "broken",
-        "ended",
     )
 
     def __init__(self, host: str, *, secret: str | None = None):
-        self.ended = False
-        """The answer is complete, or broken."""
-        self.broken: Broken | None = None
-        """Why the answer cannot be completed; to be raised after the events that were given with it."""
-        self._host = host
-        self._secret = secret
+        super().__init__(host, secret=secret)
         self._blocks: dict[int, _Block] = {}
         self._plain: dict[int, _Block] = {}  # the texts whose next piece may go straight out
         self._texts: _Block | None = None  # the row of texts that another text goes on
@@ -138,24 +123,11 @@ class Answer:
             case "message_stop":
                 self._complete(events)
             case "error":
-                self._break(provider_errors.failed(self._host, event.error, secret=self._secret))
+                self.fail(event.error)
             case "" if event.error:
-                self._break(provider_errors.failed(self._host, event.error, secret=self._secret))
+                self.fail(event.error)
             case _:
                 pass  # `ping`, and what is yet to be invented
-
-    def truncate(self) -> None:
-        """The stream is over before the answer was."""
-        self._break(Broken("provider_truncated", f"{self._host} ended the stream before the answer was complete"))
-
-    def garble(self, what: str) -> None:
-        """The stream holds something that is no answer; `what` completes "the host sent …"."""
-        self._break(Broken("provider_garbled", f"{self._host} sent {what}"))
-
-    def _break(self, problem: Broken) -> None:
-        if not self.ended:
-            self.ended = True
-            self.broken = problem
 
     def _start(self, event: StreamEvent, payload: bytes, events: list[Event]) -> None:
         stated = event.content_block
@@ -349,7 +321,7 @@ def _value(text: str) -> Json:
     """The JSON value a text holds; the text itself where it holds none."""
     try:
         return loosely(text.encode(errors="replace"))
-    except NotAnEvent:
+    except NotAnObject:
         return text
 
 
@@ -401,5 +373,5 @@ class AnswerParser:
         if payload.strip():
             try:
                 self.answer.take(lenient(payload), payload, events)
-            except NotAnEvent:
+            except NotAnObject:
                 self.answer.garble("an event that is not a JSON object")

@@ -6,18 +6,9 @@ names it is not needed. The strict reader is fast and takes what providers usual
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, Any
-
 import msgspec
 
-from penstock.sources.halves import marked
-
-MOST = 2**53
-"""No index and no count is as large; what is could not be written as JSON for everybody."""
-
-Count = Annotated[int, msgspec.Meta(ge=0, lt=MOST)]
-Loose = Any  # a value a provider chose; looked at, never trusted
+from penstock.sources.loose import Count, Loose, count_of, loosely, name_of, storable, text_of
 
 
 class Piece(msgspec.Struct, gc=False):
@@ -66,44 +57,28 @@ class StreamEvent(msgspec.Struct, gc=False):
     error: Loose = None
 
 
-class NotAnEvent(Exception):
-    """The data of an event is neither JSON nor an object."""
-
-
 strict = msgspec.json.Decoder(StreamEvent).decode
 """JSON bytes → event. Raises a `ValueError` for what only `lenient` can read, and `RecursionError`."""
 
 
 def lenient(data: bytes) -> StreamEvent:
-    """Read an event field by field, leaving out what cannot be understood. Raises `NotAnEvent`."""
+    """Read an event field by field, leaving out what cannot be understood. Raises `NotAnObject`."""
     loaded = loosely(data)
     message = loaded.get("message")
     return StreamEvent(
-        _word(loaded.get("type")) or "",
-        _count(loaded.get("index")),
+        name_of(loaded.get("type")) or "",
+        count_of(loaded.get("index")),
         _piece(loaded.get("delta")),
-        _storable(loaded.get("content_block")),
+        storable(loaded.get("content_block")),
         Head(_tokens(message.get("usage"))) if isinstance(message, dict) else None,
         _tokens(loaded.get("usage")),
-        _storable(loaded.get("error")),
+        storable(loaded.get("error")),
     )
 
 
-def loosely(data: bytes) -> dict[str, Loose]:
-    """The whole object of an event. Raises `NotAnEvent`."""
-    try:
-        # The one reader that takes half of a surrogate pair, which JavaScript servers cut strings into.
-        loaded = json.loads(data.decode("utf-8", "replace"))
-    except (ValueError, RecursionError):
-        raise NotAnEvent from None
-    if not isinstance(loaded, dict):
-        raise NotAnEvent
-    return loaded
-
-
 def members(data: bytes, name: str, *known: str) -> dict[str, Loose]:
-    """The members of one object of an event beside the known ones, without those that are null. Raises `NotAnEvent`."""
-    found = _storable(loosely(data).get(name))
+    """The members of one object of an event beside the known ones, without those that are null. Raises `NotAnObject`."""
+    found = storable(loosely(data).get(name))
     if not isinstance(found, dict):
         return {}
     return {key: value for key, value in found.items() if key not in known and value is not None}
@@ -113,13 +88,13 @@ def _piece(loaded: Loose) -> Piece | None:
     if not isinstance(loaded, dict):
         return None
     return Piece(
-        _word(loaded.get("type")) or "",
-        _text(loaded.get("text")),
-        _text(loaded.get("thinking")),
-        _text(loaded.get("partial_json")),
-        _word(loaded.get("signature")),
-        _storable(loaded.get("citation")),
-        _word(loaded.get("stop_reason")),
+        name_of(loaded.get("type")) or "",
+        text_of(loaded.get("text")),
+        text_of(loaded.get("thinking")),
+        text_of(loaded.get("partial_json")),
+        name_of(loaded.get("signature")),
+        storable(loaded.get("citation")),
+        name_of(loaded.get("stop_reason")),
     )
 
 
@@ -128,30 +103,9 @@ def _tokens(loaded: Loose) -> Tokens | None:
         return None
     details = loaded.get("output_tokens_details")
     return Tokens(
-        _count(loaded.get("input_tokens")),
-        _count(loaded.get("cache_creation_input_tokens")),
-        _count(loaded.get("cache_read_input_tokens")),
-        _count(loaded.get("output_tokens")),
-        OutputDetails(_count(details.get("thinking_tokens"))) if isinstance(details, dict) else None,
+        count_of(loaded.get("input_tokens")),
+        count_of(loaded.get("cache_creation_input_tokens")),
+        count_of(loaded.get("cache_read_input_tokens")),
+        count_of(loaded.get("output_tokens")),
+        OutputDetails(count_of(details.get("thinking_tokens"))) if isinstance(details, dict) else None,
     )
-
-
-def _text(loaded: Loose) -> str | None:
-    return loaded if isinstance(loaded, str) else None
-
-
-def _word(loaded: Loose) -> str | None:
-    """A text that is not joined with another: halves of surrogate pairs have no place in it."""
-    return marked(loaded) if isinstance(loaded, str) else None
-
-
-def _storable(loaded: Loose) -> Loose:
-    """A value that can be written as JSON again: halves of surrogate pairs are marked. None where that does not help."""
-    try:
-        return msgspec.json.decode(marked(json.dumps(loaded, ensure_ascii=False)))
-    except (ValueError, RecursionError):
-        return None
-
-
-def _count(loaded: Loose) -> int | None:
-    return int(loaded) if isinstance(loaded, int | float) and 0 <= loaded < MOST else None

@@ -22,7 +22,7 @@ from penstock.core.request import ChatRequest, Run
 from penstock.core.source import Source
 from penstock.sources import provider_errors
 from penstock.sources.openai_answer import Answer
-from penstock.sources.openai_chunks import ChatChunk, loosely
+from penstock.sources.openai_chunks import ChatChunk, loosely_chunk
 
 Loose = Any  # what litellm gives; looked at, never passed on
 
@@ -143,7 +143,7 @@ def chunk_of(piece: Loose) -> ChatChunk:
     try:
         chunk = msgspec.convert(piece, ChatChunk, from_attributes=True)
     except msgspec.ValidationError:
-        return loosely(piece.model_dump())
+        return loosely_chunk(piece.model_dump())
     for choice in chunk.choices or ():
         if hasattr(choice.logprobs, "model_dump"):
             choice.logprobs = choice.logprobs.model_dump()

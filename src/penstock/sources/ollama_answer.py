@@ -7,20 +7,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import msgspec
 
-from penstock.core.errors import Broken
 from penstock.core.events import Closed, Delta, Event, Finished, Kind, Opened, Usage
-from penstock.sources import provider_errors
+from penstock.sources.ending import Ending
 from penstock.sources.halves import marked
 from penstock.sources.line_splitter import LineSplitter
+from penstock.sources.loose import Loose, count_of
 from penstock.sources.sse_splitter import LIMIT
-
-MOST = 2**53
-"""No count is as large."""
-Loose = Any  # a value a provider chose; looked at, never trusted
 
 
 class Message(msgspec.Struct, gc=False):
@@ -60,21 +55,13 @@ def read_line(data: bytes) -> Line:
         raise ValueError("nested too deep") from deep
 
 
-class Answer:
-    """Takes lines, gives events. Once `ended`, it takes nothing more.
+class Answer(Ending):
+    """Takes lines, gives events. Once `ended`, it takes nothing more."""
 
-    `host` names the provider in messages; `secret` is what they must not quote.
-    """
-
-    __slots__ = ("_calls", "_host", "_next", "_open", "_secret", "broken", "ended")
+    __slots__ = ("_calls", "_next", "_open")
 
     def __init__(self, host: str, *, secret: str | None = None):
-        self.ended = False
-        """The answer is complete, or broken."""
-        self.broken: Broken | None = None
-        """Why the answer cannot be completed; to be raised after the events that were given with it."""
-        self._host = host
-        self._secret = secret
+        super().__init__(host, secret=secret)
         self._open: dict[Kind, int] = {}
         self._calls = 0
         self._next = 0
@@ -82,7 +69,7 @@ class Answer:
     def take(self, line: Line, events: list[Event]) -> None:
         """Add to `events` what the line says."""
         if line.error:
-            self._break(provider_errors.failed(self._host, line.error, secret=self._secret))
+            self.fail(line.error)
             return
         if (message := line.message) is not None:
             if message.thinking:
@@ -93,19 +80,6 @@ class Answer:
                 self._call(message.tool_calls, line.created_at, events)
         if line.done:
             self._complete(line, events)
-
-    def truncate(self) -> None:
-        """The stream is over before the answer was."""
-        self._break(Broken("provider_truncated", f"{self._host} ended the stream before the answer was complete"))
-
-    def garble(self, what: str) -> None:
-        """The stream holds something that is no answer; `what` completes "the host sent …"."""
-        self._break(Broken("provider_garbled", f"{self._host} sent {what}"))
-
-    def _break(self, problem: Broken) -> None:
-        if not self.ended:
-            self.ended = True
-            self.broken = problem
 
     def _say(self, kind: Kind, text: Loose, logprobs: Loose, events: list[Event]) -> None:
         if not isinstance(text, str):
@@ -147,15 +121,11 @@ class Answer:
             return
         self.ended = True
         events.extend(Closed(part) for part in self._open.values())
-        asked, answered = _count(line.prompt_eval_count), _count(line.eval_count)
+        asked, answered = count_of(line.prompt_eval_count), count_of(line.eval_count)
         if asked is not None or answered is not None:
             events.append(Usage(asked or 0, answered or 0, "reported"))
         reason = line.done_reason if isinstance(line.done_reason, str) and line.done_reason else "stop"
         events.append(Finished("tool_calls" if self._calls and reason == "stop" else reason))
-
-
-def _count(loaded: Loose) -> int | None:
-    return int(loaded) if isinstance(loaded, int | float) and 0 <= loaded < MOST else None
 
 
 class AnswerParser:

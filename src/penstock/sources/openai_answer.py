@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import msgspec
 
-from penstock.core.errors import Broken
 from penstock.core.events import Closed, Delta, Event, Finished, Json, Kind, Opened, Usage
-from penstock.sources import provider_errors
+from penstock.sources.ending import Ending
 from penstock.sources.halves import Halves
-from penstock.sources.openai_chunks import CallPiece, ChatChunk, Choice, Loose, NotAChunk, Tokens, lenient, strict
+from penstock.sources.loose import Loose, NotAnObject
+from penstock.sources.openai_chunks import CallPiece, ChatChunk, Choice, Tokens, lenient, strict
 from penstock.sources.sse_splitter import LIMIT, SseSplitter
 
 
@@ -44,21 +44,13 @@ class _Answering:
         self.by_id: dict[str, _Call] = {}
 
 
-class Answer:
-    """Takes chunks, gives events. Once `ended`, it takes nothing more.
+class Answer(Ending):
+    """Takes chunks, gives events. Once `ended`, it takes nothing more."""
 
-    `host` names the provider in messages; `secret` is what they must not quote.
-    """
-
-    __slots__ = ("_choices", "_halves", "_host", "_next", "_plain", "_secret", "_tokens", "broken", "ended")
+    __slots__ = ("_choices", "_halves", "_next", "_plain", "_tokens")
 
     def __init__(self, host: str, *, secret: str | None = None):
-        self.ended = False
-        """The answer is complete, or broken."""
-        self.broken: Broken | None = None
-        """Why the answer cannot be completed; to be raised after the events that were given with it."""
-        self._host = host
-        self._secret = secret
+        super().__init__(host, secret=secret)
         self._choices: dict[int, _Answering] = {}
         self._plain: dict[int, int] = {}  # choice → its open text part, where the next piece may go straight out
         self._halves = Halves()
@@ -92,7 +84,7 @@ class Answer:
         if self.ended:
             return
         if chunk.error:
-            self._break(provider_errors.failed(self._host, chunk.error, secret=self._secret))
+            self.fail(chunk.error)
             return
         if chunk.usage is not None:
             self._tokens = chunk.usage
@@ -117,19 +109,6 @@ class Answer:
             events.append(usage)
         events.append(Finished(choices[0].finish or ""))
 
-    def truncate(self) -> None:
-        """The stream is over before the answer was."""
-        self._break(Broken("provider_truncated", f"{self._host} ended the stream before the answer was complete"))
-
-    def garble(self, what: str) -> None:
-        """The stream holds something that is no answer; `what` completes "the host sent …"."""
-        self._break(Broken("provider_garbled", f"{self._host} sent {what}"))
-
-    def _break(self, problem: Broken) -> None:
-        if not self.ended:
-            self.ended = True
-            self.broken = problem
-
     def _add(self, piece: Choice, events: list[Event]) -> None:
         choice = self._choices.get(piece.index)
         if choice is None:
@@ -150,7 +129,7 @@ class Answer:
                 self._call(choice, fragment, events)
         if piece.finish_reason and choice.finish is None:
             if piece.finish_reason == "error":
-                self._break(provider_errors.failed(self._host, ""))
+                self.fail("")
                 return
             choice.finish = piece.finish_reason
             for call in choice.calls:
@@ -298,5 +277,5 @@ class AnswerParser:
         elif payload:
             try:
                 self.answer.take(lenient(payload), events)
-            except NotAChunk:
+            except NotAnObject:
                 self.answer.garble("an event that is not a JSON object")

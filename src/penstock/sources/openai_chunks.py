@@ -6,15 +6,10 @@ The strict reader is fast and takes what providers usually send. Whatever it tur
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
 
 import msgspec
 
-MOST = 2**53
-"""No index and no count is as large; what is could not be written as JSON for everybody."""
-
-Count = Annotated[int, msgspec.Meta(ge=0, lt=MOST)]
-Loose = Any  # a value a provider chose; looked at, never trusted
+from penstock.sources.loose import Count, Loose, count_of, loosely, name_of, objects_of, storable, text_of
 
 
 class FunctionPiece(msgspec.Struct, gc=False):
@@ -91,32 +86,21 @@ class ChatChunk(msgspec.Struct, gc=False):
     error: Loose = None
 
 
-class NotAChunk(Exception):
-    """The data of an event is neither JSON nor an object."""
-
-
 strict = msgspec.json.Decoder(ChatChunk).decode
 """JSON bytes → chunk. Raises a `ValueError` for what only `lenient` can read, and `RecursionError`."""
 
 
 def lenient(data: bytes) -> ChatChunk:
-    """Read a chunk field by field, leaving out what cannot be understood. Raises `NotAChunk`."""
-    try:
-        # The one reader that takes half of a surrogate pair, which JavaScript servers cut strings into.
-        loaded = json.loads(data.decode("utf-8", "replace"))
-    except (ValueError, RecursionError):
-        raise NotAChunk from None
-    if not isinstance(loaded, dict):
-        raise NotAChunk
-    return loosely(loaded)
+    """Read a chunk field by field, leaving out what cannot be understood. Raises `NotAnObject`."""
+    return loosely_chunk(loosely(data))
 
 
-def loosely(loaded: dict[str, Loose]) -> ChatChunk:
+def loosely_chunk(loaded: dict[str, Loose]) -> ChatChunk:
     """A chunk from an object that may have anything anywhere."""
     error = loaded.get("error")
     if loaded.get("object") == "error" and not error:
         error = loaded
-    choices = [_choice(one) for one in _objects(loaded.get("choices"))]
+    choices = [_choice(one) for one in objects_of(loaded.get("choices"))]
     return ChatChunk(choices, _tokens(loaded.get("usage")), error)
 
 
@@ -125,8 +109,8 @@ def _choice(loaded: dict[str, Loose]) -> Choice:
     return Choice(
         _integer(loaded.get("index")) or 0,
         _delta(delta) if isinstance(delta, dict) else None,
-        _name(loaded.get("finish_reason")),
-        _storable(loaded.get("logprobs")),
+        name_of(loaded.get("finish_reason")),
+        storable(loaded.get("logprobs")),
     )
 
 
@@ -134,11 +118,11 @@ def _delta(loaded: dict[str, Loose]) -> Delta:
     content, thought = _pieces(loaded.get("content"))
     return Delta(
         content,
-        _text(loaded.get("reasoning_content")) or thought,
-        _text(loaded.get("reasoning")),
-        _text(loaded.get("refusal")),
-        [_call(one) for one in _objects(loaded.get("tool_calls"))] or None,
-        _storable(loaded.get("extra_content")),
+        text_of(loaded.get("reasoning_content")) or thought,
+        text_of(loaded.get("reasoning")),
+        text_of(loaded.get("refusal")),
+        [_call(one) for one in objects_of(loaded.get("tool_calls"))] or None,
+        storable(loaded.get("extra_content")),
     )
 
 
@@ -149,19 +133,19 @@ def _call(loaded: dict[str, Loose]) -> CallPiece:
         arguments = function.get("arguments")
         if isinstance(arguments, dict | list):
             arguments = json.dumps(arguments, ensure_ascii=False, separators=(",", ":"))
-        piece = FunctionPiece(_name(function.get("name")), _text(arguments))
+        piece = FunctionPiece(name_of(function.get("name")), text_of(arguments))
     return CallPiece(
-        _integer(loaded.get("index")), _name(loaded.get("id")), piece, _storable(loaded.get("extra_content"))
+        _integer(loaded.get("index")), name_of(loaded.get("id")), piece, storable(loaded.get("extra_content"))
     )
 
 
 def _pieces(content: Loose) -> tuple[str | None, str | None]:
     """Text and reasoning of a `content` that may be a list of typed pieces, as Mistral's reasoning models send it."""
     if not isinstance(content, list):
-        return _text(content), None
+        return text_of(content), None
     text, thought = [], []
-    for piece in _objects(content):
-        text.append(_text(piece.get("text")) or "")
+    for piece in objects_of(content):
+        text.append(text_of(piece.get("text")) or "")
         if "thinking" in piece:
             inner, _ = _pieces(piece["thinking"])
             thought.append(inner or "")
@@ -181,29 +165,7 @@ def _tokens(loaded: Loose) -> Tokens | None:
     )
 
 
-def _objects(loaded: Loose) -> list[dict[str, Loose]]:
-    return [one for one in loaded if isinstance(one, dict)] if isinstance(loaded, list) else []
-
-
-def _text(loaded: Loose) -> str | None:
-    return loaded if isinstance(loaded, str) else None
-
-
-def _name(loaded: Loose) -> str | None:
-    """A text that is not joined with another: halves of surrogate pairs have no place in it."""
-    return loaded.encode(errors="replace").decode() if isinstance(loaded, str) else None
-
-
-def _storable(loaded: Loose) -> Loose:
-    """A value that can be written as JSON again, or None."""
-    try:
-        msgspec.json.encode(loaded)
-    except UnicodeEncodeError:
-        return None
-    return loaded
-
-
 def _integer(loaded: Loose) -> int | None:
     if isinstance(loaded, str) and loaded.isdecimal():
         loaded = float(loaded)
-    return int(loaded) if isinstance(loaded, int | float) and 0 <= loaded < MOST else None
+    return count_of(loaded)

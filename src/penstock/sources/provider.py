@@ -20,6 +20,7 @@ from penstock.core.errors import Broken
 from penstock.core.events import Event, Json, Note, Started
 from penstock.core.request import ChatRequest, Run
 from penstock.sources import provider_errors
+from penstock.sources.ending import Ending
 from penstock.sources.upstream import (
     BodyBroken,
     Client,
@@ -44,21 +45,6 @@ CALL_BYTES = 64 * 1024 * 1024
 """Bytes of the answer to such a call: two thousand embeddings of three thousand numbers each."""
 DRAIN_SECONDS = 0.05
 """How long a finished answer may take to end its body, so that the connection can be used again."""
-
-
-class Ending(typing.Protocol):
-    """How far an answer has come."""
-
-    @property
-    def ended(self) -> bool:
-        """The answer is complete, or broken."""
-
-    @property
-    def broken(self) -> Broken | None:
-        """Why it cannot be completed; raised after the events that were given with it."""
-
-    def truncate(self) -> None:
-        """The body broke off."""
 
 
 class Parser(typing.Protocol):

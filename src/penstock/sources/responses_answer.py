@@ -12,19 +12,10 @@ import msgspec
 from penstock.core.carried import BLOCK
 from penstock.core.errors import Broken
 from penstock.core.events import Chunk, Closed, Delta, Event, Finished, Json, Kind, Note, Opened, Usage
-from penstock.sources import provider_errors
+from penstock.sources.ending import Ending
 from penstock.sources.halves import Halves
-from penstock.sources.responses_events import (
-    Loose,
-    NotAnEvent,
-    Said,
-    lenient,
-    name_of,
-    objects_of,
-    storable,
-    strict,
-    text_of,
-)
+from penstock.sources.loose import Loose, NotAnObject, name_of, objects_of, storable, text_of
+from penstock.sources.responses_events import Said, lenient, strict
 from penstock.sources.responses_items import NAME, Item, Part, citation_of, json_of, signature_of, usage_of
 from penstock.sources.sse_splitter import SseSplitter
 
@@ -52,24 +43,16 @@ _ENDS = {
 _LIMITS = {"max_output_tokens": "length"}
 
 
-class Answer:
-    """Takes events, gives ours. Once `ended`, it takes nothing more.
-
-    `host` names the provider in messages; `secret` is what they must not quote.
-    """
+class Answer(Ending):
+    """Takes events, gives ours. Once `ended`, it takes nothing more."""
 
     def __init__(self, host: str, *, secret: str | None = None):
-        self.ended = False
-        """The answer is complete, or broken."""
-        self.broken: Broken | None = None
-        """Why the answer cannot be completed; to be raised after the events that were given with it."""
+        super().__init__(host, secret=secret)
         self.response_id = ""
         """What the provider calls its answer. One asked for in the background can be read again from there, after `sequence`:
         `GET /responses/{id}?stream=true&starting_after={sequence}`. A `Note` then tells it, see `_learn`."""
         self.sequence = -1
         """The number of the provider's last event; -1 where it numbers none."""
-        self._host = host
-        self._secret = secret
         self._by_index: dict[int, Item] = {}
         self._by_id: dict[str, Item] = {}
         self._latest: Item | None = None
@@ -111,22 +94,9 @@ class Answer:
             self._end(status, said.response, events)
         elif kind == "error" or (not kind and said.error):
             wrong = said.error or {"message": said.message, "code": said.code}
-            self._break(provider_errors.failed(self._host, wrong, secret=self._secret))
+            self.fail(wrong)
         elif isinstance(said.response, dict):
             self._learn(said.response, events)
-
-    def truncate(self) -> None:
-        """The stream is over before the answer was."""
-        self._break(Broken("provider_truncated", f"{self._host} ended the stream before the answer was complete"))
-
-    def garble(self, what: str) -> None:
-        """The stream holds something that is no answer; `what` completes "the host sent …"."""
-        self._break(Broken("provider_garbled", f"{self._host} sent {what}"))
-
-    def _break(self, problem: Broken) -> None:
-        if not self.ended:
-            self.ended = True
-            self.broken = problem
 
     def _learn(self, response: dict[str, Loose], events: list[Event]) -> None:
         """Keep the id of the answer; tell it where the provider keeps the answer, so that it can be read on after a break."""
@@ -336,9 +306,9 @@ class Answer:
                 self._done(Said(output_index=index), item, events)
         usage = usage_of(loaded.get("usage"))
         if status == "failed":
-            self._break(provider_errors.failed(self._host, loaded.get("error"), secret=self._secret))
+            self.fail(loaded.get("error"))
         elif status == "cancelled":
-            self._break(Broken("provider_error", f"{self._host} cancelled the answer"))
+            self.break_off(Broken("provider_error", f"{self._host} cancelled the answer"))
         elif status == "incomplete":
             details = loaded.get("incomplete_details")
             reason = name_of(details.get("reason")) if isinstance(details, dict) else None
@@ -380,7 +350,7 @@ class AnswerParser:
                     continue
                 try:
                     said = lenient(payload)
-                except NotAnEvent:
+                except NotAnObject:
                     answer.garble("an event that is not a JSON object")
                     return events
             answer.take(said, events)

@@ -5,19 +5,9 @@ The strict reader is fast and takes what providers usually send. Whatever it tur
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, Any
-
 import msgspec
 
-MOST = 2**53
-"""No index and no count is as large; what is could not be written as JSON for everybody."""
-
-DEEPEST = 64
-"""Levels of nesting that an item may have."""
-
-Count = Annotated[int, msgspec.Meta(ge=0, lt=MOST)]
-Loose = Any  # a value a provider chose; looked at, never trusted
+from penstock.sources.loose import Count, Loose, count_of, loosely, name_of, text_of
 
 
 class Said(msgspec.Struct, gc=False):
@@ -45,23 +35,13 @@ class Said(msgspec.Struct, gc=False):
     message: Loose = None
 
 
-class NotAnEvent(Exception):
-    """The data of an event is neither JSON nor an object."""
-
-
 strict = msgspec.json.Decoder(Said).decode
 """JSON bytes → event. Raises a `ValueError` for what only `lenient` can read, and `RecursionError`."""
 
 
 def lenient(data: bytes) -> Said:
-    """Read an event member by member, leaving out what cannot be understood. Raises `NotAnEvent`."""
-    try:
-        # The one reader that takes half of a surrogate pair, which JavaScript servers cut strings into.
-        loaded = json.loads(data.decode("utf-8", "replace"))
-    except (ValueError, RecursionError):
-        raise NotAnEvent from None
-    if not isinstance(loaded, dict):
-        raise NotAnEvent
+    """Read an event member by member, leaving out what cannot be understood. Raises `NotAnObject`."""
+    loaded = loosely(data)
     return Said(
         name_of(loaded.get("type")) or "",
         text_of(loaded.get("delta")),
@@ -82,37 +62,3 @@ def lenient(data: bytes) -> Said:
         loaded.get("code"),
         loaded.get("message"),
     )
-
-
-def text_of(loaded: Loose) -> str | None:
-    return loaded if isinstance(loaded, str) else None
-
-
-def name_of(loaded: Loose) -> str | None:
-    """A text that is not joined with another: halves of surrogate pairs have no place in it."""
-    return loaded.encode(errors="replace").decode() if isinstance(loaded, str) else None
-
-
-def count_of(loaded: Loose) -> int | None:
-    return int(loaded) if isinstance(loaded, int | float) and 0 <= loaded < MOST else None
-
-
-def objects_of(loaded: Loose) -> list[dict[str, Loose]]:
-    """The objects of a list; nothing of anything else."""
-    return [one for one in loaded if isinstance(one, dict)] if isinstance(loaded, list) else []
-
-
-def storable(loaded: Loose) -> Loose:
-    """A value as readers can be given it in JSON: halves of surrogate pairs are marked, and what is nested too deeply is null."""
-    if _deeper(loaded, DEEPEST):
-        return None
-    try:
-        msgspec.json.encode(loaded)
-    except UnicodeEncodeError:
-        return json.loads(json.dumps(loaded, ensure_ascii=False).encode(errors="replace"))
-    return loaded
-
-
-def _deeper(value: Loose, levels: int) -> bool:
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return levels < 0 or any(_deeper(one, levels - 1) for one in inner)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from penstock.core.events import Json, Kind, Usage
-from penstock.sources.responses_events import Loose, count_of, name_of, storable
+from penstock.sources.loose import Loose, count_of, name_of, storable
 
 NAME = "openai-responses"
 

@@ -1,0 +1,42 @@
+"""How a provider's answer ends: complete, or broken, once. What every protocol's `Answer` is built on."""
+
+from __future__ import annotations
+
+from penstock.core.errors import Broken
+from penstock.sources import provider_errors
+from penstock.sources.loose import Loose
+
+
+class Ending:
+    """One answer, as far as its end goes. Once `ended`, it takes nothing more.
+
+    `host` names the provider in messages; `secret` is what they must not quote.
+    """
+
+    __slots__ = ("_host", "_secret", "broken", "ended")
+
+    def __init__(self, host: str, *, secret: str | None = None):
+        self.ended = False
+        """The answer is complete, or broken."""
+        self.broken: Broken | None = None
+        """Why the answer cannot be completed; to be raised after the events that were given with it."""
+        self._host = host
+        self._secret = secret
+
+    def truncate(self) -> None:
+        """The stream is over before the answer was."""
+        self.break_off(Broken("provider_truncated", f"{self._host} ended the stream before the answer was complete"))
+
+    def garble(self, what: str) -> None:
+        """The stream holds something that is no answer; `what` completes "the host sent …"."""
+        self.break_off(Broken("provider_garbled", f"{self._host} sent {what}"))
+
+    def fail(self, error: Loose) -> None:
+        """The provider says that it failed, in an `error` of whatever shape."""
+        self.break_off(provider_errors.failed(self._host, error, secret=self._secret))
+
+    def break_off(self, problem: Broken) -> None:
+        """Keep what went wrong, unless the answer has ended."""
+        if not self.ended:
+            self.ended = True
+            self.broken = problem
