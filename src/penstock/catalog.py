@@ -13,6 +13,7 @@ from penstock import registry
 from penstock.auth.grant import ANYBODY, Grant
 from penstock.config.model import Config, DemoConfig
 from penstock.config.models import Features, ModelConfig, TargetConfig
+from penstock.config.prices import prices
 from penstock.config.target import AtProvider, AtUrl, Demo, Function, OnCassette, Target, ThroughLitellm, read_target
 from penstock.core.errors import Refused
 from penstock.core.health import Health
@@ -39,7 +40,7 @@ class Catalog:
         self._default = next(iter(sources), settings.default_model)
         self._named = [*sources, *settings.models, *([] if sources else ["demo"])]
         self._providers: dict[str, Any] = {}
-        self._staging = Staging()
+        self._staging = Staging(prices(settings.prices.file))
         self._sources: list[Source] = list(sources.values())
         """Every source there is, whatever stands before it."""
 

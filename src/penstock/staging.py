@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from penstock.config.models import ModelConfig, RetryConfig, TargetConfig
+from penstock.config.models import ModelConfig, PriceConfig, RetryConfig, TargetConfig
 from penstock.core.health import Health
 from penstock.core.source import Source, Stage, compose
 from penstock.core.target import House, Price, Target, switch
@@ -29,19 +29,26 @@ class Behind(NamedTuple):
 class Staging:
     """Makes the source of every model. What is known of a target's health is shared by all models that name it."""
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic, draw: random.Random | None = None):
+    def __init__(
+        self,
+        prices: Mapping[str, PriceConfig],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        draw: random.Random | None = None,
+    ):
         self.health: dict[str, Health] = {}
         """By the words of the configuration, which may be addresses."""
         self.known: dict[str, Health] = {}
         """The same by the names clients may know; of two by one name the first."""
         self._doors: dict[str, queue.Turnstile] = {}
+        self._prices = prices
         self._clock = clock
         self._random = draw or random.Random()  # noqa: S311 - for jitter and weights, not for secrets
 
     def source(self, name: str, model: ModelConfig | None, behind: Mapping[str, Behind]) -> Source:
         """The source of a model: its stages around its targets, which are given by the names clients may know."""
         several = len(behind) > 1
-        limited = any(it.stated.concurrent or it.stated.price for it in behind.values())
+        limited = any(it.stated.concurrent for it in behind.values())
         house = self.house(name, behind)
         stages: list[Stage] = [usage.build(house)] if any(it.metered for it in behind.values()) else []
         if model is None or not (several or limited or model.retry is not None):
@@ -71,15 +78,15 @@ class Staging:
         """The house of a model with these targets."""
         return House(
             model=name,
-            targets={target: _target(target, it) for target, it in behind.items()},
+            targets={target: _target(target, it, self._prices.get(target)) for target, it in behind.items()},
             health={target: self.health.setdefault(it.configured, Health()) for target, it in behind.items()},
             clock=self._clock,
             random=self._random,
         )
 
 
-def _target(name: str, it: Behind) -> Target:
-    stated, price = it.stated, it.stated.price
+def _target(name: str, it: Behind, listed: PriceConfig | None) -> Target:
+    stated, price = it.stated, it.stated.price or listed
     return Target(
         name=name,
         source=it.source,

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from penstock.config.model import Config
+from penstock.config.model import Config, ProviderConfig
 from penstock.config.models import ModelConfig, RetryConfig
 from penstock.config.units import Seconds
 from penstock.core.events import Cancelled
@@ -188,3 +188,13 @@ async def test_a_model_that_has_enough_runs_refuses_at_once_in_the_words_of_the_
         await client.delete(f"/v1/streams/{live.headers['penstock-stream-id']}")
         await live.aread()
         assert (await client.post("/v1/chat/completions", json={**ASKED, "stream": False})).status_code == 200
+
+
+async def test_a_run_of_a_model_with_a_known_price_says_what_it_cost(providers: list[Provider]) -> None:
+    known = {"openai": ProviderConfig(base_url=providers[0].base_url)}
+    config = Config(providers=known, models={"mini": ModelConfig(targets=("openai/gpt-4.1-mini",))})
+    async with serving(configured(config)) as served, served.client() as client:
+        told = await client.post("/v1/streams", json={**ASKED, "model": "mini"})
+        (usage,) = [json.loads(line[6:]) for line in told.text.splitlines() if '"usage"' in line]
+    assert (usage["input"], usage["output"], usage["grade"]) == (3, 4, "reported")
+    assert usage["cost"] == pytest.approx((3 * 0.4 + 4 * 1.6) / 1_000_000)

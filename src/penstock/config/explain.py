@@ -12,7 +12,15 @@ import msgspec
 from penstock.config import load, providers
 from penstock.config.bounds import Bounds, TimeLimits
 from penstock.config.model import AuthConfig, Config, DemoConfig, LogConfig, MetricsConfig, ProviderConfig
-from penstock.config.models import Features, ModelConfig, ModelLimits, PriceConfig, RetryConfig, TargetConfig
+from penstock.config.models import (
+    Features,
+    ModelConfig,
+    ModelLimits,
+    PriceConfig,
+    PricesConfig,
+    RetryConfig,
+    TargetConfig,
+)
 from penstock.config.routes import DEFAULT_ROUTES, RouteConfig
 from penstock.config.server import ServerConfig
 from penstock.config.units import Bytes, OnDisconnect, Seconds, Secret
@@ -116,6 +124,7 @@ SECTIONS: tuple[tuple[str, type[msgspec.Struct]], ...] = (
     ("[models.NAME.retry]", RetryConfig),
     ("[targets.NAME]", TargetConfig),
     ("[targets.NAME.price]", PriceConfig),
+    ("[prices]", PricesConfig),
     ("[limits]", TimeLimits),
     ("[bounds]", Bounds),
     ("[demo]", DemoConfig),

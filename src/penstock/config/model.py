@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from penstock.config.bounds import Bounds, TimeLimits
-from penstock.config.models import ModelConfig, TargetConfig
+from penstock.config.models import ModelConfig, PricesConfig, TargetConfig
 from penstock.config.routes import DEFAULT_ROUTES, RouteConfig
 from penstock.config.server import ServerConfig
 from penstock.config.target import read_base_url
@@ -144,6 +144,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     providers: dict[str, ProviderConfig] = {}
     models: dict[str, ModelConfig] = {}
     targets: dict[str, TargetConfig] = {}
+    prices: PricesConfig = PricesConfig()
     route: tuple[RouteConfig, ...] = DEFAULT_ROUTES
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
@@ -37,6 +38,18 @@ class PriceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     cached: Annotated[float | None, Meta(description="Tokens of the question that the provider had in its cache.")] = (
         None
     )
+
+
+class PricesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The price table, from which every run of a provider gets its cost."""
+
+    file: Annotated[
+        Path | None,
+        Meta(
+            description='A TOML file with a table for each model, as in `["openai/gpt-4.1-mini"]` with `input`, `output` and '
+            "`cached`. It stands above the list prices that penstock knows."
+        ),
+    ] = None
 
 
 class TargetConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -13,7 +13,7 @@ from penstock.config.bounds import Bounds, TimeLimits
 from penstock.config.errors import Wrong, nearest
 from penstock.config.locate import Key
 from penstock.config.model import AuthConfig, Config, DemoConfig, LogConfig, MetricsConfig, ProviderConfig
-from penstock.config.models import ModelConfig, TargetConfig
+from penstock.config.models import ModelConfig, PricesConfig, TargetConfig
 from penstock.config.providers import at_usual_address
 from penstock.config.routes import DEFAULT_ROUTES, RouteConfig
 from penstock.config.server import ServerConfig
@@ -73,6 +73,7 @@ class Reader:
             demo=self._struct(("demo",), _table(document, "demo"), DemoConfig),
             providers=self._providers(_table(document, "providers"), found),
             models=models,
+            prices=self._struct(("prices",), _table(document, "prices"), PricesConfig),
             targets={
                 name: self._struct(("targets", name), target, TargetConfig)
                 for name, target in _table(document, "targets").items()

@@ -112,8 +112,9 @@ class Run(Protocol):
     def said(self) -> Snapshot:
         """Everything readers have been given so far."""
 
-    def meter(self, count: Callable[[], Usage]) -> None:
-        """Called before the last word of a run whose source has not accounted for its tokens, however the run ends."""
+    def meter(self, account: Callable[[Usage | None], Usage]) -> None:
+        """Called with every account of tokens that the source gives, for what it adds; and with None before the last word of a
+        run whose source gave none, however it ends."""
 
     def speaks(self, target: str) -> None:
         """From here on it is this target of the model that answers, as the configuration names it."""

@@ -117,9 +117,9 @@ class RunHandle:
         """As `penstock.core.request.Run.said`."""
         return self.log.snapshot()
 
-    def meter(self, count: Callable[[], Usage]) -> None:
+    def meter(self, account: Callable[[Usage | None], Usage]) -> None:
         """As `penstock.core.request.Run.meter`."""
-        self.pump.meter = count
+        self.pump.meter = account
 
     def speaks(self, target: str) -> None:
         """As `penstock.core.request.Run.speaks`."""

@@ -70,7 +70,7 @@ class Pump:
         """When the source last said something, or was last let go on."""
         self.held = 0.0
         """Seconds the source was made to wait for its readers."""
-        self.meter: Callable[[], Usage] | None = None
+        self.meter: Callable[[Usage | None], Usage] | None = None
         """Counts the tokens of a run whose source has not."""
         self.usage: Usage | None = None
         """The last account of its tokens."""
@@ -144,7 +144,7 @@ class Pump:
                 if isinstance(event, Opened) and self.phase is Phase.WAITING:
                     self._observer.first_word(self.run.id, clock() - self.began)
                 elif isinstance(event, Usage):
-                    self.usage = event
+                    event = self.usage = event if self.meter is None else self.meter(event)  # noqa: PLW2901
                     self._observer.tokens_counted(self.run.id, event)
                 self.phase = following
             self.moved = now = clock()
@@ -231,7 +231,7 @@ class Pump:
         for part in list(self._parts.open):
             self.log.append(Closed(part), at)
         if self.meter is not None and self.usage is None and before is not Phase.IDLE:
-            self.usage = self.meter()
+            self.usage = self.meter(None)
             self._observer.tokens_counted(self.run.id, self.usage)
             self.log.append(self.usage, at)
         self.log.append(terminal, at)

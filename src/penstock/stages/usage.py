@@ -26,11 +26,12 @@ def build(house: House) -> Stage:
         def metered(request: ChatRequest, run: Run) -> AsyncGenerator[Event, None]:
             asked = tokens_of(request)
 
-            def count() -> Usage:
-                answered = sum(part.deltas for part in run.said().parts)
-                return house.priced(Usage(asked, answered, "counted"), run.target)
+            def account(told: Usage | None) -> Usage:
+                if told is None:
+                    told = Usage(asked, sum(part.deltas for part in run.said().parts), "counted")
+                return told if told.cost is not None else house.priced(told, run.target)
 
-            run.meter(count)
+            run.meter(account)
             return source(request, run)
 
         return metered

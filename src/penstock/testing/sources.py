@@ -68,7 +68,7 @@ class SoloRun:
         self.principal = Principal()
         self.inbox = SoloInbox(*inputs)
         self.targets: list[str] = []
-        self.count: Callable[[], Usage] | None = None
+        self.account: Callable[[Usage | None], Usage] | None = None
         self.overdue: list[Callable[[Fault], bool]] = []
         self.folder = Folder()
         """What the source has said; whoever reads it adds to it."""
@@ -80,9 +80,9 @@ class SoloRun:
     def said(self) -> Snapshot:
         return self.folder.snapshot()
 
-    def meter(self, count: Callable[[], Usage]) -> None:
-        """Nobody adds up what a run outside any server costs but a test: it calls `count`."""
-        self.count = count
+    def meter(self, account: Callable[[Usage | None], Usage]) -> None:
+        """Nobody adds up what a run outside any server costs but a test: it calls `account`."""
+        self.account = account
 
     def speaks(self, target: str) -> None:
         """Remembered: the targets that were asked, in their order."""
