@@ -11,6 +11,7 @@ import msgspec
 from penstock.sources import (
     anthropic_answer,
     anthropic_request,
+    foreign,
     ollama_answer,
     ollama_request,
     responses_answer,
@@ -64,6 +65,8 @@ def page(table: Table) -> str:
             ),
             _kind("ollama", "POST /api/chat", ollama_request, ollama_answer, {"`OPTIONS`": "options"}),
             f"Options: {options}.\n",
+            "## What Anthropic's clients say to others\n",
+            "\n".join(line for line in _told(foreign).splitlines() if line.startswith("|")) + "\n",
             "## What `anthropic` and `ollama` have no words for\n",
             f"Left out: {hints}.\n",
             "Refused, unless the table above has them:\n",

@@ -11,7 +11,6 @@ from penstock.core.errors import Broken
 from penstock.core.events import Json
 from penstock.core.request import ChatRequest
 from penstock.sources.anthropic_request import DEFAULT_MAX_TOKENS, question
-from penstock.sources.translation import object_of
 
 PNG = base64.b64encode(b"\x89PNG").decode()
 PDF = base64.b64encode(b"%PDF").decode()
@@ -382,7 +381,11 @@ def test_thoughts_that_a_client_of_responses_hands_back_are_blocks_again() -> No
     signed: Json = {"type": "reasoning", "id": "rs_ours", "summary": summary, "encrypted_content": "EqQB"}
     turn: dict[str, Json] = {"role": "assistant", "content": [box("openai-responses", signed)]}
     assert said(USER, turn)[1]["content"] == [{"type": "thinking", "thinking": "Hm", "signature": "EqQB"}]
-    hidden: Json = {**object_of(signed), "encrypted_content": "gAAAAABo"}
-    assert (
-        refused(USER, {"role": "assistant", "content": [box("openai-responses", hidden)]}) == "messages[1].content[0]"
-    )
+
+
+def test_thoughts_that_others_signed_are_left_out_by_name() -> None:
+    hidden: Json = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAAAABo"}
+    answer: Json = [box("openai-responses", hidden), {"type": "text", "text": "So."}]
+    question, left_out = asked(USER, {"role": "assistant", "content": answer})
+    assert question["messages"][1]["content"] == [{"type": "text", "text": "So."}]
+    assert left_out == ("reasoning.encrypted_content", "reasoning.id")

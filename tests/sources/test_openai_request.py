@@ -52,5 +52,5 @@ def test_the_hints_of_another_dialect_are_left_out_and_named() -> None:
 
 def test_what_is_no_hint_is_refused_by_its_name() -> None:
     with pytest.raises(Broken) as broken:
-        asked("anthropic", anthropic={"thinking": {"type": "adaptive"}})
+        asked("anthropic", anthropic={"thinking": {"type": "deep"}})
     assert (broken.value.fault.code, broken.value.fault.param) == ("not_carried", "thinking")

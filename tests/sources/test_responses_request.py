@@ -325,5 +325,12 @@ def test_thoughts_that_a_client_of_anthropic_hands_back_are_items_again() -> Non
     summary = [{"type": "summary_text", "text": "Hm"}]
     assert told == {"type": "reasoning", "id": "rs_1", "summary": summary, "encrypted_content": "gAAAA="}
     signed: Json = {"type": "thinking", "thinking": "Hm", "signature": "EqQB"}
-    param = refused({"role": "assistant", "content": [box("anthropic", signed)]})[1]
-    assert param == "messages[0].content[0]"
+    (told,) = items({"role": "assistant", "content": [box("anthropic", signed)]})
+    assert told["content"] == [{"type": "reasoning_text", "text": "Hm"}]
+
+
+def test_openai_itself_is_given_no_thoughts_but_its_own() -> None:
+    turn: Message = {"role": "assistant", "content": "So.", "reasoning_content": "Hm"}
+    sent = question("gpt", ChatRequest(model="any", messages=(turn,)), host="api.openai.com")
+    assert [item["type"] for item in msgspec.json.decode(sent.body)["input"]] == ["message"]
+    assert sent.left_out == ("reasoning_content",)

@@ -21,7 +21,10 @@ from penstock.core.request import ChatRequest
 BOXES = frozenset({"anthropic", "openai-responses", "ai-sdk"})
 """The dialects that box."""
 
-HINTS: dict[str, frozenset[str]] = {"openai-responses": frozenset({"include", "metadata", "reasoning"})}
+HINTS: dict[str, frozenset[str]] = {
+    "anthropic": frozenset({"context_management", "metadata", "service_tier", "speed"}),
+    "openai-responses": frozenset({"include", "metadata", "reasoning"}),
+}
 """Fields in a box of `params` that change what is told beside an answer, or how it is kept, and not what is asked. A source that
 cannot open the box leaves them out, and says so (`hints`)."""
 
@@ -56,7 +59,7 @@ def foreign(request: ChatRequest, speaks: str) -> Iterator[tuple[str, str]]:
     for name in BOXES - {speaks}:
         fields = request.params.get(name)
         if isinstance(fields, dict):
-            yield from ((field, field) for field in fields if field not in HINTS.get(name, ()))
+            yield from ((f, f) for f, value in fields.items() if value not in ([], {}) and f not in HINTS.get(name, ()))
 
 
 def hints(request: ChatRequest, speaks: str) -> tuple[str, ...]:

@@ -26,12 +26,12 @@ from __future__ import annotations
 
 import msgspec
 
-from penstock.core.carried import boxed, refuse_foreign
+from penstock.core.carried import boxed
 from penstock.core.events import Json
 from penstock.core.request import ChatRequest
 from penstock.sources.anthropic_blocks import conversation
+from penstock.sources.foreign import readable
 from penstock.sources.provider import Question
-from penstock.sources.thoughts import own_thoughts
 from penstock.sources.translation import Object, Translation, object_of, rest_of
 
 SPEAKS = "anthropic"
@@ -49,9 +49,8 @@ _TIERS = {"default": "standard_only", "priority": "auto"}
 
 def question(model: str, request: ChatRequest, *, host: str) -> Question:
     """The body of one streamed question. Raises `Broken(not_carried)` naming what the Messages API has no words for."""
-    request = own_thoughts(request, SPEAKS)
-    refuse_foreign(request, SPEAKS, host)
-    said = Translation(host)
+    request, left_out = readable(request, SPEAKS, host)
+    said = Translation(host, left_out)
     system, messages = conversation(request.messages, said)
     body: Object = {"model": model, "max_tokens": DEFAULT_MAX_TOKENS, "messages": messages}
     if system:

@@ -15,12 +15,12 @@ from typing import Any
 
 import msgspec
 
-from penstock.core.carried import BOXES, hints, refuse_foreign
 from penstock.core.errors import Broken
 from penstock.core.events import Event, Note, Started
 from penstock.core.request import ChatRequest, Run
 from penstock.core.source import Source
 from penstock.sources import provider_errors
+from penstock.sources.foreign import readable
 from penstock.sources.openai_answer import Answer
 from penstock.sources.openai_chunks import ChatChunk, loosely_chunk
 
@@ -75,7 +75,7 @@ async def _stream(model: str, request: ChatRequest, run: Run) -> AsyncGenerator[
         raise Broken(
             "invalid_request", f"n must be 1 for {model}: litellm cuts all answers of a stream at the end of the first"
         )
-    refuse_foreign(request, "litellm", model)
+    request, left_out = readable(request, "litellm", model)
     litellm = await asyncio.to_thread(_load)
     provider = f"{model.partition('/')[0]} (through litellm)"
     try:
@@ -85,7 +85,7 @@ async def _stream(model: str, request: ChatRequest, run: Run) -> AsyncGenerator[
     answer = Answer(provider)
     try:
         yield Started(run.id, model, run.created)
-        if left_out := hints(request, "litellm"):
+        if left_out:
             yield Note("left_out", {"fields": list(left_out)})
         chunks = aiter(stream)
         begun = False
@@ -124,7 +124,7 @@ def arguments(model: str, request: ChatRequest) -> dict[str, Loose]:
     """What litellm is called with: always streamed, always with usage, never retried by it."""
     known: dict[str, Loose] = {name: value for name, value in request.params.items() if name in PARAMETERS}
     options = request.params.get("stream_options")
-    aside = PARAMETERS | BOXES | {"stream_options"}
+    aside = PARAMETERS | {"stream_options"}
     rest = {name: value for name, value in request.params.items() if name not in aside}
     if rest:
         known["extra_body"] = rest

@@ -20,9 +20,9 @@ from __future__ import annotations
 
 import msgspec
 
-from penstock.core.carried import refuse_foreign
 from penstock.core.events import Json
 from penstock.core.request import ChatRequest, Message
+from penstock.sources.foreign import readable
 from penstock.sources.provider import Question
 from penstock.sources.translation import Object, Translation, data_of, object_of, parts_of, rest_of
 
@@ -43,8 +43,8 @@ _BESIDE_CONTENT = (
 
 def question(model: str, request: ChatRequest, *, host: str) -> Question:
     """The body of one streamed question. Raises `Broken(not_carried)` naming what Ollama has no words for."""
-    refuse_foreign(request, SPEAKS, host)
-    said = Translation(host)
+    request, left_out = readable(request, SPEAKS, host)
+    said = Translation(host, left_out)
     names = _called(request.messages)
     messages: list[Json] = [
         _message(message, f"messages[{at}]", names, said) for at, message in enumerate(request.messages)

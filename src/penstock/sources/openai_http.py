@@ -6,11 +6,12 @@ from collections.abc import Mapping
 
 import msgspec
 
-from penstock.core.carried import BOXES, hints, refuse_foreign
+from penstock.core.carried import BOXES
 from penstock.core.request import ChatRequest, Message
+from penstock.sources.foreign import readable
 from penstock.sources.openai_answer import AnswerParser
 from penstock.sources.provider import EVENT_STREAM, HttpProvider, HttpSource, Question
-from penstock.sources.translation import without_hints
+from penstock.sources.translation import OPENAI, without_hints
 
 
 class OpenAIChat:
@@ -29,17 +30,18 @@ class OpenAIChat:
 
     def question(self, model: str, request: ChatRequest, *, host: str) -> Question:
         """The client's parameters as they are, always streamed, always with usage; of another protocol's, without its hints."""
-        refuse_foreign(request, "openai-chat", host)
-        left_out = list(hints(request, "openai-chat"))
+        request, left_out = readable(request, "openai-chat", host)
         params, messages = request.params, request.messages
         if request.dialect:
             params = without_hints(params, left_out)
             messages = tuple(_plain(message, left_out) for message in messages)
+            if host == OPENAI and "max_tokens" in params:  # which its models that reason refuse
+                params["max_completion_tokens"] = params.pop("max_tokens")
         options = params.get("stream_options")
         return Question(
             msgspec.json.encode(
                 {
-                    **{name: value for name, value in params.items() if name not in BOXES},
+                    **params,
                     "model": model,
                     "messages": messages,
                     "stream": True,

@@ -4,7 +4,7 @@
 | --- | --- |
 | a first `system` message | `instructions` |
 | messages | items of `input`; an assistant's calls are `function_call` items after it, `tool` messages `function_call_output` |
-| `reasoning_content` of an assistant | a `reasoning` item before it |
+| `reasoning_content` of an assistant | a `reasoning` item before it; OpenAI itself takes back none but its own, in cipher |
 | `tools`, `tool_choice` | the same without their inner object; a missing `strict` is `false`, which it is not here |
 | `response_format`, `verbosity` | `text.format`, `text.verbosity` |
 | `max_tokens`, `max_completion_tokens` | `max_output_tokens` |
@@ -16,14 +16,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
-from penstock.core.carried import boxed, hints, not_carried, refuse_foreign
+from penstock.core.carried import boxed, not_carried
 from penstock.core.events import Json
 from penstock.core.request import ChatRequest, Message
+from penstock.sources.foreign import readable
 from penstock.sources.provider import Question
-from penstock.sources.thoughts import own_thoughts
-from penstock.sources.translation import without_hints
+from penstock.sources.translation import OPENAI, without_hints
 
 NAME = "openai-responses"
 Object = dict[str, Json]
@@ -65,10 +67,10 @@ _OURS |= {
 
 def question(model: str, request: ChatRequest, *, host: str) -> Question:
     """What to post. Raises `Broken(not_carried)`."""
-    request = own_thoughts(request, NAME)
-    refuse_foreign(request, NAME, host)
-    left_out = list(hints(request, NAME))
+    request, left_out = readable(request, NAME, host)
     messages = {index: without_hints(message, left_out) for index, message in enumerate(request.messages)}
+    if host == OPENAI:
+        _forget_thoughts(messages.values(), left_out)
     params = without_hints(request.params, left_out)
     for name, neutral in _NEUTRAL.items():
         if (value := params.get(name)) is not None and value not in neutral:
@@ -107,6 +109,13 @@ def question(model: str, request: ChatRequest, *, host: str) -> Question:
     if include:
         body["include"] = [name for index, name in enumerate(include) if name not in include[:index]]
     return Question(msgspec.json.encode(body), tuple(left_out))
+
+
+def _forget_thoughts(messages: Iterable[Message], left_out: list[str]) -> None:
+    """OpenAI looks for an item that it never gave when it is told a thought without its cipher."""
+    for message in messages:
+        if message.pop("reasoning_content", None) and "reasoning_content" not in left_out:
+            left_out.append("reasoning_content")
 
 
 def _unbox(body: Object, fields: Object) -> None:

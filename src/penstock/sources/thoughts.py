@@ -2,7 +2,8 @@
 
 A client of one protocol that is answered by a provider of another is given signed thoughts in its own words, and hands them back
 in these. The signature tells whose they are: OpenAI's ciphers are Fernet tokens, behind an id where penstock gave them out
-(`responses_items.signature_of`); all others are Anthropic's.
+(`responses_items.signature_of`); all others are Anthropic's. To any other provider a signature says nothing: it is given the
+thought as `reasoning_content`, and nothing of one that is a cipher alone.
 """
 
 from __future__ import annotations
@@ -12,40 +13,69 @@ import msgspec
 from penstock.core.carried import box, boxed
 from penstock.core.events import Json
 from penstock.core.request import ChatRequest, Message
-from penstock.sources.translation import object_of, parts_of
+from penstock.sources.translation import Object, object_of, parts_of
 
 _OPENAI = ("rs_", "gAAAA")
+_OF_ITEMS = frozenset({"id", "summary", "content", "encrypted_content", "status"})
 
 
-def own_thoughts(request: ChatRequest, speaks: str) -> ChatRequest:
-    """The request, with thoughts that a provider which speaks `speaks` has signed in boxes of its own."""
-    return msgspec.structs.replace(request, messages=tuple(_message(each, speaks) for each in request.messages))
+def own_thoughts(request: ChatRequest, speaks: str, left_out: list[str]) -> ChatRequest:
+    """The request, with thoughts that a provider which speaks `speaks` has signed in boxes of its own, and others without
+    their signatures, whose names are added to `left_out`."""
+    return msgspec.structs.replace(
+        request, messages=tuple(_message(each, speaks, left_out) for each in request.messages)
+    )
 
 
-def _message(message: Message, speaks: str) -> Message:
+def _message(message: Message, speaks: str, left_out: list[str]) -> Message:
     content = message.get("content")
-    if not isinstance(content, list) or all(boxed(part) in (None, speaks) for part in content):
+    if message.get("role") != "assistant" or not isinstance(content, list):
         return message
-    return {**message, "content": [_part(part, speaks) for part in content]}
+    if all(boxed(part) in (None, speaks) for part in content):
+        return message
+    parts: list[Json] = []
+    told = [message["reasoning_content"]] if message.get("reasoning_content") else []
+    for part in content:
+        if (name := boxed(part)) in (None, speaks):
+            parts.append(part)
+            continue
+        thought = object_of(object_of(part)[name or ""])
+        text, signature, sealed = _thought(thought)
+        if sealed is None:
+            parts.append(part)
+        elif signature and speaks == _signer(signature):
+            parts.append(_own(speaks, text, signature))
+        else:
+            told += [text] if text else []
+            left_out += [name for name in sealed if name not in left_out]
+    changed: Message = {**message, "content": parts or None}
+    return {**changed, "reasoning_content": "\n\n".join(map(str, told))} if told else changed
 
 
-def _part(part: Json, speaks: str) -> Json:
-    name = boxed(part)
-    thought = object_of(object_of(part).get(name or ""))
-    text: Json
-    match name, thought.get("type"):
-        case "anthropic", "thinking":
-            text, signature = thought.get("thinking"), thought.get("signature")
-        case "openai-responses", "reasoning":
-            summaries = (object_of(one).get("text") for one in parts_of(thought.get("summary")))
-            text, signature = "\n\n".join(map(str, summaries)), thought.get("encrypted_content")
-        case _:
-            return part
-    if not isinstance(text, str) or not isinstance(signature, str):
-        return part
-    if speaks == "anthropic" and not signature.startswith(_OPENAI):
+def _thought(value: Object) -> tuple[str, str, tuple[str, ...] | None]:
+    """Text and signature of a thought, and what of it only its signer can read; None for what is no thought, and for one
+    that is not as its protocol has it."""
+    match value:
+        case {"type": "thinking", "thinking": str(text), "signature": str(signature), **rest} if not rest:
+            return text, signature, ("thinking.signature",)
+        case {"type": "redacted_thinking", "data": str(), **rest} if not rest:
+            return "", "", ("redacted_thinking.data",)
+        case {"type": "reasoning", **rest} if not rest.keys() - _OF_ITEMS:
+            told = (*parts_of(rest.get("summary")), *parts_of(rest.get("content")))
+            said = "\n\n".join(str(object_of(one).get("text")) for one in told)
+            cipher = rest.get("encrypted_content") or ""
+            if isinstance(cipher, str) and (cipher or said):
+                return said, cipher, ("reasoning.encrypted_content", "reasoning.id")
+    return "", "", None
+
+
+def _signer(signature: str) -> str:
+    """The protocol of the provider that signed."""
+    return "openai-responses" if signature.startswith(_OPENAI) else "anthropic"
+
+
+def _own(speaks: str, text: str, signature: str) -> Json:
+    if speaks == "anthropic":
         return box(speaks, {"type": "thinking", "thinking": text, "signature": signature})
-    if speaks == "openai-responses" and signature.startswith(_OPENAI):
-        summary: list[Json] = [{"type": "summary_text", "text": text}] if text else []
-        return box(speaks, {"type": "reasoning", "summary": summary, "encrypted_content": signature})
-    return part
+    summary: list[Json] = [{"type": "summary_text", "text": text}] if text else []
+    return box(speaks, {"type": "reasoning", "summary": summary, "encrypted_content": signature})

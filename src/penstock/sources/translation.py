@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from penstock.core.carried import BOXES, boxed, not_carried
+from penstock.core.carried import boxed, not_carried
 from penstock.core.errors import Broken
 from penstock.core.events import Json
 
@@ -44,14 +44,18 @@ MEMBERS = frozenset({"cache_control", "caller", "citations"})
 """What Anthropic's messages, parts, calls and tools have beside what they say: an answer is the same without it."""
 
 
+OPENAI = "api.openai.com"
+"""The host of OpenAI itself, which is stricter than those that speak its protocols."""
+
+
 class Translation:
     """One request on its way into another protocol: whom it is for, and what it had to leave behind."""
 
     __slots__ = ("host", "left_out")
 
-    def __init__(self, host: str):
+    def __init__(self, host: str, left_out: list[str]):
         self.host = host
-        self.left_out: list[str] = []
+        self.left_out = left_out
 
     def leave(self, field: str) -> None:
         """A hint that the other protocol lacks."""
@@ -65,10 +69,6 @@ class Translation:
     def settle(self, name: str, value: Json) -> bool:
         """Whether a field is done with: it says nothing, it is ours, or it is a hint. Raises `Broken` for what cannot be said."""
         if name in CONSUMED:
-            return True
-        if name in BOXES:
-            for hint in object_of(value):  # all else in a box of another protocol has been refused
-                self.leave(hint)
             return True
         if name in HINTS:
             if value is not None:
