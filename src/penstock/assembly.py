@@ -79,6 +79,7 @@ def build(
         models=catalog.listed,
         gate=_gate(settings, runs.observer, mounted=mounted, principal=principal),
         close=catalog.close,
+        warm=catalog.warm if any(provider.warm for provider in settings.providers.values()) else None,
         pages={} if sources else pages(),
         exposition=Exposition(metrics, __version__, targets=catalog.health) if metrics else None,
         scrape_here=settings.metrics.port is None,

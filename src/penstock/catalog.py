@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 from collections.abc import Awaitable, Callable, Mapping
 from itertools import count
@@ -172,6 +173,14 @@ class Catalog:
             key = found.api_key.reveal() if found.api_key else None
             self._providers[name] = registry.resolve("providers", found.kind)(found.base_url, api_key=key)
         return self._providers[name]
+
+    async def warm(self) -> None:
+        """Connect to the providers that are to be warm. Raises what the first of them raises that cannot be reached."""
+        wanted = [name for name, provider in self._settings.providers.items() if provider.warm]
+        problems = await asyncio.gather(*(self._provider(name).warm() for name in wanted), return_exceptions=True)
+        for problem in problems:
+            if problem is not None:
+                raise problem
 
     async def close(self) -> None:
         """Close what the sources hold open."""

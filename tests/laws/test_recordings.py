@@ -64,6 +64,9 @@ class Remembering:
     async def post(self, body: bytes, headers: Mapping[str, str] = NO_HEADERS) -> Body:
         return self.body
 
+    async def warm(self) -> None:
+        """There is nothing to warm."""
+
     async def close(self) -> None:
         self.body.close()
 

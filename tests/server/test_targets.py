@@ -17,6 +17,7 @@ from penstock.core.events import Cancelled
 from tests.fakes.provider import Provider
 from tests.fakes.script import Cut, Gate, Hang, Head, Reply, Reset, Step, answer, text
 from tests.serving import Served, configured, serving
+from tests.waiting import until
 
 ASKED = {"model": "fast", "messages": [{"role": "user", "content": "hi"}], "stream": True}
 DOWN = Reply(status=500, body={"error": {"message": "out of order", "type": "server_error"}})
@@ -198,3 +199,17 @@ async def test_a_run_of_a_model_with_a_known_price_says_what_it_cost(providers: 
         (usage,) = [json.loads(line[6:]) for line in told.text.splitlines() if '"usage"' in line]
     assert (usage["input"], usage["output"], usage["grade"]) == (3, 4, "reported")
     assert usage["cost"] == pytest.approx((3 * 0.4 + 4 * 1.6) / 1_000_000)
+
+
+async def test_a_provider_that_is_to_be_warm_is_connected_to_before_anybody_asks(providers: list[Provider]) -> None:
+    known = {
+        name: ProviderConfig(base_url=each.base_url, warm=True) for name, each in zip("ab", providers, strict=True)
+    }
+    providers[0].refuse()
+    config = Config(providers=known, models={"one": ModelConfig(targets=("b/x",))})
+    async with serving(configured(config)) as served, served.client() as client:
+        await until("the other one is warm", lambda: len(providers[1].connections) == 1)
+        await until("it is told that one could not be reached", lambda: len(served.seen.troubles) == 1)
+        assert [type(problem).__name__ for problem in served.seen.troubles] == ["Unreachable"]
+        await client.post("/v1/chat/completions", json={**ASKED, "model": "one", "stream": False})
+    assert len(providers[1].connections) == 1

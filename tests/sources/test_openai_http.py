@@ -13,8 +13,8 @@ from penstock.core.request import ChatRequest
 from penstock.sources import http_response
 from penstock.sources.openai_http import OpenAIProvider, build
 from penstock.sources.provider import HttpSource, proxy_of, url_of
-from penstock.testing.sources import check_source
-from tests.fakes.provider import Provider, head_bytes
+from penstock.testing.sources import SoloRun, check_source
+from tests.fakes.provider import Connection, Provider, head_bytes
 from tests.fakes.script import (
     EVENT_STREAM,
     Body,
@@ -216,6 +216,23 @@ async def test_a_body_that_does_not_end_after_the_answer_is_left(source: HttpSou
     events, broken = await heard(ask(source))
     assert (events[-1], broken) == (Finished("stop"), None)
     await provider.connections[0].peer_gone.wait()
+
+
+async def test_a_provider_that_was_warmed_is_asked_over_the_connection_that_is_there(provider: Provider) -> None:
+    upstream = OpenAIProvider(provider.base_url)
+    await upstream.warm()
+    (connection,) = await connected(provider)
+    assert connection.requests == []
+    async for _ in upstream.source("fake")(question(), SoloRun()):
+        pass
+    assert (len(provider.connections), len(connection.requests)) == (1, 1)
+    await upstream.close()
+
+
+async def connected(provider: Provider) -> list[Connection]:
+    """The connections of a provider, as soon as there is one."""
+    await until("somebody has connected", lambda: bool(provider.connections))
+    return provider.connections
 
 
 async def test_after_closing_the_next_run_makes_a_new_pool(source: HttpSource, provider: Provider) -> None:

@@ -123,6 +123,9 @@ class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     kind: Annotated[
         Speaks, Meta(description="What it speaks. The providers penstock knows have their own default: see below.")
     ] = "openai"
+    warm: Annotated[
+        bool, Meta(description="Connect when the server starts, so that the first question need not wait for it.")
+    ] = False
 
     def __post_init__(self) -> None:
         try:

@@ -162,7 +162,7 @@ class App:
         self._watchdog = Watchdog(service.runs, heartbeat=service.heartbeat)
         self._ticking: asyncio.Task[None] | None = None
         self._retiring: set[asyncio.Task[None]] = set()
-        """Each waits for the runs that began before a reload."""
+        """What goes on beside the answers: each waits for the runs that began before a reload, or warms the providers."""
         self._route()
 
     def adopt(self, service: Service) -> None:
@@ -266,7 +266,19 @@ class App:
         """Start the ticker on the running loop, and what watches that loop."""
         if self.service.loop_watch is not None:
             self.service.loop_watch.start()
-        self._ticking = asyncio.get_running_loop().create_task(self._watchdog.run(), name="penstock watchdog")
+        loop = asyncio.get_running_loop()
+        self._ticking = loop.create_task(self._watchdog.run(), name="penstock watchdog")
+        if self.service.warm is not None:
+            warming = loop.create_task(self._warm(self.service.warm), name="warm the providers")
+            self._retiring.add(warming)
+            warming.add_done_callback(self._retiring.discard)
+
+    async def _warm(self, warm: Callable[[], Awaitable[None]]) -> None:
+        """Nobody waits for it, and a provider that is not there now may be there when it is asked."""
+        try:
+            await warm()
+        except Exception as problem:  # noqa: BLE001 - whatever it is, the server serves
+            self.service.runs.observer.background_failed(problem)
 
     async def close(self) -> None:
         """End every run and the ticker; a mounted app whose host sends no lifespan calls this when it goes."""

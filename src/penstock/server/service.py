@@ -89,6 +89,8 @@ class Service(msgspec.Struct, kw_only=True):
     gate: Gate
     """Who may enter, and which runs they find."""
     close: Callable[[], Awaitable[None]]
+    warm: Callable[[], Awaitable[None]] | None = None
+    """Makes the connections that are to be there before anybody asks."""
     """Close what the sources hold open."""
     pages: Mapping[str, tuple[bytes, str]] = {}
     """Static pages: path → contents and content type."""

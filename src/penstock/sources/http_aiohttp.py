@@ -128,6 +128,9 @@ class AiohttpClient:
             else:
                 return AiohttpResponse(response)
 
+    async def warm(self) -> None:
+        """Nothing: what stands behind a proxy is the proxy's to connect to."""
+
     async def close(self) -> None:
         """As `upstream.Client.close`."""
         await self._session.close()

@@ -50,6 +50,10 @@ class HttpClient:
         more = "".join(f"\r\n{name}: {value}" for name, value in sendable(headers).items()) if headers else ""
         return await self._pool.post(b"%b%d%b\r\n\r\n" % (self._head, len(body), more.encode()), body)
 
+    async def warm(self) -> None:
+        """As `upstream.Client.warm`."""
+        await self._pool.warm()
+
     async def close(self) -> None:
         """As `upstream.Client.close`."""
         await self._pool.close()

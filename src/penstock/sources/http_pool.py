@@ -67,6 +67,10 @@ class Pool:
         connection = await self._connect()
         return await connection.exchange(head, body)
 
+    async def warm(self) -> None:
+        """Make a connection and let it rest, so that the next request need not wait for one. Raises `Unreachable`."""
+        self.rested(await self._connect())
+
     async def close(self) -> None:
         """Cut every connection; return when their sockets are closed."""
         self._closed = True

@@ -143,6 +143,15 @@ class HttpProvider:
         """The source that asks this provider for `model`."""
         return HttpSource(self, model)
 
+    def _own(self) -> Client:
+        if self._client is None:
+            self._client = client_for(self._url, self._headers, proxy=self._proxy)
+        return self._client
+
+    async def warm(self) -> None:
+        """Make a connection before anybody asks. Raises `Unreachable`."""
+        await self._own().warm()
+
     async def close(self) -> None:
         """Close every connection; runs that still read are cut. The next run makes a new pool."""
         clients = [*self._callers.values(), *([self._client] if self._client is not None else [])]
@@ -217,9 +226,7 @@ class HttpProvider:
 
     async def _ask(self, body: bytes, headers: Mapping[str, str]) -> Response:
         """Post the question; return the response once it is a stream."""
-        if self._client is None:
-            self._client = client_for(self._url, self._headers, proxy=self._proxy)
-        response = await self._post(self._client, body, headers)
+        response = await self._post(self._own(), body, headers)
         media_type = self._protocol.media_type
         if response.status == 200 and _kind(response) == media_type and not _encoded(response):
             return response

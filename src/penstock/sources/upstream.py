@@ -76,6 +76,9 @@ class Client(Protocol):
         """Send a request; return when the head of its answer is there. `headers` are for this one alone, and may be a
         client's: those that cannot be sent are left out. Raises `Unreachable` and `NotHTTP`."""
 
+    async def warm(self) -> None:
+        """Make one connection for the next request, where that can be done. Raises `Unreachable`."""
+
     async def close(self) -> None:
         """Cut every connection. Bodies that are still read raise `BodyBroken`."""
 
