@@ -91,6 +91,7 @@ def test_a_path_that_is_served_means_nothing_else() -> None:
         ("POST", "/v1/fine_tuning/jobs"),
         ("POST", "/audio/speech"),
         ("GET", "/v1/chat/completions/chatcmpl-1"),
+        ("POST", "/v1/conversations"),
     ],
 )
 async def test_what_openai_has_and_is_not_served_is_404_in_its_words_naming_what_is(
@@ -102,6 +103,21 @@ async def test_what_openai_has_and_is_not_served_is_404_in_its_words_naming_what
     assert (answer.status_code, error["code"], error["type"]) == (404, "route_not_found", "invalid_request_error")
     assert answer.headers["x-should-retry"] == "false"
     assert "/v1/chat/completions" in error["message"]
+
+
+async def test_a_method_that_a_path_does_not_take_is_told_with_the_path_it_was_read_as(
+    client: httpx2.AsyncClient,
+) -> None:
+    answer = await client.post("/v1/responses/input_tokens", json={"model": "nobody", "input": "Hello"})
+    check_value("openai-responses", answer.json(), "refusal")
+    assert answer.status_code == 405
+    assert answer.json()["error"]["message"] == "POST is not allowed at /v1/responses/{answer}; GET, DELETE are"
+
+
+async def test_embeddings_are_among_what_is_named(client: httpx2.AsyncClient) -> None:
+    message = (await client.post("/v1/audio/speech")).json()["error"]["message"]
+    assert "/v1/embeddings" in message
+    assert "GET /v1/models" in message
 
 
 @pytest.mark.parametrize(

@@ -5,16 +5,26 @@ import re
 import struct
 import zlib
 
+import msgspec
 import pytest
 
 from penstock.core.errors import TABLE, Broken
 from penstock.core.events import Chunk, Closed, Delta, Event, Finished, Json, Opened, Started, Usage
+from penstock.registry import names, resolve
 from penstock.sources import demo_script
 from penstock.sources.demo import build
 from penstock.testing.sources import SoloRun, check_source
 from tests.sources.asking import ask, heard, question, text
 
 UNPACED = build(rate=0)
+
+ASKED: dict[str, dict[str, Json]] = {
+    "openai-responses": {"input": "Hello"},
+    "openai-completions": {"prompt": "Hello"},
+    "ai-sdk": {"id": "a", "messages": [{"id": "b", "role": "user", "parts": [{"type": "text", "text": "Hello"}]}]},
+}
+CHAT: dict[str, Json] = {"model": "demo", "max_tokens": 9, "messages": [{"role": "user", "content": "Hello"}]}
+"""What the other dialects are asked with."""
 
 
 async def told(prompt: str = "What is a penstock?", **knobs: Json) -> tuple[list[Event], Broken | None]:
@@ -227,6 +237,15 @@ async def test_a_request_sets_knobs_over_the_defaults() -> None:
     source = build(rate=0, tokens=5, reasoning=False)
     assert sum(isinstance(e, Delta) for e in (await heard(ask(source)))[0]) == 5
     assert sum(isinstance(e, Delta) for e in (await heard(ask(source, question(demo={"tokens": 2}))))[0]) == 2
+
+
+@pytest.mark.parametrize("dialect", names("dialects"))
+async def test_its_knobs_are_heard_in_every_dialect(dialect: str) -> None:
+    body = msgspec.json.encode({**ASKED.get(dialect, CHAT), "demo": {"error": "provider_overloaded"}})
+    request = resolve("dialects", dialect)().parse(body)
+    _, broken = await heard(ask(UNPACED, request))
+    assert broken is not None
+    assert broken.fault.code == "provider_overloaded"
 
 
 class Clock:

@@ -62,6 +62,12 @@ def foreign(request: ChatRequest, speaks: str) -> Iterator[tuple[str, str]]:
             yield from ((f, f) for f, value in fields.items() if value not in ([], {}) and f not in HINTS.get(name, ()))
 
 
+def own(request: ChatRequest, name: str, missing: Json) -> Json:
+    """A field of the request that is penstock's own, whichever dialect it came in: beside the others, or in a box."""
+    boxes = (request.params.get(dialect) for dialect in sorted(BOXES))
+    return next((held[name] for held in (request.params, *boxes) if isinstance(held, dict) and name in held), missing)
+
+
 def hints(request: ChatRequest, speaks: str) -> tuple[str, ...]:
     """What a source that speaks `speaks` leaves out of its question: names of fields, for the note that says so."""
     boxes = ((name, request.params.get(name)) for name in sorted(HINTS.keys() - {speaks}))

@@ -85,7 +85,9 @@ class Endpoint:
                 return
             answer = self._answers.get(exchange.method)
             if answer is None:
-                raise Refused("method_not_allowed", f"{exchange.method} is not allowed here; {self._allowed} are")
+                raise Refused(
+                    "method_not_allowed", f"{exchange.method} is not allowed at {self._path}; {self._allowed} are"
+                )
             await answer(exchange)
         except Refused as problem:
             self._observer.refused(problem.fault.code, self._path)

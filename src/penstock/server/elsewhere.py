@@ -16,7 +16,7 @@ from starlette.routing import Route as HttpRoute
 from penstock.core.frame import Dialect
 
 VERSION = "/v1"
-MOST_NAMED = 10
+MOST_NAMED = 12
 """Paths a message names."""
 
 FAMILIES: dict[str, str] = {
@@ -65,19 +65,24 @@ def words(
     for dialect in dialects.values():
         if any(name.encode() in headers for name in dialect.traits.passes):
             return dialect
-    first = _SLASHES.sub("/", path).removeprefix(VERSION).strip("/").partition("/")[0]
-    return dialects.get(FAMILIES.get(first, ""), usual)
+    return dialects.get(FAMILIES.get(_first_word(path), ""), usual)
 
 
 def nothing_at(path: str, mounted: str, known: Iterable[str]) -> str:
     """That nothing is served at a path, with the nearest that is, else with the paths where an API begins."""
     served = list(known)
-    near = difflib.get_close_matches(path, served, 1, cutoff=0.75)
+    word = _first_word(path)
+    # What an API has and is not served here is no slip of the pen for something else.
+    likely = [each for each in served if _first_word(each) == word] if word in FAMILIES else served
+    near = difflib.get_close_matches(path, likely, 1, cutoff=0.75)
     if near:
         hint = f"did you mean {mounted}{near[0]}?"
     else:
-        begin = [each for each in served if each.startswith(f"{VERSION}/") and "{" not in each][:MOST_NAMED]
-        hint = (
-            f"there are {', '.join(mounted + each for each in begin)}, and GET {mounted}{VERSION}/models for the models"
-        )
+        models = f"{VERSION}/models"
+        begin = [each for each in served if each.startswith(f"{VERSION}/") and "{" not in each and each != models]
+        hint = f"there are {', '.join(mounted + each for each in begin[:MOST_NAMED])}, and GET {mounted}{models} for the models"
     return f"nothing is served at {mounted}{path[:128]}; {hint}"
+
+
+def _first_word(path: str) -> str:
+    return _SLASHES.sub("/", path).removeprefix(VERSION).strip("/").partition("/")[0]

@@ -14,6 +14,7 @@ from typing import Annotated
 
 import msgspec
 
+from penstock.core.carried import own
 from penstock.core.errors import TABLE, Broken
 from penstock.core.events import Chunk, Closed, Delta, Event, Finished, Json, Opened, Started, Usage
 from penstock.core.request import ChatRequest, Inbox, Run
@@ -151,7 +152,7 @@ def turned(defaults: dict[str, Json], asked: Json) -> Knobs:
 
 async def _speak(request: ChatRequest, run: Run, defaults: dict[str, Json]) -> AsyncGenerator[Event, None]:
     try:
-        knobs = turned(defaults, request.params.get("demo", {}))
+        knobs = turned(defaults, own(request, "demo", {}))
     except ValueError as wrong:
         raise Broken("invalid_request", str(wrong)) from None
     if knobs.error is not None:
