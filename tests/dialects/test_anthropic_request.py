@@ -371,6 +371,8 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "temperature below 0": ({"temperature": -0.1}, "temperature"),
     "temperature, a word": ({"temperature": "hot"}, "temperature"),
     "top_p above 1": ({"top_p": 2}, "top_p"),
+    "top_p beyond every float": ({"top_p": 10**400}, "top_p"),
+    "temperature beyond every float": ({"temperature": 10**400}, "temperature"),
     "top_k, a fraction": ({"top_k": 1.5}, "top_k"),
     "cache_control": ({"cache_control": True}, "cache_control"),
     "stop_sequences of a wrong type": ({"stop_sequences": "END"}, "stop_sequences"),

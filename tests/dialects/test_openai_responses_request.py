@@ -449,3 +449,10 @@ def test_a_message_quotes_little_of_what_was_said() -> None:
     with pytest.raises(Refused) as refused:
         asked(input=[{"role": "x" * 500, "content": "x"}])
     assert len(refused.value.fault.message) < 150
+
+
+@pytest.mark.parametrize("kind", [[], {}, ["input_text"], 1, None])
+def test_a_part_whose_type_is_no_text_is_refused_by_its_place(kind: object) -> None:
+    with pytest.raises(Refused) as caught:
+        asked(input=[{"role": "user", "content": [{"type": kind}]}])
+    assert caught.value.fault.param == "input[0].content[0].type"

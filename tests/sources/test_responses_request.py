@@ -334,3 +334,10 @@ def test_openai_itself_is_given_no_thoughts_but_its_own() -> None:
     sent = question("gpt", ChatRequest(model="any", messages=(turn,)), host="api.openai.com")
     assert [item["type"] for item in msgspec.json.decode(sent.body)["input"]] == ["message"]
     assert sent.left_out == ("reasoning_content",)
+
+
+@pytest.mark.parametrize("kind", [[], {}, 1])
+def test_an_item_in_a_box_whose_type_is_no_text_goes_as_it_came(kind: Json) -> None:
+    """It is for the provider to refuse."""
+    item: Json = {"type": kind, "id": "x"}
+    assert items({"role": "user", "content": [box(NAME, item)]}) == [item]

@@ -27,14 +27,14 @@ SECRET = re.compile(
   | \bxox[abeoprs]-[A-Za-z0-9-]{10,}                           # Slack
   | \b(?:AKIA|ASIA)[A-Z0-9]{16}\b                              # Amazon
   | \bAIza[A-Za-z0-9_-]{35}                                    # Google
-  | \beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+  # a JSON Web Token
+  | (?<![A-Za-z0-9_-])[A-Za-z0-9_-]{0,32}?\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+  # a JSON Web Token
   | (?i:(?<=bearer\s))[A-Za-z0-9._~+/-]{16,}=*
   | (?<=://)[^/\s:@]+:[^/\s:@]+(?=@)                           # a password in a URL
   | -----BEGIN\ [A-Z ]*PRIVATE\ KEY-----.*?(?:-----END\ [A-Z ]*PRIVATE\ KEY-----|\Z)
     """,
     re.DOTALL,
 )
-"""What looks like a key, wherever it stands."""
+"""What looks like a key, wherever it stands. Read once: no alternative may begin anywhere in a word that another one is still reading."""
 
 
 class Line(msgspec.Struct, frozen=True):

@@ -73,7 +73,10 @@ def optional(fields: Object, name: str, wanted: type[T], where: str) -> T | None
     if value is None:
         return None
     if wanted is float and type(value) is int:
-        return wanted(value)
+        try:
+            return wanted(value)
+        except OverflowError:
+            raise wrong(where, "is beyond every number that is meant here") from None
     if type(value) is not wanted:
         raise wrong(where, f"must be {_KINDS[wanted]}, not {kind(value)}")
     return value

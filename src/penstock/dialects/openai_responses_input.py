@@ -8,7 +8,7 @@ from penstock.core.events import Json
 from penstock.core.request import Message
 
 NAME = "openai-responses"
-PARTS = frozenset({"input_text", "input_image", "input_file", "input_audio", "output_text", "refusal"})
+PARTS = ("input_text", "input_image", "input_file", "input_audio", "output_text", "refusal")
 """The content parts there are. Whatever else stands in a box among the content of a message is an item of its own."""
 
 _ROLES = ("user", "assistant", "system", "developer")
@@ -30,7 +30,7 @@ def read_input(value: Json, *, goes_on: bool) -> list[Message]:
     conversation = _Conversation(goes_on=goes_on)
     for index, item in enumerate(value):
         conversation.add(item, f"input[{index}]")
-    conversation.check_answered()
+    conversation.end()
     return conversation.messages
 
 
@@ -41,6 +41,8 @@ class _Conversation:
         self.messages: list[Message] = []
         self._open: Message | None = None
         """The assistant message that the next item of the assistant joins."""
+        self._thoughts: list[str] = []
+        """What it thought, joined once the message is over."""
         self._goes_on = goes_on
         self._calls: dict[str, str] = {}
         """Where each call stands, by its id, until it is answered."""
@@ -67,7 +69,9 @@ class _Conversation:
             case _:
                 self._foreign(item, kind)
 
-    def check_answered(self) -> None:
+    def end(self) -> None:
+        """No item follows. Raises `Refused` for a call that was not answered."""
+        self._over()
         for call_id, where in self._calls.items():
             raise Refused(
                 "invalid_request",
@@ -88,10 +92,7 @@ class _Conversation:
             return
         message = self._turn()
         before = message.get("content")
-        if before is None:
-            message["content"] = content
-        else:
-            message["content"] = [*_parts(before), *_parts(content)]
+        message["content"] = content if before is None else _joined(before, content)
 
     def _call(self, item: Object, where: str) -> None:
         call_id, name = text(item, "call_id", where), text(item, "name", where)
@@ -140,10 +141,10 @@ class _Conversation:
             self._foreign(item, "reasoning")
             return
         if self._open is not None and self._open.get("content") and not self._open.get("tool_calls"):
-            self._open = None  # it came after what was said; calls alone wait for their outputs together
+            self._over()  # it came after what was said; calls alone wait for their outputs together
         message = self._turn()
-        before = message.get("reasoning_content")
-        message["reasoning_content"] = "\n\n".join([*([before] if isinstance(before, str) else []), *thoughts])
+        message.setdefault("reasoning_content", "")
+        self._thoughts += thoughts
         message.setdefault("content", None)
 
     def _foreign(self, item: Object, kind: str) -> None:
@@ -152,9 +153,9 @@ class _Conversation:
             self._say({"role": "user", "content": [box(NAME, item)]})
             return
         if self._open is not None and self._open.get("tool_calls"):
-            self._open = None  # it stood behind the calls, and does again
+            self._over()  # it stood behind the calls, and does again
         message = self._turn()
-        message["content"] = [*_parts(message.get("content")), box(NAME, item)]
+        message["content"] = _joined(message.get("content"), [box(NAME, item)])
 
     def _turn(self) -> Message:
         if self._open is None:
@@ -162,8 +163,15 @@ class _Conversation:
             self.messages.append(self._open)
         return self._open
 
-    def _say(self, message: Message) -> None:
+    def _over(self) -> None:
+        """Nothing joins the assistant's message any more."""
+        if self._open is not None and self._thoughts:
+            self._open["reasoning_content"] = "\n\n".join(self._thoughts)
+            self._thoughts = []
         self._open = None
+
+    def _say(self, message: Message) -> None:
+        self._over()
         self.messages.append(message)
 
 
@@ -276,6 +284,13 @@ def _parts(content: Json) -> list[Json]:
     if isinstance(content, list):
         return content
     return [{"type": "text", "text": content}] if isinstance(content, str) else []
+
+
+def _joined(content: Json, more: Json) -> list[Json]:
+    """One content after the other. A list, which is ours, grows where it is: there may be a hundred thousand to join."""
+    parts = _parts(content)
+    parts += _parts(more)
+    return parts
 
 
 def wrong(param: str, wanted: str, found: Json) -> Refused:

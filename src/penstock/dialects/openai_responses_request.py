@@ -37,6 +37,8 @@ hints (`penstock.core.carried.HINTS`): a provider of another protocol goes witho
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import msgspec
 
 from penstock.core.body import read_object, take
@@ -143,7 +145,7 @@ DEFAULTS: Object = {
 
 def _tools(fields: Object, params: Object, own: Object, echo: Object) -> None:
     given = take(fields, "tools", list, None)
-    names: list[str] = []
+    names: set[str] = set()
     tools: list[Json] = []
     for index, tool in enumerate(given or []):
         where = f"tools[{index}]"
@@ -154,7 +156,7 @@ def _tools(fields: Object, params: Object, own: Object, echo: Object) -> None:
             name = text(tool, "name", where)
             if name in names:
                 raise Refused("invalid_request", f"two tools are called {name!r}", param=f"{where}.name")
-            names.append(name)
+            names.add(name)
             _check_function(tool, where)
         if kind != "function" or told(tool, {"type", *_TOOL}):
             tools.append(box(NAME, tool))
@@ -203,14 +205,14 @@ def _check_function(tool: Object, where: str) -> None:
             raise wrong(f"{where}.{name}", wanted, value)
 
 
-def _named(choice: Object, names: list[str], where: str) -> Object:
+def _named(choice: Object, names: Collection[str], where: str) -> Object:
     name = text(choice, "name", where)
     if name not in names:
         raise Refused("invalid_request", f"'{where}' names {name!r}, which is not among 'tools'", param=where)
     return {"type": "function", "function": {"name": name}}
 
 
-def _allowed(choice: Object, names: list[str], params: Object, own: Object) -> None:
+def _allowed(choice: Object, names: Collection[str], params: Object, own: Object) -> None:
     mode, tools = choice.get("mode"), choice.get("tools")
     if mode not in ("auto", "required"):
         raise wrong("tool_choice.mode", "auto or required", mode)

@@ -48,7 +48,9 @@ def conversation(messages: Iterable[Message], said: Translation) -> tuple[Json, 
 
 
 def _join(turn: Object, following: Object) -> None:
-    turn["content"] = [*parts_of(turn["content"]), *parts_of(following["content"])]
+    parts = parts_of(turn["content"])  # of our own making where it is a list: it grows where it is
+    parts += parts_of(following["content"])
+    turn["content"] = parts
     turn.update(rest_of(following, "role", "content"))
 
 

@@ -32,7 +32,7 @@ Object = dict[str, Json]
 
 REASONING = "reasoning.encrypted_content"
 LOGPROBS = "message.output_text.logprobs"
-_CONTENT = frozenset({"input_text", "input_image", "input_file", "input_audio", "output_text", "refusal"})
+_CONTENT = ("input_text", "input_image", "input_file", "input_audio", "output_text", "refusal")
 """The content parts there are. Whatever else is in a box among the content of a message is an item of its own."""
 _NEUTRAL: dict[str, tuple[Json, ...]] = {
     "audio": (),
@@ -107,7 +107,8 @@ def question(model: str, request: ChatRequest, *, host: str) -> Question:
     if "reasoning" in body and not body["store"]:
         include.append(REASONING)  # nobody keeps the thoughts but the client, who is to hand them back
     if include:
-        body["include"] = [name for index, name in enumerate(include) if name not in include[:index]]
+        names = dict.fromkeys(name for name in include if isinstance(name, str))
+        body["include"] = [*names, *(other for other in include if not isinstance(other, str))]
     return Question(msgspec.json.encode(body), tuple(left_out))
 
 
@@ -173,17 +174,20 @@ def _items(message: Message, index: int, host: str) -> list[Json]:
 def _messages(
     role: Json, parts: list[Json], rest: Object, where: str, host: str, *, plain: bool, notes: Json
 ) -> list[Json]:
-    """A message, cut where an item stands among its content."""
+    """A message, cut where an item stands among its content. What is said beside the content stands with the first piece alone:
+    with each, a body of kilobytes would become one of gigabytes."""
     items: list[Json] = []
     said: list[Json] = []
 
     def flush() -> None:
+        nonlocal rest
         if said:
             content: Json = list(said)
             if plain and isinstance(only := parts[0], dict):
                 content = only["text"]
             items.append({"type": "message", "role": role, "content": content, **rest})
             said.clear()
+            rest = {}
 
     for place, part in enumerate(parts):
         item = part[NAME] if boxed(part) == NAME and isinstance(part, dict) else None
@@ -194,6 +198,8 @@ def _messages(
             said.append(item)
         else:
             said.append(_part(part, f"{where}.content[{place}]", host, spoken=role == "assistant", notes=notes))
+            if boxed(part) is None and _object(part).get("type") == "text":
+                notes = None
     flush()
     return items
 

@@ -6,7 +6,7 @@ is told), or is refused before anything is asked. There is no fifth way.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -53,14 +53,14 @@ class Translation:
 
     __slots__ = ("host", "left_out")
 
-    def __init__(self, host: str, left_out: list[str]):
+    def __init__(self, host: str, left_out: Iterable[str] = ()):
         self.host = host
-        self.left_out = left_out
+        self.left_out = dict.fromkeys(left_out)
+        """In their order; a dictionary, since a client may send a hundred thousand of them."""
 
     def leave(self, field: str) -> None:
         """A hint that the other protocol lacks."""
-        if field not in self.left_out:
-            self.left_out.append(field)
+        self.left_out[field] = None
 
     def refusal(self, what: str, param: str) -> Broken:
         """Something that has an effect, and that the other protocol lacks."""
