@@ -172,6 +172,7 @@ class Catalog:
             found = self._settings.providers[name]
             key = found.api_key.reveal() if found.api_key else None
             self._providers[name] = registry.resolve("providers", found.kind)(found.base_url, api_key=key)
+            self._providers[name].drain = float(found.drain)
         return self._providers[name]
 
     async def warm(self) -> None:

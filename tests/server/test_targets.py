@@ -15,7 +15,21 @@ from penstock.config.models import ModelConfig, RetryConfig
 from penstock.config.units import Seconds
 from penstock.core.events import Cancelled
 from tests.fakes.provider import Provider
-from tests.fakes.script import Cut, Gate, Hang, Head, Reply, Reset, Step, answer, text
+from tests.fakes.script import (
+    Cut,
+    End,
+    Event,
+    Gate,
+    Hang,
+    Head,
+    Reply,
+    Reset,
+    Step,
+    answer,
+    chunk,
+    text,
+    usage_of,
+)
 from tests.serving import Served, configured, serving
 from tests.waiting import until
 
@@ -213,3 +227,33 @@ async def test_a_provider_that_is_to_be_warm_is_connected_to_before_anybody_asks
         assert [type(problem).__name__ for problem in served.seen.troubles] == ["Unreachable"]
         await client.post("/v1/chat/completions", json={**ASKED, "model": "one", "stream": False})
     assert len(providers[1].connections) == 1
+
+
+@pytest.mark.parametrize("tells", [True, False])
+async def test_a_provider_that_is_drained_is_listened_to_after_a_cancel_for_its_account_alone(
+    providers: list[Provider], tells: bool
+) -> None:
+    told, rest = Gate(), Gate()
+    ending = (
+        [Event(chunk(finish="stop")), Event({"choices": [], "usage": usage_of(3, 9)}), End()] if tells else [Hang()]
+    )
+    providers[0].script(Head(), text("a"), told, rest, *ending)
+    drained = ProviderConfig(base_url=providers[0].base_url, drain=Seconds(4 if tells else 0.01))
+    config = Config(providers={"a": drained}, models={"one": ModelConfig(targets=("a/x",))})
+    async with serving(configured(config)) as served, served.client() as client:
+        live = await client.send(
+            client.build_request("POST", "/v1/streams", json={**ASKED, "model": "one"}), stream=True
+        )
+        await told.reached.wait()
+        told.open()
+        await until("the first word is there", lambda: served.only.log.opened)
+        run = live.headers["penstock-stream-id"]
+        await client.delete(f"/v1/streams/{run}")
+        events = (await live.aread()).decode()
+        assert '"grade":"counted"' in events
+        assert events.rstrip().splitlines()[-2] == 'data: {"type":"cancelled","by":"client"}'
+        rest.open()
+        await until("the source has closed", lambda: not served.only.pump.closing)
+        usage = (await client.get(f"/v1/streams/{run}")).json()["usage"]
+    assert usage["grade"] == ("drained" if tells else "counted")
+    assert not tells or (usage["input"], usage["output"]) == (3, 9)

@@ -21,7 +21,10 @@ def told(*usages: Usage) -> Metrics:
         metrics.run_started(f"st_{number}", ASKED, Principal(), ORIGIN)
         metrics.first_word(f"st_{number}", 0.1)
         metrics.tokens_counted(f"st_{number}", usage)
-        metrics.run_ended(f"st_{number}", Finished() if usage.grade == "reported" else Cancelled("client"), 1.0, 5)
+        end = Finished() if usage.grade == "reported" else Cancelled("client")
+        metrics.run_ended(f"st_{number}", end, 1.0, 5)
+        if isinstance(end, Cancelled):
+            metrics.source_stopped(f"st_{number}", end, 0.01)
     return metrics
 
 
@@ -55,6 +58,21 @@ def test_only_what_a_provider_reported_is_its_account_and_the_rest_is_counted_ap
         "input": 10, "output": 5,
     }  # fmt: skip
     assert found["penstock_counted_tokens_total"] == {("demo", "input"): 7, ("demo", "output"): 3}
+
+
+def test_what_is_learnt_while_a_source_closes_replaces_what_was_counted() -> None:
+    metrics = Metrics({"demo"})
+    metrics.run_started("st_1", ASKED, Principal(), ORIGIN)
+    metrics.tokens_counted("st_1", Usage(7, 3, "counted"))
+    metrics.run_ended("st_1", Cancelled("client"), 1.0, 5)
+    metrics.tokens_counted("st_1", Usage(10, 9, "drained"))
+    metrics.source_stopped("st_1", Cancelled("client"), 0.5)
+    found = counted(metrics)
+    assert found["penstock_counted_tokens_total"] == {}
+    usage = found["gen_ai_client_token_usage"]
+    assert {labels[-1]: value.total for labels, value in usage.items() if not isinstance(value, float)} == {
+        "input": 10, "output": 9,
+    }  # fmt: skip
 
 
 def test_what_answers_cost_is_added_up() -> None:

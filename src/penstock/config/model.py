@@ -17,6 +17,7 @@ from penstock.config.units import Seconds, Secret
 Speaks = Literal["openai", "openai-responses", "anthropic", "ollama"]
 
 SHORTEST_SECRET = 32
+LONGEST_DRAIN = Seconds(4)
 
 
 class AuthConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -123,6 +124,13 @@ class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     kind: Annotated[
         Speaks, Meta(description="What it speaks. The providers penstock knows have their own default: see below.")
     ] = "openai"
+    drain: Annotated[
+        Seconds,
+        Meta(
+            description="How long it is listened to after a cancel or a disconnect, to learn what the answer has used; at most 4s. "
+            "At 0 it is cut at once, which stops the bill."
+        ),
+    ] = Seconds(0)
     warm: Annotated[
         bool, Meta(description="Connect when the server starts, so that the first question need not wait for it.")
     ] = False
@@ -132,6 +140,8 @@ class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             read_base_url(self.base_url)
         except ValueError as wrong:
             raise ValueError(f"base_url: {wrong}") from None
+        if self.drain > LONGEST_DRAIN:
+            raise ValueError(f"drain ({self.drain}) must not be above {LONGEST_DRAIN}: a source has 5s to close")
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -116,6 +116,13 @@ class Run(Protocol):
         """Called with every account of tokens that the source gives, for what it adds; and with None before the last word of a
         run whose source gave none, however it ends."""
 
+    @property
+    def over(self) -> bool:
+        """Whether the last word was said: a source that is closed now has nothing left to say."""
+
+    def settle(self, usage: Usage) -> None:
+        """What a run that is over turned out to have used; it replaces what was counted."""
+
     def speaks(self, target: str) -> None:
         """From here on it is this target of the model that answers, as the configuration names it."""
 

@@ -121,6 +121,14 @@ class RunHandle:
         """As `penstock.core.request.Run.meter`."""
         self.pump.meter = account
 
+    @property
+    def over(self) -> bool:
+        return self.pump.phase is Phase.ENDED
+
+    def settle(self, usage: Usage) -> None:
+        """As `penstock.core.request.Run.settle`."""
+        self.pump.settle(usage)
+
     def speaks(self, target: str) -> None:
         """As `penstock.core.request.Run.speaks`."""
         self.target = target

@@ -11,6 +11,8 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from functools import partial
 
+import msgspec
+
 from penstock.core.errors import TABLE, Broken, Refused, fault
 from penstock.core.events import TERMINAL, Closed, Delta, Event, Failed, Fault, Note, Opened, Terminal, Usage
 from penstock.core.lifecycle import IllegalEvent, Parts, Phase, step
@@ -176,6 +178,12 @@ class Pump:
         """A time limit is overdue: the attempt is given up where somebody can make another, else the run ends."""
         if not any(overdue(problem) for overdue in reversed(self._overdue)):
             self.finish(Failed(problem))
+
+    def settle(self, usage: Usage) -> None:
+        """The account of a run that has ended, which its source learnt while it closed. The log is sealed: it stands beside it."""
+        usage = msgspec.structs.replace(usage, grade="drained")
+        self.usage = usage if self.meter is None else self.meter(usage)
+        self._observer.tokens_counted(self.run.id, self.usage)
 
     def note(self, note: Note) -> None:
         """Say something on behalf of the server, between two events of the source."""

@@ -64,6 +64,7 @@ class StreamsApi:
             "entries": log.shown,
             "readers": len(log.readers),
             "end": handle.pump.terminal,
+            "usage": handle.pump.usage,
             "events_url": path + self._service.gate.token(handle, "read"),
         }
 

@@ -17,7 +17,7 @@ import msgspec
 
 from penstock import __version__
 from penstock.core.errors import Broken
-from penstock.core.events import Event, Json, Note, Started
+from penstock.core.events import Event, Json, Note, Started, Usage
 from penstock.core.request import ChatRequest, Run
 from penstock.sources import provider_errors
 from penstock.sources.ending import Ending
@@ -131,6 +131,8 @@ class HttpProvider:
             known = next((usual for usual in self._headers if usual.lower() == name.lower()), name)
             self._headers[known] = value
         check_headers(self._headers)
+        self.drain = 0.0
+        """Seconds it is listened to after the last word was said for it, to learn what the answer has used; 0 cuts it at once."""
         self._client: Client | None = None
         self._callers: dict[str, Client] = {}
 
@@ -187,7 +189,21 @@ class HttpProvider:
         finally:
             if answer.ended and answer.broken is None and not response.ended:
                 await _drain(response)
+            elif self.drain and run.over and not answer.ended:
+                await self._bill(response, parser, run)
             response.close()
+
+    async def _bill(self, response: Response, parser: Parser, run: Run) -> None:
+        """Nobody listens any more: read on for a while, only for the provider's account of its tokens."""
+        try:
+            async with asyncio.timeout(self.drain):
+                while not parser.answer.ended:
+                    data = await response.read()
+                    for event in parser.feed(data) if data else parser.end():
+                        if isinstance(event, Usage):
+                            run.settle(event)
+        except (TimeoutError, BodyBroken):
+            pass  # then what was counted stands
 
     async def call(self, name: str, model: str, fields: dict[str, Json], headers: dict[str, str]) -> bytes:
         """Post the fields as they are to what the protocol names so, for `model`; the JSON that is answered, whole, as it is.

@@ -319,6 +319,8 @@ class Metrics(Observer):
         self.models = frozenset(models)
         """They may change while the server runs."""
         self._live: dict[str, _Live] = {}
+        self._unsettled: dict[str, _Live] = {}
+        """Runs that have ended without an account by their provider, until their source has closed."""
         self.counters = {family.name: Counts() for family in _TABLE if family.kind == "counter"}
         self.histograms = {family.name: Distributions(family.edges) for family in _TABLE if family.kind == "histogram"}
         counters, histograms = self.counters, self.histograms
@@ -350,7 +352,7 @@ class Metrics(Observer):
         self.counters["penstock_stream_backpressure_seconds_total"].add((), seconds)
 
     def tokens_counted(self, run: str, usage: Usage) -> None:
-        if (live := self._live.get(run)) is not None:
+        if (live := self._live.get(run) or self._unsettled.get(run)) is not None:
             live.usage = usage
 
     def run_ended(self, run: str, terminal: Terminal, seconds: float, entries: int) -> None:
@@ -360,14 +362,24 @@ class Metrics(Observer):
         self._durations[(*live.calling, code)].add(seconds)
         if isinstance(terminal, Failed):
             self.counters["penstock_stream_failures_total"].add((code,))
-        if live.usage is not None:
+        if live.usage is None:
+            return
+        if live.usage.grade == "counted" and not isinstance(terminal, Finished):
+            self._unsettled[run] = live  # its source may learn what it has used while it closes
+        else:
             self._account(live, live.usage, seconds, whole=isinstance(terminal, Finished))
+
+    def _settled(self, run: str) -> None:
+        """Nothing more will be learnt of what a run has used."""
+        live = self._unsettled.pop(run, None)
+        if live is not None and live.usage is not None:
+            self._account(live, live.usage, 0.0, whole=False)
 
     def _account(self, live: _Live, usage: Usage, seconds: float, *, whole: bool) -> None:
         model = live.labels[-1]
         if usage.cost is not None:
             self.counters["penstock_cost_total"].add((model,), usage.cost)
-        if usage.grade != "reported":
+        if usage.grade == "counted":
             counted = self.counters["penstock_counted_tokens_total"]
             counted.add((model, "input"), usage.input)
             counted.add((model, "output"), usage.output)
@@ -381,13 +393,16 @@ class Metrics(Observer):
 
     def run_forgotten(self, run: str, share: float) -> None:
         self.histograms["penstock_stream_read_ratio"][()].add(share)
+        self._settled(run)
 
     def source_stopped(self, run: str, terminal: Terminal, seconds: float) -> None:
+        self._settled(run)
         by = terminal.by if isinstance(terminal, Cancelled) else "limit"
         self.histograms["penstock_cancel_seconds"][(by if by in CANCELLERS else OTHER,)].add(seconds)
 
     def source_abandoned(self, run: str) -> None:
         self.counters["penstock_sources_abandoned_total"].add()
+        self._settled(run)
 
     def source_raised(self, run: str, error: BaseException) -> None:
         self.counters["penstock_sources_raised_total"].add()

@@ -84,6 +84,13 @@ class SoloRun:
         """Nobody adds up what a run outside any server costs but a test: it calls `account`."""
         self.account = account
 
+    @property
+    def over(self) -> bool:
+        return False
+
+    def settle(self, usage: Usage) -> None:
+        """Never called: such a run is never over."""
+
     def speaks(self, target: str) -> None:
         """Remembered: the targets that were asked, in their order."""
         self.targets.append(target)
