@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from itertools import count
 from typing import Any, assert_never
 
@@ -15,11 +15,23 @@ from penstock.auth.grant import ANYBODY, Grant
 from penstock.config.model import Config, DemoConfig
 from penstock.config.models import Features, ModelConfig, TargetConfig
 from penstock.config.prices import prices
-from penstock.config.target import AtProvider, AtUrl, Demo, Function, OnCassette, Target, ThroughLitellm, read_target
+from penstock.config.target import (
+    AtProvider,
+    AtUrl,
+    Demo,
+    Function,
+    OnCassette,
+    Target,
+    ThroughLitellm,
+    is_near,
+    known_as,
+    read_target,
+)
 from penstock.core.errors import Refused
 from penstock.core.health import Health
 from penstock.core.source import Source, callers
 from penstock.server.service import Model
+from penstock.stages.routing import Router
 from penstock.staging import Behind, Staging
 
 MOST_MODELS = 1000
@@ -42,6 +54,7 @@ class Catalog:
         self._named = [*sources, *settings.models, *([] if sources else ["demo"])]
         self._providers: dict[str, Any] = {}
         self._staging = Staging(prices(settings.prices.file))
+        self._routers: dict[str, Router] = {}
         self._sources: list[Source] = list(sources.values())
         """Every source there is, whatever stands before it."""
 
@@ -55,6 +68,10 @@ class Catalog:
             if len(self._models) < MOST_MODELS:
                 self._models[name] = known
         return known
+
+    def router(self, name: str) -> Router | None:
+        """Who chooses among the targets of a model; nobody where it has but one. Raises `Refused(unknown_model)`."""
+        return self._routers.get(self.model(name).name)
 
     @property
     def health(self) -> Mapping[str, Health]:
@@ -92,7 +109,11 @@ class Catalog:
         """What an alias leads to in the end, each target once; any other name leads to itself."""
         if (alias := self._settings.models.get(name)) is None:
             return (name,)
-        ends = (end for target in alias.targets for end in ([target] if target == name else self._ends(target)))
+        return self._of(name, alias.targets)
+
+    def _of(self, name: str, targets: Iterable[str]) -> tuple[str, ...]:
+        """What these targets of an alias lead to in the end; one of its own name is no alias."""
+        ends = (end for target in targets for end in ([target] if target == name else self._ends(target)))
         return tuple(dict.fromkeys(ends))
 
     def _made(self, name: str, targets: dict[str, Target]) -> Model:
@@ -105,7 +126,9 @@ class Catalog:
                 own = next(each for n in count(2) if (each := f"{own}-{n}") not in behind)
             stated = self._settings.targets.get(end, TargetConfig())
             known = {**self._known(target), **_stated(stated.features)}
-            behind[own] = Behind(end, self._source(target), _provider_of(target), stated, known, _metered(target))
+            source = self._source(target)
+            near = self._near(target)
+            behind[own] = Behind(end, source, _provider_of(target), stated, known, _metered(target), near)
         # What all of them can do the model can, what none of them can it cannot.
         common = {}
         for feature in Features.__struct_fields__:
@@ -115,9 +138,15 @@ class Catalog:
         if alias is not None:
             common.update(_stated(alias.features))
         (first, *_) = targets.values()
+        if alias is not None:
+            rules = (msgspec.structs.replace(rule, use=self._of(name, rule.use)) for rule in alias.rule)
+            alias = msgspec.structs.replace(alias, rule=tuple(rules))
+        staged = self._staging.model(name, alias, behind)
+        if staged.router is not None:
+            self._routers[name] = staged.router
         return Model(
             name=name,
-            source=self._staging.source(name, alias, behind),
+            source=staged.source,
             owner=_provider_of(first),
             callers=callers(it.source for it in behind.values()),
             targets=tuple(
@@ -128,6 +157,7 @@ class Catalog:
             concurrent=(alias.concurrent if alias is not None else None) or 0,
             limits=_limits(alias) if alias is not None else {},
             features=common,
+            hints=staged.router.hints if staged.router is not None else (),
         )
 
     def _unknown(self, name: str, grant: Grant) -> Refused:
@@ -146,6 +176,16 @@ class Catalog:
         if isinstance(target, Demo):
             return {**dict.fromkeys(Features.__struct_fields__, False), "reasoning": self._settings.demo.reasoning}
         return dict(self._provider(target.provider).features) if isinstance(target, AtProvider) else {}
+
+    def _near(self, target: Target) -> bool:
+        """Whether what is asked of a target stays here, as far as its address tells."""
+        match target:
+            case AtProvider(provider):
+                return is_near(self._settings.providers[provider].base_url)
+            case AtUrl(base_url):
+                return is_near(base_url)
+            case _:
+                return not isinstance(target, ThroughLitellm)
 
     def _source(self, target: Target) -> Source:
         source: Source
@@ -190,19 +230,6 @@ class Catalog:
             close: Callable[[], Awaitable[None]] | None = getattr(holder, "close", None)
             if close is not None:
                 await close()
-
-
-def known_as(configured: str, target: Target) -> str:
-    """A target as clients may know it: an address is the operator's business, and so is code."""
-    match target:
-        case AtUrl(_, name):
-            return name
-        case Function():
-            return "function"
-        case OnCassette():
-            return "cassette"
-        case _:
-            return configured
 
 
 def _provider_of(target: Target) -> str:

@@ -8,10 +8,13 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from penstock.config.models import ModelConfig, PriceConfig, RetryConfig, TargetConfig
+from penstock.config.rules import RuleConfig
 from penstock.core.health import Health
+from penstock.core.rules import Rule
 from penstock.core.source import Source, Stage, compose
 from penstock.core.target import House, Price, Target, switch
 from penstock.stages import continuation, fallback, hedge, queue, retry, routing, usage
+from penstock.stages.auto import Auto
 
 
 class Behind(NamedTuple):
@@ -24,6 +27,16 @@ class Behind(NamedTuple):
     features: Mapping[str, bool]
     metered: bool
     """Its tokens are somebody's bill."""
+    local: bool = False
+    """Its address is one of this machine or of this network."""
+
+
+class Staged(NamedTuple):
+    """A model with its stages."""
+
+    source: Source
+    router: routing.Router | None = None
+    """Who chooses among its targets; nobody where there is but one."""
 
 
 class Staging:
@@ -45,16 +58,19 @@ class Staging:
         self._clock = clock
         self._random = draw or random.Random()  # noqa: S311 - for jitter and weights, not for secrets
 
-    def source(self, name: str, model: ModelConfig | None, behind: Mapping[str, Behind]) -> Source:
-        """The source of a model: its stages around its targets, which are given by the names clients may know."""
+    def model(self, name: str, model: ModelConfig | None, behind: Mapping[str, Behind]) -> Staged:
+        """A model: its stages around its targets, which are given by the names clients may know."""
         several = len(behind) > 1
         limited = any(it.stated.concurrent for it in behind.values())
         house = self.house(name, behind)
         stages: list[Stage] = [usage.build(house)] if any(it.metered for it in behind.values()) else []
         if model is None or not (several or limited or model.retry is not None):
-            return compose(next(iter(behind.values())).source, stages)
+            return Staged(compose(next(iter(behind.values())).source, stages))
+        router = None
         if several:
-            stages += [routing.build(house, model.strategy), continuation.build(house)]
+            auto = Auto(rules=tuple(_rule(rule, behind) for rule in model.rule), hints=model.hints)
+            router = routing.Router(house, model.strategy, auto=auto, sticky=model.sticky)
+            stages += [routing.build(router), continuation.build(house)]
             if model.hedge:
                 stages.append(hedge.build(house))
             stages.append(fallback.build(house))
@@ -64,7 +80,7 @@ class Staging:
         ]
         for target, health in house.health.items():
             self.known.setdefault(target, health)
-        return compose(switch(house), stages)
+        return Staged(compose(switch(house), stages), router)
 
     def _turnstiles(self, behind: Mapping[str, Behind]) -> dict[str, queue.Turnstile]:
         """One for each target that takes only so many; models that share a target share it."""
@@ -97,7 +113,14 @@ def _target(name: str, it: Behind, listed: PriceConfig | None) -> Target:
         concurrent=stated.concurrent,
         price=Price(input=price.input, output=price.output, cached=price.cached) if price else None,
         continues=stated.continues,
+        local=it.local if stated.local is None else stated.local,
     )
+
+
+def _rule(rule: RuleConfig, behind: Mapping[str, Behind]) -> Rule:
+    """A rule with its targets by the names clients may know."""
+    told = {it.configured: name for name, it in behind.items()}
+    return Rule(when=rule.when, use=tuple(told[name] for name in rule.use), why=rule.why)
 
 
 def _retrying(given: RetryConfig) -> retry.Retrying:

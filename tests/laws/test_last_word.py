@@ -176,7 +176,7 @@ async def _at_once(seconds: float) -> None:
 
 
 BUILDERS: dict[str, Builder] = {
-    "routing": routing.build,
+    "routing": lambda home: routing.build(routing.Router(home, "auto", sticky=True)),
     "continuation": continuation.build,
     "fallback": fallback.build,
     "hedge": partial(hedge.build, how=Hedging(least=0.0)),

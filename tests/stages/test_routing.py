@@ -12,7 +12,7 @@ from penstock.core.errors import fault
 from penstock.core.events import Note
 from penstock.core.request import ChatRequest
 from penstock.core.target import House, Price, Target, switch
-from penstock.stages.routing import Strategy, build
+from penstock.stages.routing import Router, Strategy, build
 from tests.flow.scripted import Clock
 from tests.stages.house import ASKED, Scripted, house, saying, told
 
@@ -25,7 +25,7 @@ def target(**known: Any) -> Target:
 
 async def chosen(home: House, strategy: Strategy = "order", request: ChatRequest = ASKED) -> Any:
     """What the note of a routed run says."""
-    said, broken = await told(build(home, strategy)(switch(home)), request)
+    said, broken = await told(build(Router(home, strategy))(switch(home)), request)
     assert broken is None
     assert isinstance(said[0], Note)
     assert said[0].topic == "target"
@@ -82,7 +82,7 @@ async def test_a_target_that_cannot_do_what_is_asked_is_left_out_and_the_note_sa
     request = msgspec.structs.replace(ASKED, **asked)
     assert await chosen(home, request=request) == {"target": "b", "why": "order", "left_out": {"a": f"has no {lacks}"}}
     alone = house(a=target(lacks=frozenset({lacks})))
-    _, broken = await told(build(alone)(switch(alone)), request)
+    _, broken = await told(build(Router(alone))(switch(alone)), request)
     assert broken is not None
     assert (broken.fault.code, broken.fault.message) == (
         "not_carried", f"no target of 'fast' can do what is asked: a has no {lacks}",

@@ -22,8 +22,10 @@ from penstock.config.models import (
     TargetConfig,
 )
 from penstock.config.routes import DEFAULT_ROUTES, RouteConfig
+from penstock.config.rules import RuleConfig
 from penstock.config.server import ServerConfig
 from penstock.config.units import Bytes, OnDisconnect, Seconds, Secret
+from penstock.core.rules import Length, When
 
 ALWAYS = (
     ("POST GET", "/v1/streams", "begin a run, list yours"),
@@ -122,6 +124,8 @@ SECTIONS: tuple[tuple[str, type[msgspec.Struct]], ...] = (
     ("[models.NAME.features]", Features),
     ("[models.NAME.limits]", ModelLimits),
     ("[models.NAME.retry]", RetryConfig),
+    ("[[models.NAME.rule]]", RuleConfig),
+    ("[models.NAME.rule.when]", When),
     ("[targets.NAME]", TargetConfig),
     ("[targets.NAME.price]", PriceConfig),
     ("[prices]", PricesConfig),
@@ -168,6 +172,7 @@ on_disconnect = "cancel"
 | --- | --- |
 | time | seconds as a number, or text with a unit: `0.5`, `"250ms"`, `"90s"`, `"5m"`, `"1h"` |
 | size | bytes as a whole number, or text with a unit: `65536`, `"64KiB"`, `"8MiB"`, `"1GB"` |
+| length | tokens as a whole number, or text with a unit: `"8000 tokens"`, `"8k tokens"`, `"200 words"`; all are estimates |
 | secret | `"env:NAME"` reads an environment variable, `"file:PATH"` a file beside the configuration; else it is the secret itself |
 
 ## Names of models
@@ -255,11 +260,20 @@ def _described(kind: Any) -> tuple[Any, msgspec.Meta]:
 
 def _kind(kind: Any, meta: msgspec.Meta) -> str:
     simple = {str: "text", int: "whole number", float: "number", bool: "true or false"}
-    named = {Seconds: "time", Bytes: "size", Secret: "secret", OnDisconnect: "text or table", Path: "path"}
+    named = {
+        Seconds: "time",
+        Bytes: "size",
+        Secret: "secret",
+        Length: "length",
+        OnDisconnect: "text or table",
+        Path: "path",
+    }
     if get_origin(kind) is Literal:
         return " ".join(f"`{word}`" for word in get_args(kind))
     if get_origin(kind) is tuple:
         inner = get_args(kind)[0]
+        if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
+            return "tables"
         return f"list of {_kind(inner, meta)}" if get_origin(inner) is Literal else "list of text"
     alternatives = [each for each in get_args(kind) if each is not type(None)]
     if alternatives:

@@ -8,9 +8,10 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from penstock.config.rules import RuleConfig
 from penstock.config.units import SHORTEST, Seconds
 
-Strategy = Literal["order", "weighted", "latency", "least-busy", "cost"]
+Strategy = Literal["order", "weighted", "latency", "least-busy", "cost", "auto"]
 Continues = Literal["exact", "prefill", "instructed", "no"]
 
 MOST_TARGETS = 16
@@ -74,6 +75,13 @@ class TargetConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             "put into its mouth (`prefill`), because it is told to (`instructed`), or `no`."
         ),
     ] = "instructed"
+    local: Annotated[
+        bool | None,
+        Meta(
+            description="It runs here, so that a client that hints `local` may be answered by it. Without it, what has an "
+            "address of this machine or of a private network is local, and so are `demo`, functions and cassettes."
+        ),
+    ] = None
     price: Annotated[PriceConfig | None, Meta(description="What its tokens cost: `{ input = 0.4, output = 1.6 }`.")] = (
         None
     )
@@ -137,13 +145,28 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         Strategy,
         Meta(
             description="Which target is asked first: in their `order`, `weighted` at random, the one with the least "
-            "`latency`, the `least-busy`, or the one of the least `cost`."
+            "`latency`, the `least-busy`, the one of the least `cost`, or by what is asked: `auto`, see `[[models.NAME.rule]]`."
         ),
     ] = "order"
     concurrent: Annotated[
         int | None,
         Meta(description="How many runs of this name may live at once; beyond, new ones are refused at once."),
     ] = None
+    rule: Annotated[
+        tuple[RuleConfig, ...],
+        Meta(description="With `auto`: which requests go to which targets. The first rule that holds decides."),
+    ] = ()
+    hints: Annotated[
+        bool,
+        Meta(description="With `auto`: clients may say `fast`, `cheap`, `best`, `local` or the name of a target."),
+    ] = True
+    sticky: Annotated[
+        bool,
+        Meta(
+            description="The target that answered a conversation goes on with it while it is well, for the sake of its cache. A "
+            "conversation is told by its chat, by the answer it goes on from, by `prompt_cache_key` or by `user`."
+        ),
+    ] = False
     limits: Annotated[ModelLimits, Meta(description="Time limits of its own.")] = ModelLimits()
     hedge: Annotated[
         bool,

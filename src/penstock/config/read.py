@@ -16,9 +16,11 @@ from penstock.config.model import AuthConfig, Config, DemoConfig, LogConfig, Met
 from penstock.config.models import ModelConfig, PricesConfig, TargetConfig
 from penstock.config.providers import at_usual_address
 from penstock.config.routes import DEFAULT_ROUTES, RouteConfig
+from penstock.config.rules import read_rules
 from penstock.config.server import ServerConfig
 from penstock.config.target import AtUrl, Function, OnCassette, read_target
 from penstock.config.units import Bytes, OnDisconnect, Seconds, Secret
+from penstock.core.rules import Length
 
 Table = dict[str, Any]
 """A table as tomllib gives it."""
@@ -84,6 +86,7 @@ class Reader:
                 if target not in models or target == name:
                     _target(("models", name, "targets", number), target, config)
             _no_circle(name, models)
+            models[name] = msgspec.structs.replace(model, rule=read_rules(name, model, config))
         known = {target for model in models.values() for target in model.targets} - models.keys()
         for target in config.targets:
             if target not in known:
@@ -128,7 +131,7 @@ class Reader:
             if not isinstance(value, str) or not value:
                 raise ValueError("a file is named by its path")
             return self._folder / Path(value).expanduser()
-        if kind in (Seconds, Bytes, OnDisconnect):
+        if kind in (Seconds, Bytes, OnDisconnect, Length):
             return kind.read(value)
         raise NotImplementedError(kind)
 
@@ -291,6 +294,12 @@ def _known(key: Key, table: Table, kind: type[msgspec.Struct]) -> None:
         inner = kinds[name]
         if isinstance(inner, type) and issubclass(inner, msgspec.Struct) and isinstance(value, dict):
             _known((*key, name), value, inner)
+        elif get_origin(inner) is tuple and isinstance(value, list):
+            element = get_args(inner)[0]
+            if isinstance(element, type) and issubclass(element, msgspec.Struct):
+                for number, each in enumerate(value):
+                    if isinstance(each, dict):
+                        _known((*key, name, number), each, element)
 
 
 def _explained(key: Key, table: Table, kind: type[msgspec.Struct], said: str) -> Wrong:
@@ -298,12 +307,13 @@ def _explained(key: Key, table: Table, kind: type[msgspec.Struct], said: str) ->
     message, _, path = said.partition(" - at ")
     steps = _steps(path.strip("`"))
     if message.startswith("Object missing required field"):
-        return Wrong(key, f"this needs a {message.rpartition(' ')[2].strip('`')!r}")
+        return Wrong((*key, *steps), f"this needs a {message.rpartition(' ')[2].strip('`')!r}")
     if message.startswith("Invalid enum value"):
-        wanted = next((field.type for field in msgspec.structs.fields(kind) if field.encode_name == steps[0]), None)
+        wanted: object = kind
         value: Any = table
         for step in steps:
             value = value[step]
+            wanted = _within(wanted, step)
         return Wrong((*key, *steps), f"{value!r} is no choice here{nearest(str(value), _choices(wanted))}")
     first, _, rest = message.partition(" ")
     names = [field.encode_name for field in msgspec.structs.fields(kind)]
@@ -311,6 +321,13 @@ def _explained(key: Key, table: Table, kind: type[msgspec.Struct], said: str) ->
         # A rule of the whole table says which of its keys it is about in its first word.
         return Wrong((*key, first.rstrip(":")), rest if first.endswith(":") else message)
     return Wrong((*key, *steps), _plain(message))
+
+
+def _within(kind: object, step: str | int) -> object:
+    """The type of what a list or a table has at one step."""
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return next((_bare(field.type) for field in msgspec.structs.fields(kind) if field.encode_name == step), None)
+    return _bare(next(iter(get_args(kind)), None))
 
 
 def _plain(message: str) -> str:

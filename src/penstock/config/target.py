@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from difflib import get_close_matches
+from ipaddress import ip_address
+from pathlib import PurePath
 from urllib.parse import urlsplit
 
 import msgspec
@@ -91,6 +93,19 @@ def read_target(text: str, providers: Collection[str]) -> Target:
     raise ValueError(f"no provider is called {first!r}; {hint}")
 
 
+def known_as(configured: str, target: Target) -> str:
+    """A target as clients may know it: an address is the operator's business, and so are code and folders."""
+    match target:
+        case AtUrl(_, name):
+            return name
+        case Function():
+            return "function"
+        case OnCassette(path):
+            return PurePath(path).stem
+        case _:
+            return configured
+
+
 def read_base_url(text: str) -> str:
     """A provider's URL without a slash at its end. Raises `ValueError` for what is no http or https URL."""
     try:
@@ -106,3 +121,13 @@ def read_base_url(text: str) -> str:
     if parts.query or parts.fragment:
         raise ValueError("the URL of a server has no query and no '#'")
     return text.rstrip("/")
+
+
+def is_near(url: str) -> bool:
+    """Whether a server is on this machine or in a private network: by its address, or by a name that only such a network knows."""
+    host = urlsplit(url).hostname or ""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return "." not in host or host.endswith((".local", ".internal", ".localhost"))
+    return address.is_loopback or address.is_private

@@ -17,6 +17,8 @@ WINDOW = 64
 """Answers whose first token is remembered."""
 SMOOTHING = 0.2
 """The weight of the newest answer in a running mean."""
+STALE = 30.0
+"""Seconds after which what was measured may no longer be so: whoever was slow is tried once more."""
 
 
 class Breaking(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +46,8 @@ class Health:
     """One target. Every attempt is told here once when it begins (`asked`) and once when it is over."""
 
     __slots__ = (
+        "_anew",
+        "_asked_at",
         "_first",
         "_open_until",
         "_past",
@@ -72,6 +76,9 @@ class Health:
         self.throttled_until = 0.0
         """The provider said when it wants to be asked again."""
         self._first: deque[float] = deque(maxlen=WINDOW)
+        self._asked_at: float | None = None
+        self._anew = False
+        """The answer that is on its way is measured without regard to those before it."""
         self._past: deque[bool] = deque(maxlen=breaking.of)
         self._row = 0
         self._rest = breaking.rest
@@ -92,8 +99,25 @@ class Health:
         """Seconds until it is asked again."""
         return max(self.throttled_until - now, (self._open_until or now) - now, 0.0)
 
+    def due(self, now: float) -> bool:
+        """Whether it was measured once, and nobody has asked it for a while: one request may find out how it does now."""
+        if self.wait is None or self.in_flight or self._asked_at is None:
+            return False
+        return now - self._asked_at >= STALE
+
+    def expected(self, now: float) -> float:
+        """Seconds to a hundred tokens, with those that are on their way to the same target. One that nobody has measured yet,
+        or not for a while, is expected at once, to be measured."""
+        if self.wait is None:
+            return float(self.in_flight)
+        if self.due(now):
+            return 0.0
+        return (self.wait + (100 / self.pace if self.pace else 0.0)) * (1 + 0.1 * self.in_flight)
+
     def asked(self, now: float) -> None:
         """An attempt begins."""
+        self._anew = self._anew or self.due(now)
+        self._asked_at = now
         self.in_flight += 1
         if self.circuit(now) is Circuit.HALF_OPEN:
             self._probing = True
@@ -107,14 +131,16 @@ class Health:
     def first(self, seconds: float) -> None:
         """The first token came, so long after it was asked."""
         self._first.append(seconds)
-        self.wait = _mean(self.wait, seconds)
+        self.wait = seconds if self._anew else _mean(self.wait, seconds)
 
     def answered(self, tokens: int, seconds: float) -> None:
         """An attempt ended well, after so many tokens in so many seconds since the first."""
         self.in_flight -= 1
         self.outcomes["answered"] += 1
         if tokens > 1 and seconds > 0:
-            self.pace = _mean(self.pace, (tokens - 1) / seconds)
+            pace = (tokens - 1) / seconds
+            self.pace = pace if self._anew else _mean(self.pace, pace)
+        self._anew = False
         self._past.append(True)
         self._row = 0
         self._rest = self.breaking.rest

@@ -47,6 +47,8 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Another question may go on from this answer: its conversation is to be kept as long as the run."""
     targets: tuple[str, ...] = ()
     """Which of the model's targets may answer, the preferred one first; none where nobody has chosen yet."""
+    hint: str = ""
+    """What the client wants routing to know: `fast`, `cheap`, `best`, `local`, or a target by its name."""
     echo: bytes = b""
     """What an answer of the dialect repeats of the request: a JSON object, or nothing."""
 

@@ -54,6 +54,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """Runs it takes at once."""
     price: Price | None = None
     continues: Continues = "instructed"
+    local: bool = False
+    """It runs on this machine or in this network: what it is asked does not leave them."""
 
 
 class House(msgspec.Struct, frozen=True, kw_only=True):

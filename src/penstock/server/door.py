@@ -19,10 +19,11 @@ from penstock.core.source import compose
 from penstock.flow.conversations import Recent
 from penstock.flow.handle import Place, RunHandle
 from penstock.flow.policy import OnDisconnect
-from penstock.server import deadlines
+from penstock.server import deadlines, hints
 from penstock.server.arrival import READING, Arrival
 from penstock.server.conversing import taken_up
 from penstock.server.exchange import Exchange
+from penstock.server.hints import hinted
 from penstock.server.negotiation import CONTENT_TYPES
 from penstock.server.problems import refuse
 from penstock.server.service import Route, Service
@@ -119,6 +120,7 @@ class Starter:
                 detached=detached,
                 transport=transport,
                 patience=exchange.header(deadlines.HEADER),
+                hint=exchange.header(hints.HEADER),
             )
 
         return await service.runs.keys.once(grant.principal, route.path, key, body, begun) if key else await begun()
@@ -151,16 +153,18 @@ async def begin(
     transport: str,
     recent: Recent | None = None,
     patience: str = "",
+    hint: str = "",
 ) -> RunHandle:
     """Start a run of the model the request, the route or the configuration names; a `keyed` one waits for its client to come back.
 
-    `patience` are the time limits it sets for itself, see `deadlines`. `recent` are the answers its connection can go on from,
-    of which this becomes one. Raises `Refused`.
+    `patience` are the time limits it sets for itself, see `deadlines`, and `hint` is what it wants of routing. `recent` are the
+    answers its connection can go on from, of which this becomes one. Raises `Refused`.
     """
     model = service.model(request.model or route.model or "", grant)
     runs = service.runs
     request, turn = await taken_up(runs, route.dialect, request, grant.principal, most=service.max_body, recent=recent)
-    request = msgspec.structs.replace(request, model=model.name, stream=request.stream or route.streams)
+    hint = hinted(model.hints, hint)
+    request = msgspec.structs.replace(request, model=model.name, stream=request.stream or route.streams, hint=hint)
     policy = route.policy
     if model.limits or patience:
         limits = deadlines.limited(msgspec.structs.replace(policy.limits, **model.limits), patience)

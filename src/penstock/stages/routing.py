@@ -1,4 +1,5 @@
-"""Chooses which of a model's targets are asked, in which order: by the configuration, by weight, by what live traffic says.
+"""Chooses which of a model's targets are asked, in which order: by the configuration, by weight, by what live traffic says, by what
+is asked.
 
 A target that rests, or cannot do what is asked, is left out. What was chosen and why stands in a note.
 """
@@ -11,52 +12,118 @@ from typing import Literal
 
 import msgspec
 
+from penstock.core.asked import Asked
 from penstock.core.errors import Broken
 from penstock.core.events import Event, Json, Note
-from penstock.core.health import Health
 from penstock.core.relay import Relay, Rest
-from penstock.core.request import ChatRequest, Message, Run
+from penstock.core.request import ChatRequest, Run
+from penstock.core.rules import HINTS
 from penstock.core.source import Source, Stage
-from penstock.core.target import Feature, House, Target
+from penstock.core.target import House, Target
+from penstock.stages.auto import Auto, Choice, choose, cost
+from penstock.stages.sticky import Sticky
 
-Strategy = Literal["order", "weighted", "latency", "least-busy", "cost"]
+Strategy = Literal["order", "weighted", "latency", "least-busy", "cost", "auto"]
 Ranked = Callable[[Sequence[Target], House], list[Target]]
 
-_PARTS: dict[str, Feature] = {"image_url": "images", "input_audio": "audio"}
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """Which targets of a model a request is asked of, in this order, and why."""
+
+    targets: tuple[str, ...]
+    why: str
+    rule: int | None = None
+    """The number of the rule that decided, from 1."""
+    left_out: dict[str, str] = {}
+    """The others, each with its reason."""
 
 
-def build(house: House, strategy: Strategy = "order") -> Stage:
+class Router:
+    """Decides for one model."""
+
+    def __init__(self, house: House, strategy: Strategy = "order", *, auto: Auto = Auto(), sticky: bool = False):  # noqa: B008 - frozen
+        self._house = house
+        self._strategy = strategy
+        self._auto = auto
+        self.sticky = Sticky() if sticky else None
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """All of them, in the order of the configuration."""
+        return tuple(self._house.targets)
+
+    @property
+    def hints(self) -> tuple[str, ...]:
+        """What clients may hint; nothing where nobody listens."""
+        if self._strategy != "auto" or not self._auto.hints:
+            return ()
+        near = any(target.local for target in self._house.targets.values())
+        return (*(hint for hint in HINTS if near or hint != "local"), *self._house.targets)
+
+    def decide(self, request: ChatRequest, *, last: str = "") -> Decision:
+        """Where a request goes. `last` is the target that answered its conversation before, which stays while it is well, unless
+        the client hints otherwise. Raises `Broken(not_carried)` where no target can do what is asked."""
+        asked = Asked(request)
+        hints = self._strategy == "auto" and self._auto.hints
+        able, left_out = _able(asked, self._house, near=hints and asked.hint == "local")
+        if self._strategy == "auto":
+            choice = choose(self._auto, asked, able, self._house)
+        else:
+            choice = Choice(STRATEGIES[self._strategy](able, self._house), self._strategy)
+        if last and not (hints and asked.hint) and (again := [target for target in able if target.name == last]):
+            others = [target for target in choice.targets if target.name != last]
+            choice = Choice([*again, *others], f"answered this conversation before ({choice.why})", choice.rule)
+        names = tuple(target.name for target in choice.targets)
+        return Decision(targets=names, why=choice.why, rule=choice.rule, left_out=left_out)
+
+    def note(self, decision: Decision) -> Note:
+        """The decision as readers get it."""
+        body: dict[str, Json] = {"target": decision.targets[0], "why": decision.why}
+        if self._strategy == "auto":
+            body["candidates"] = list(decision.targets)
+        if decision.left_out:
+            body["left_out"] = dict(decision.left_out)
+        return Note("target", body)
+
+
+def build(router: Router) -> Stage:
     """The stage for one model."""
-    rank = STRATEGIES[strategy]
 
     def stage(source: Source) -> Source:
         def routed(request: ChatRequest, run: Run) -> AsyncGenerator[Event, None]:
-            return Relay(_choose(source, request, run))
+            return Relay(_route(source, request, run))
 
         return routed
 
-    async def _choose(source: Source, request: ChatRequest, run: Run) -> AsyncGenerator[Event | Rest, None]:
-        able, left_out = _able(request, house)
-        names = tuple(target.name for target in rank(able, house))
-        note: dict[str, Json] = {"target": names[0], "why": strategy}
-        if left_out:
-            note["left_out"] = dict(left_out)
-        async with aclosing(source(msgspec.structs.replace(request, targets=names), run)) as events:
-            yield Note("target", note)
-            yield Rest(events)
+    async def _route(source: Source, request: ChatRequest, run: Run) -> AsyncGenerator[Event | Rest, None]:
+        sticky = router.sticky
+        decision = router.decide(request, last=sticky.target(request, run) if sticky is not None else "")
+        async with aclosing(source(msgspec.structs.replace(request, targets=decision.targets), run)) as events:
+            try:
+                yield router.note(decision)
+                yield Rest(events)
+            finally:
+                if sticky is not None:
+                    sticky.keep(request, run, run.target or decision.targets[0])
 
     return stage
 
 
-def _able(request: ChatRequest, house: House) -> tuple[list[Target], dict[str, str]]:
-    """The targets that are asked, and for each of the others why not. Where all that could answer rest, all are asked."""
+def _able(asked: Asked, house: House, *, near: bool) -> tuple[list[Target], dict[str, str]]:
+    """The targets that are asked, and for each of the others why not. Where all that could answer rest, all are asked.
+
+    With `near` only those that are local.
+    """
     now = house.clock()
-    wants = wanted(request)
     able, resting = [], []
     left_out = {}
     for target in house.targets.values():
-        if lacking := wants & target.lacks:
+        if lacking := asked.features & target.lacks:
             left_out[target.name] = f"has no {sorted(lacking)[0]}"
+        elif target.context is not None and asked.context > target.context:
+            left_out[target.name] = f"has a window of {target.context} tokens; about {asked.context} are needed"
+        elif near and not target.local:
+            left_out[target.name] = "is not local"
         elif house.health[target.name].admits(now):
             able.append(target)
         else:
@@ -67,25 +134,6 @@ def _able(request: ChatRequest, house: House) -> tuple[list[Target], dict[str, s
         said = "; ".join(f"{name} {why}" for name, why in left_out.items())
         raise Broken("not_carried", f"no target of {house.model!r} can do what is asked: {said}")
     return able, left_out
-
-
-def wanted(request: ChatRequest) -> set[Feature]:
-    """What a request asks for that not every target can do."""
-    wants: set[Feature] = set()
-    if request.params.get("tools"):
-        wants.add("tools")
-    form = request.params.get("response_format")
-    if isinstance(form, dict) and form.get("type") == "json_schema":
-        wants.add("structured")
-    for message in request.messages:
-        wants.update(_in(message))
-    return wants
-
-
-def _in(message: Message) -> set[Feature]:
-    content = message.get("content")
-    kinds = {part.get("type") for part in content if isinstance(part, dict)} if isinstance(content, list) else set()
-    return {feature for kind, feature in _PARTS.items() if kind in kinds}
 
 
 def _order(able: Sequence[Target], house: House) -> list[Target]:
@@ -99,15 +147,9 @@ def _weighted(able: Sequence[Target], house: House) -> list[Target]:
 
 
 def _latency(able: Sequence[Target], house: House) -> list[Target]:
-    """The one expected to have said a hundred tokens first; one that nobody has measured yet goes first, to be measured."""
-    return sorted(able, key=lambda target: expected(house.health[target.name]))
-
-
-def expected(health: Health) -> float:
-    """Seconds to a hundred tokens, with those that are on their way to the same target."""
-    if health.wait is None:
-        return float(health.in_flight)
-    return (health.wait + (100 / health.pace if health.pace else 0.0)) * (1 + 0.1 * health.in_flight)
+    """The one expected to have said a hundred tokens first; one that nobody has measured goes first, to be measured."""
+    now = house.clock()
+    return sorted(able, key=lambda target: house.health[target.name].expected(now))
 
 
 def _least_busy(able: Sequence[Target], house: House) -> list[Target]:
@@ -118,10 +160,10 @@ def _least_busy(able: Sequence[Target], house: House) -> list[Target]:
 
 def _cost(able: Sequence[Target], house: House) -> list[Target]:
     """The cheapest first; one without a price last."""
-    return sorted(able, key=lambda t: t.price.input + 3 * t.price.output if t.price else float("inf"))
+    return sorted(able, key=cost)
 
 
-STRATEGIES: dict[Strategy, Ranked] = {
+STRATEGIES: dict[str, Ranked] = {
     "order": _order,
     "weighted": _weighted,
     "latency": _latency,

@@ -1,0 +1,218 @@
+"""What a request asks for, as far as routing wants to know: how long it is, code, language, tools, images, the window it needs.
+
+Signs in the text, no model: each is looked for when it is first asked for, in the last user message, of which at most
+`LOOKED_AT` characters at its beginning and at its end are read. Lengths are estimates.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import msgspec
+
+from penstock.core.events import Json
+from penstock.core.request import ChatRequest, Message, text_of
+from penstock.core.tongue import language_of
+
+LOOKED_AT = 2 * 1024
+"""Characters at either end of the question that are read."""
+IMAGE = 800
+"""Tokens of a picture or a piece of sound, about."""
+THINKING = frozenset({"medium", "high", "xhigh", "max"})
+"""Efforts that are more than the usual."""
+
+_PARTS = {"image_url": "images", "input_audio": "audio"}
+_FENCES = ("```", "~~~", "#!/")
+_CERTAIN = (
+    "Traceback (most recent call last)", "#include <", "<?php", "<!DOCTYPE", "public static void", "console.log(",
+    "System.out.print", "__name__", "fn main(", "func main(", "std::", "</div>", "SELECT * FROM", "CREATE TABLE ",
+    "import numpy", "useState(", "git rebase", "docker run ", "kubectl ",
+)  # fmt: skip
+_LIKELY = (
+    "==", "!=", "=>", "->", "();", "):", "){", ") {", "&&", "||", "};", ";\n", "{\n", "self.", "this.", "::", "</", "/>", " = ",
+    "return ", "def ", "function ", "const ", "let ", "class ", "import ", "elif ", "print(", "SELECT ", " FROM ", " WHERE ",
+    "null", "None", "[0]", "[i]", '="', "0x", "fn ", "func ", "void ", "int ", "$(", "async ", "await ",
+)  # fmt: skip
+_MARKS = "=(){};<>[]"
+"""Prose has one of them at most, and need not be looked at for signs."""
+_ENOUGH = 4
+"""Different likely signs that together are as good as a certain one."""
+_TONGUES = """
+    python javascript typescript c++ c# golang kotlin php perl haskell lua sql postgres sqlite bash powershell html css django
+    flask fastapi numpy pandas pytest dockerfile terraform kubernetes cobol fortran json yaml regex
+"""
+"""What is about programming, whatever stands beside it."""
+_WORDS_TOO = "rust go c java swift ruby scala shell react vue assembler"
+"""What has another meaning as well."""
+_WORKS = """
+    function functions code program script compile compiler compiles debug implement snippet parser endpoint iterator programm
+    funktion skript fonction programme función programa código funzione codice função struct lifetime goroutine
+"""
+"""What is made of it, and nothing else."""
+_WORKS_TOO = """
+    class method query bug test tests exception loop decorator generator rewrite klasse schreibe fehler écris escribe scrivi escreva
+    schrijf write напиши
+"""
+_PROGRAMMING = "refactor refactoring unittest unittests stacktrace traceback segfault codebase docstring leetcode"
+_tongues, _works = frozenset(_TONGUES.split()), frozenset(_WORKS.split())
+_all_tongues, _all_works = _tongues.union(_WORDS_TOO.split()), _works.union(_WORKS_TOO.split())
+_programming = frozenset(_PROGRAMMING.split())
+_THOUGHT = (
+    "step by step", "step-by-step", "prove that", "proof of", "prove the", "derive the", "think hard", "think carefully",
+    "schritt für schritt", "beweise", "étape par étape", "démontre", "paso a paso", "demuestra", "passo a passo", "passo dopo passo",
+    "докажи", "一步一步", "证明",
+)  # fmt: skip
+_EDGES = {ord(mark): " " for mark in ".,;:!?()[]{}\"'`"}
+
+
+class Asked:
+    """What one request asks for."""
+
+    def __init__(self, request: ChatRequest):
+        self._request = request
+
+    @cached_property
+    def question(self) -> str:
+        """The last user message."""
+        return self._request.prompt
+
+    @cached_property
+    def _seen(self) -> str:
+        text = self.question
+        return text if len(text) <= 2 * LOOKED_AT else f"{text[:LOOKED_AT]}\n{text[-LOOKED_AT:]}"
+
+    @cached_property
+    def _lowered(self) -> str:
+        return self._seen.lower()
+
+    @cached_property
+    def tokens(self) -> int:
+        """Of the last user message."""
+        return _tokens(self.question)
+
+    @cached_property
+    def words(self) -> int:
+        """Of the last user message, what stands between spaces; counted in what is read of it, and the rest in proportion."""
+        return round(len(self._seen.split()) * len(self.question) / max(1, len(self._seen)))
+
+    @cached_property
+    def features(self) -> frozenset[str]:
+        """What not every target can do, by the names of `[models.NAME.features]`."""
+        return wanted(self._request)
+
+    @property
+    def tools(self) -> bool:
+        return "tools" in self.features
+
+    @property
+    def images(self) -> bool:
+        return "images" in self.features
+
+    @property
+    def audio(self) -> bool:
+        return "audio" in self.features
+
+    @property
+    def structured(self) -> bool:
+        """JSON, be it of a schema or of any form."""
+        form = self._request.params.get("response_format")
+        return isinstance(form, dict) and form.get("type") in ("json_schema", "json_object")
+
+    @cached_property
+    def reasoning(self) -> bool:
+        """More effort than usual is wanted, by a parameter or in so many words."""
+        effort = self._request.params.get("reasoning_effort")
+        if isinstance(effort, str):
+            return effort in THINKING
+        boxed = self._request.params.get("anthropic")
+        if isinstance(boxed, dict) and isinstance(thinking := boxed.get("thinking"), dict):
+            return thinking.get("type") != "disabled"
+        return any(sign in self._lowered for sign in _THOUGHT)
+
+    @cached_property
+    def code(self) -> bool:
+        """There is code in it, or some is asked for."""
+        text = self._seen
+        if any(sign in text for sign in _FENCES) or any(sign in text for sign in _CERTAIN):
+            return True
+        if sum(mark in text for mark in _MARKS) >= 2 and sum(sign in text for sign in _LIKELY) >= _ENOUGH:
+            return True
+        words = set(self._lowered.translate(_EDGES).split())
+        if not words.isdisjoint(_programming):
+            return True
+        if words.isdisjoint(_works):
+            return not words.isdisjoint(_tongues) and not words.isdisjoint(_all_works)
+        return not words.isdisjoint(_all_tongues)
+
+    @cached_property
+    def language(self) -> str:
+        """Of what is asked, as an ISO 639-1 code, whatever language the code in it is in; empty where it cannot be told."""
+        return language_of(" ".join(self._seen.split("```")[::2]))
+
+    @cached_property
+    def context(self) -> int:
+        """Tokens of the window it needs: everything said before, the question, its tools, and the longest answer wanted."""
+        return needed(self._request)
+
+    @cached_property
+    def hint(self) -> str:
+        """What the client wants routing to know: of the header `Penstock-Route`, else of `metadata.route`; empty where nothing."""
+        if self._request.hint:
+            return self._request.hint
+        metadata = self._request.params.get("metadata")
+        hint = metadata.get("route") if isinstance(metadata, dict) else None
+        return hint if isinstance(hint, str) else ""
+
+
+def wanted(request: ChatRequest) -> frozenset[str]:
+    """What a request asks for that not every target can do, by the names of `[models.NAME.features]`."""
+    wants = set()
+    if request.params.get("tools"):
+        wants.add("tools")
+    form = request.params.get("response_format")
+    if isinstance(form, dict) and form.get("type") == "json_schema":
+        wants.add("structured")
+    for message in request.messages:
+        content = message.get("content")
+        if isinstance(content, list):
+            for part in content:
+                if isinstance(part, dict) and isinstance(kind := part.get("type"), str) and kind in _PARTS:
+                    wants.add(_PARTS[kind])
+    return frozenset(wants)
+
+
+def needed(request: ChatRequest) -> int:
+    """The tokens of window a request needs, about: all its messages, its tools, and the answer it allows for."""
+    params = request.params
+    tokens = sum(map(_message, request.messages)) + _answer(params)
+    if tools := params.get("tools"):
+        tokens += len(msgspec.json.encode(tools)) // 4
+    return tokens
+
+
+def _answer(params: dict[str, Json]) -> int:
+    for name in ("max_completion_tokens", "max_tokens"):
+        most = params.get(name)
+        if isinstance(most, int) and most > 0:
+            return most
+    return 0
+
+
+def _message(message: Message) -> int:
+    content = message.get("content")
+    seen = (
+        sum(isinstance(part, dict) and part.get("type") in _PARTS for part in content)
+        if isinstance(content, list)
+        else 0
+    )
+    calls = message.get("tool_calls")
+    called = len(msgspec.json.encode(calls)) // 4 if calls else 0
+    return 4 + _tokens(text_of(message)) + IMAGE * seen + called
+
+
+def _tokens(text: str) -> int:
+    """Tokens of a text: one for four bytes of UTF-8, told from its beginning. English comes out about right, CJK a little low."""
+    if text.isascii():
+        return (len(text) + 3) // 4
+    sample = text[:LOOKED_AT]
+    return round(len(text) * len(sample.encode("utf-8", "surrogatepass")) / len(sample) / 4)
