@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+from anthropic import BadRequestError
 from anthropic.types import TextBlock, ThinkingBlock, ToolUseBlock
 
 from penstock.config.model import Config, ProviderConfig
@@ -89,3 +91,21 @@ async def test_a_loop_of_tools_with_all_that_claude_code_says(provider: Provider
             {"role": "tool", "tool_call_id": "call_1", "content": ""},
         ],
     }  # fmt: skip
+
+
+async def test_what_cannot_be_said_is_named_where_the_client_said_it(provider: Provider) -> None:
+    config = Config(
+        providers={"theirs": ProviderConfig(base_url=provider.base_url)},
+        models={"claude": ModelConfig(targets=("theirs/m",))},
+    )
+    book = {"type": "document", "source": {"type": "url", "url": "https://a.test/book.pdf"}}
+    turns: list[Any] = [{"role": "user", "content": [{"type": "text", "text": "Read."}, book]}]
+    async with serving(config) as served, calling(served.url) as sdk:
+        with pytest.raises(BadRequestError) as refused:
+            await sdk.messages.create(messages=turns, **SAID)
+    error: Any = refused.value.body
+    assert (error["error"]["type"], error["error"]["details"]["param"]) == (
+        "invalid_request_error",
+        "messages.0.content.1",
+    )
+    assert provider.requests == []

@@ -51,6 +51,26 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What the client wants routing to know: `fast`, `cheap`, `best`, `local`, or a target by its name."""
     echo: bytes = b""
     """What an answer of the dialect repeats of the request: a JSON object, or nothing."""
+    places: dict[str, str] = {}
+    """Where the client said what stands at a place of this request, such as `messages[1].content[0]`, in the dialect's spelling.
+    What is spelled as here is not in it."""
+    recalled: int = 0
+    """How many messages behind the instructions are those of earlier answers; `places` does not count them."""
+
+    def spelled(self, param: str) -> str:
+        """A place in this request as its client spells it: the nearest around it that `places` knows, else as it is."""
+        if self.recalled and param.startswith("messages["):
+            number, bracket, rest = param.removeprefix("messages[").partition("]")
+            at = int(number)
+            if self.instructions <= at < self.instructions + self.recalled:
+                return self.places.get("previous", param)
+            param = f"messages[{at - self.recalled if at >= self.instructions else at}{bracket}{rest}"
+        here = param
+        while here:
+            if here in self.places:
+                return self.places[here]
+            here = here[: max(here.rfind("."), here.rfind("["), 0)]
+        return param
 
     @property
     def prompt(self) -> str:

@@ -43,16 +43,20 @@ def read_ui(fields: Object) -> ChatRequest:
     given = fields.get("messages")
     if not isinstance(given, list):
         raise Refused("invalid_request", "'messages' is required: a list of {role, parts}", param="messages")
-    first: list[Json] = [{"role": "system", "content": system}] if system else []
-    fields["messages"] = first + [
-        message for index, each in enumerate(given) for message in _messages(each, f"messages[{index}]")
-    ]
+    said: list[Json] = [{"role": "system", "content": system}] if system else []
+    places = {"messages[0]": "system"} if system else {}
+    for index, each in enumerate(given):
+        messages = _messages(each, f"messages[{index}]")
+        places |= {f"messages[{at}]": f"messages[{index}]" for at in range(len(said), len(said) + len(messages))}
+        said += messages
+    fields["messages"] = said
     last = given[-1] if given else None
     goes_on = isinstance(last, dict) and last.get("role") == "assistant" and trigger != TRIGGERS[1]
     return msgspec.structs.replace(
         read_chat(fields),
         dialect="ai-sdk",
         chat=chat,
+        places=places,
         echo=_earlier(last).echo() if goes_on and isinstance(last, dict) else b"",
     )
 

@@ -32,14 +32,14 @@ LARGEST_IMAGE = 10 * 1024 * 1024
 """Bytes of one image in base64; Anthropic takes no larger one."""
 
 
-def read_system(value: Json) -> Message:
-    """The system prompt: text, or text blocks."""
+def read_system(value: Json, places: dict[str, str]) -> Message:
+    """The system prompt, as the first message: text, or text blocks."""
+    places["messages[0]"] = "system"
     return {"role": "system", "content": _texts(value, "system")}
 
 
-def read_messages(value: Json) -> list[Message]:
-    """The conversation. Raises `Refused`."""
-    messages: list[Message] = []
+def read_messages(value: Json, messages: list[Message], places: dict[str, str]) -> None:
+    """Add the conversation to the messages, and where each of them and of their parts was said. Raises `Refused`."""
     calls = _Calls()
     entries = an_array(value, "messages")
     if not entries:
@@ -54,6 +54,8 @@ def read_messages(value: Json) -> list[Message]:
             raise wrong(f"{where}.content", "field required")
         content = fields["content"]
         rest = without(fields, "role", "content")
+        at = len(messages)
+        places[f"messages[{at}]"] = where
         where = f"{where}.content"
         calls.turn(role, where)
         if not content and isinstance(content, str | list) and (role != "assistant" or index < len(entries) - 1):
@@ -64,11 +66,10 @@ def read_messages(value: Json) -> list[Message]:
             messages.append({"role": role, "content": content, **rest})
             calls.says(where)
         elif role == "user":
-            messages += _user(an_array(content, where), rest, calls, where)
+            messages += _user(an_array(content, where), rest, calls, where, places, at)
         else:
-            messages.append(_assistant(an_array(content, where), rest, calls, where))
+            messages.append(_assistant(an_array(content, where), rest, calls, where, places, at))
     calls.end(f"messages.{len(entries) - 1}.content")
-    return messages
 
 
 class _Calls:
@@ -131,7 +132,9 @@ def _texts(value: Json, where: str) -> Json:
     return parts
 
 
-def _user(blocks: list[Json], rest: Object, calls: _Calls, where: str) -> list[Message]:
+def _user(
+    blocks: list[Json], rest: Object, calls: _Calls, where: str, places: dict[str, str], at: int
+) -> list[Message]:
     messages: list[Message] = []
     parts: list[Json] = []
     for index, block in enumerate(blocks):
@@ -139,13 +142,17 @@ def _user(blocks: list[Json], rest: Object, calls: _Calls, where: str) -> list[M
         fields = an_object(block, here)
         if text(fields, "type", here) != "tool_result":
             calls.says(here)
+            if not parts:
+                places[f"messages[{at + len(messages)}]"] = where.removesuffix(".content")
+            places[f"messages[{at + len(messages)}].content[{len(parts)}]"] = here
             parts.append(_part(fields, here))
             continue
+        places[f"messages[{at + len(messages)}]"] = here
         call_id = text(fields, "tool_use_id", here)
         if parts:
             raise wrong(here, "the tool_result blocks of a message must come before all others")
         calls.answer(call_id, f"{here}.tool_use_id")
-        messages.append(_result(fields, call_id, here))
+        messages.append(_result(fields, call_id, here, places, at + len(messages)))
     if parts:
         messages.append({"role": "user", "content": parts, **rest})
     elif rest:
@@ -153,16 +160,17 @@ def _user(blocks: list[Json], rest: Object, calls: _Calls, where: str) -> list[M
     return messages
 
 
-def _result(fields: Object, call_id: str, where: str) -> Message:
+def _result(fields: Object, call_id: str, where: str, places: dict[str, str], at: int) -> Message:
     content = fields.get("content")
     if content is None:
         content = ""
     elif isinstance(content, list):
         parts: list[Json] = []
         for index, block in enumerate(content):
-            inner = an_object(block, f"{where}.content.{index}")
-            text(inner, "type", f"{where}.content.{index}")
-            parts.append(_part(inner, f"{where}.content.{index}"))
+            places[f"messages[{at}].content[{index}]"] = here = f"{where}.content.{index}"
+            inner = an_object(block, here)
+            text(inner, "type", here)
+            parts.append(_part(inner, here))
         content = parts
     elif not isinstance(content, str):
         raise wrong(f"{where}.content", f"must be a string or an array of blocks, not {kind(content)}")
@@ -172,7 +180,7 @@ def _result(fields: Object, call_id: str, where: str) -> Message:
     return {"role": "tool", "tool_call_id": call_id, "content": content, **rest}
 
 
-def _assistant(blocks: list[Json], rest: Object, calls: _Calls, where: str) -> Message:
+def _assistant(blocks: list[Json], rest: Object, calls: _Calls, where: str, places: dict[str, str], at: int) -> Message:
     parts: list[Json] = []
     tools: list[Json] = []
     thoughts: list[str] = []
@@ -181,6 +189,7 @@ def _assistant(blocks: list[Json], rest: Object, calls: _Calls, where: str) -> M
         fields = an_object(block, here)
         match text(fields, "type", here):
             case "tool_use":
+                places[f"messages[{at}].tool_calls[{len(tools)}]"] = here
                 tools.append(_call(fields, len(parts), calls, here))
             case "tool_result":
                 raise wrong(f"{here}.type", "a tool_result is the user's to give, not the assistant's")
@@ -188,10 +197,12 @@ def _assistant(blocks: list[Json], rest: Object, calls: _Calls, where: str) -> M
                 thought = text(fields, "thinking", here)
                 if fields.get("signature") or without(fields, "type", "thinking", "signature"):
                     text(fields, "signature", here)
+                    places[f"messages[{at}].content[{len(parts)}]"] = here
                     parts.append(box(NAME, fields))
                 else:
                     thoughts.append(thought)
             case _:
+                places[f"messages[{at}].content[{len(parts)}]"] = here
                 parts.append(_part(fields, here))
     message: Message = {"role": "assistant", "content": parts, **rest}
     if thoughts:

@@ -64,6 +64,15 @@ _READ = frozenset(
     }
 )  # fmt: skip
 
+_SPELLED = {
+    "stop": "stop_sequences",
+    "user": "metadata.user_id",
+    "reasoning_effort": "output_config.effort",
+    "response_format": "output_config.format",
+    "parallel_tool_calls": "tool_choice.disable_parallel_tool_use",
+}
+"""Fields of a `ChatRequest` that have another name here."""
+
 
 def read_request(body: bytes) -> ChatRequest:
     """The request in `body`. Raises `Refused`."""
@@ -74,9 +83,9 @@ def read_request(body: bytes) -> ChatRequest:
         raise wrong("max_tokens", "field required: how many tokens the answer may have")
     model = optional(fields, "model", str, "model")
     stream = optional(fields, "stream", bool, "stream")
-    messages = read_messages(fields["messages"])
-    if "system" in fields:
-        messages.insert(0, read_system(fields["system"]))
+    places = dict(_SPELLED)
+    messages = [read_system(fields["system"], places)] if "system" in fields else []
+    read_messages(fields["messages"], messages, places)
     params: dict[str, Json] = {}
     boxed: Object = {name: value for name, value in fields.items() if name not in _READ}
     _numbers(fields, params)
@@ -92,14 +101,23 @@ def read_request(body: bytes) -> ChatRequest:
         _thinking(an_object(fields["thinking"], "thinking"), params, boxed)
     names: set[str] = set()
     if "tools" in fields:
-        params["tools"] = [
-            _tool(tool, names, f"tools.{index}") for index, tool in enumerate(an_array(fields["tools"], "tools"))
-        ]
+        tools: list[Json] = []
+        for index, tool in enumerate(an_array(fields["tools"], "tools")):
+            places[f"tools[{index}]"] = where = f"tools.{index}"
+            tools.append(_tool(tool, names, where))
+        params["tools"] = tools
     if "tool_choice" in fields:
         _choice(an_object(fields["tool_choice"], "tool_choice"), names, params)
     if boxed:
         params[NAME] = boxed
-    return ChatRequest(model=model or "", messages=tuple(messages), params=params, stream=bool(stream), dialect=NAME)
+    return ChatRequest(
+        model=model or "",
+        messages=tuple(messages),
+        params=params,
+        stream=bool(stream),
+        dialect=NAME,
+        places=places,
+    )
 
 
 def _numbers(fields: Object, params: dict[str, Json]) -> None:

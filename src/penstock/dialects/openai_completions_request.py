@@ -25,6 +25,9 @@ _NOT_HERE = {
 }
 """Fields that are refused, and why."""
 
+_SPELLED = {"messages[0]": "prompt", "top_logprobs": "logprobs"}
+"""What has another name in a `ChatRequest`."""
+
 
 def read_completion(body: bytes) -> ChatRequest:
     """The request of a body. `echo` is what the answer begins with. Raises `Refused`."""
@@ -59,7 +62,7 @@ def read_completion(body: bytes) -> ChatRequest:
         fields["stream"] = False
     check_sampling(fields)
     fields["messages"] = [{"role": "user", "content": prompt}]
-    request = read_chat(fields)
+    request = msgspec.structs.replace(read_chat(fields), places=_SPELLED)
     return msgspec.structs.replace(request, echo=orjson.dumps({"prompt": prompt})) if echo else request
 
 

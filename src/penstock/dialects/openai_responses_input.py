@@ -18,27 +18,29 @@ _BESIDE = frozenset({"type", "id", "status"})
 Object = dict[str, Json]
 
 
-def read_input(value: Json, *, goes_on: bool) -> list[Message]:
-    """The conversation in `input`: a text, or a list of items. Raises `Refused`.
+def read_input(value: Json, messages: list[Message], places: dict[str, str], *, goes_on: bool) -> None:
+    """Add the conversation in `input`, a text or a list of items, and where each message and part was said. Raises `Refused`.
 
     With `goes_on` (the request has a `previous_response_id`) a result may belong to a call of the answer before it.
     """
     if isinstance(value, str):
-        return [{"role": "user", "content": value}]
+        places[f"messages[{len(messages)}]"] = "input"
+        messages.append({"role": "user", "content": value})
+        return
     if not isinstance(value, list) or not value:
         raise wrong("input", "a text, or a list with at least one item", value)
-    conversation = _Conversation(goes_on=goes_on)
+    conversation = _Conversation(messages, places, goes_on=goes_on)
     for index, item in enumerate(value):
         conversation.add(item, f"input[{index}]")
     conversation.end()
-    return conversation.messages
 
 
 class _Conversation:
     """Items become messages: what one assistant turn holds (reasoning, text, calls) is one message, as chat wants it."""
 
-    def __init__(self, *, goes_on: bool):
-        self.messages: list[Message] = []
+    def __init__(self, messages: list[Message], places: dict[str, str], *, goes_on: bool):
+        self.messages = messages
+        self._places = places
         self._open: Message | None = None
         """The assistant message that the next item of the assistant joins."""
         self._thoughts: list[str] = []
@@ -49,6 +51,23 @@ class _Conversation:
         self._answered: set[str] = set()
 
     def add(self, item: Json, where: str) -> None:
+        before = self._open
+        held = _length(before, "content"), _length(before, "tool_calls")
+        self._add(item, where)
+        at = len(self.messages) - 1
+        message = self.messages[at]
+        parts, calls = held if message is before else (0, 0)
+        if message is not before:
+            self._places[f"messages[{at}]"] = where
+        added = range(parts, _length(message, "content"))
+        inside = next((name for name in ("content", "output") if _length(item, name) == len(added)), "")
+        for place in added:
+            here = f"{where}.{inside}[{place - parts}]" if inside else where
+            self._places[f"messages[{at}].content[{place}]"] = here
+        for place in range(calls, _length(message, "tool_calls")):
+            self._places[f"messages[{at}].tool_calls[{place}]"] = where
+
+    def _add(self, item: Json, where: str) -> None:
         if not isinstance(item, dict):
             raise wrong(where, "an object", item)
         kind = item.get("type", "message" if "role" in item else "item_reference" if item.get("id") else None)
@@ -278,6 +297,12 @@ def _texts(value: Json, where: str, kind: str) -> list[str]:
             raise wrong(f"{where}[{index}]", f'an object of type "{kind}"', part)
         said.append(text(part, "text", f"{where}[{index}]", empty=True))
     return said
+
+
+def _length(value: Json | Message, name: str) -> int:
+    """How many a member of an object holds; a text is one."""
+    held = value.get(name) if isinstance(value, dict) else None
+    return len(held) if isinstance(held, list) else 1 if isinstance(held, str) else 0
 
 
 def _parts(content: Json) -> list[Json]:

@@ -65,6 +65,16 @@ _ELSEWHERE = {
     "prompt": "prompt templates are not stored here; send 'instructions' and 'input'",
 }
 
+_SPELLED = {
+    "previous": "previous_response_id",
+    "max_completion_tokens": "max_output_tokens",
+    "reasoning_effort": "reasoning.effort",
+    "response_format": "text.format",
+    "verbosity": "text.verbosity",
+    "logprobs": "top_logprobs",
+}
+"""What has another name in a `ChatRequest`."""
+
 
 def read_request(body: bytes) -> ChatRequest:
     """Read a body, and leave nothing of it unread. Raises `Refused`, naming the field as OpenAI spells it."""
@@ -86,8 +96,12 @@ def read_request(body: bytes) -> ChatRequest:
     if fields.get("input") is None:
         hint = "'messages' belong to /v1/chat/completions; " if "messages" in fields else ""
         raise Refused("invalid_request", f"{hint}'input' is required: a text or a list of items", param="input")
-    said = read_input(fields.pop("input"), goes_on=bool(previous))
-    messages: list[Message] = [{"role": "system", "content": instructions}, *said] if instructions is not None else said
+    places = dict(_SPELLED)
+    messages: list[Message] = []
+    if instructions is not None:
+        places["messages[0]"] = "instructions"
+        messages.append({"role": "system", "content": instructions})
+    read_input(fields.pop("input"), messages, places, goes_on=bool(previous))
     echo |= {"background": background, "instructions": instructions, "store": keep}
     echo["previous_response_id"] = previous or None
     _tools(fields, params, own, echo)
@@ -115,6 +129,7 @@ def read_request(body: bytes) -> ChatRequest:
         instructions=int(instructions is not None),
         keep=keep,
         echo=msgspec.json.encode({**DEFAULTS, **echo}),
+        places=places,
     )
 
 

@@ -68,7 +68,8 @@ async def taken_up(
         except BaseException:
             runs.conversations.release(turn)
             raise
-        request = msgspec.structs.replace(request, messages=(*request.messages[: request.instructions], *past, *own))
+        said = (*request.messages[: request.instructions], *past, *own)
+        request = msgspec.structs.replace(request, messages=said, recalled=len(past))
     if goes_on:
         return request, turn
     runs.conversations.release(turn)

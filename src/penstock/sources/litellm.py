@@ -16,13 +16,14 @@ from typing import Any
 import msgspec
 
 from penstock.core.errors import Broken
-from penstock.core.events import Event, Note, Started
+from penstock.core.events import Event, Json, Note, Started
 from penstock.core.request import ChatRequest, Run
 from penstock.core.source import Source
 from penstock.sources import provider_errors
 from penstock.sources.foreign import readable
 from penstock.sources.openai_answer import Answer
 from penstock.sources.openai_chunks import ChatChunk, loosely_chunk
+from penstock.sources.provider import spelled
 
 Loose = Any  # what litellm gives; looked at, never passed on
 
@@ -75,7 +76,12 @@ async def _stream(model: str, request: ChatRequest, run: Run) -> AsyncGenerator[
         raise Broken(
             "invalid_request", f"n must be 1 for {model}: litellm cuts all answers of a stream at the end of the first"
         )
-    request, left_out = readable(request, "litellm", model)
+    try:
+        asked, hints = readable(request, "litellm", model)
+    except Broken as problem:
+        raise spelled(problem, request) from None
+    left_out: list[Json] = [request.spelled(name) for name in hints]
+    request = asked
     litellm = await asyncio.to_thread(_load)
     provider = f"{model.partition('/')[0]} (through litellm)"
     try:
@@ -86,7 +92,7 @@ async def _stream(model: str, request: ChatRequest, run: Run) -> AsyncGenerator[
     try:
         yield Started(run.id, model, run.created)
         if left_out:
-            yield Note("left_out", {"fields": list(left_out)})
+            yield Note("left_out", {"fields": left_out})
         chunks = aiter(stream)
         begun = False
         while not answer.ended:

@@ -165,8 +165,11 @@ class HttpProvider:
     async def stream(self, model: str, request: ChatRequest, run: Run) -> AsyncGenerator[Event, None]:
         """Ask for `model` and give what it says. Raises `Broken` with a `provider_…` code, `context_too_long`,
         `content_refused` or `not_carried`."""
-        question = self._protocol.question(model, request, host=self.host)
-        left_out = question.left_out
+        try:
+            question = self._protocol.question(model, request, host=self.host)
+        except Broken as problem:
+            raise spelled(problem, request) from None
+        left_out = [request.spelled(name) for name in question.left_out]
         response = await self._ask(question.body, self._protocol.headers(request))
         del request, question  # a long conversation is not to be held for as long as the answer takes
         parser = self._protocol.parser(self.host, secret=self._secret)
@@ -175,7 +178,7 @@ class HttpProvider:
         try:
             yield Started(run.id, model, run.created)
             if left_out:
-                yield Note("left_out", {"fields": list(left_out)})
+                yield Note("left_out", {"fields": [*left_out]})
             while not answer.ended:
                 try:
                     data = await read()
@@ -310,6 +313,14 @@ def url_of(base_url: str, root: str, path: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
         raise ValueError(f"base_url must be like https://host/v1, not {base_url!r}")
     return parts._replace(path=(parts.path.rstrip("/") or root) + path, fragment="").geturl()
+
+
+def spelled(problem: Broken, request: ChatRequest) -> Broken:
+    """Why a request cannot be given to a provider, with the place in the spelling of who made it."""
+    fault = problem.fault
+    if fault.param is None:
+        return problem
+    return Broken.of(msgspec.structs.replace(fault, param=request.spelled(fault.param)))
 
 
 def without_version(base_url: str) -> str:
