@@ -257,3 +257,15 @@ async def test_a_provider_that_is_drained_is_listened_to_after_a_cancel_for_its_
         usage = (await client.get(f"/v1/streams/{run}")).json()["usage"]
     assert usage["grade"] == ("drained" if tells else "counted")
     assert not tells or (usage["input"], usage["output"]) == (3, 9)
+
+
+async def test_a_question_that_is_asked_again_is_known_as_the_same_by_its_key(providers: list[Provider]) -> None:
+    providers[0].script(DOWN)
+    again = RetryConfig(attempts=2, base=Seconds(0), longest=Seconds(0))
+    names = (f"{providers[0].base_url}#a",)
+    config = Config(models={"fast": ModelConfig(targets=names, retry=again)})
+    async with serving(configured(config)) as served, served.client() as client:
+        answered = [await client.post("/v1/chat/completions", json={**ASKED, "stream": False}) for _ in range(2)]
+    assert [each.status_code for each in answered] == [200, 200]
+    first, second, other = [request.headers["idempotency-key"] for request in providers[0].requests]
+    assert first == second != other

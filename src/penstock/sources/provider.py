@@ -12,6 +12,7 @@ import typing
 from collections.abc import AsyncGenerator, Collection, Mapping
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
+from zlib import crc32
 
 import msgspec
 
@@ -170,7 +171,9 @@ class HttpProvider:
         except Broken as problem:
             raise spelled(problem, request) from None
         left_out = [request.spelled(name) for name in question.left_out]
-        response = await self._ask(question.body, self._protocol.headers(request))
+        # The same question of the same run is the same: a provider that heard it before it was asked again need not answer twice.
+        key = f"{run.id}-{crc32(question.body):08x}"
+        response = await self._ask(question.body, {"Idempotency-Key": key, **self._protocol.headers(request)})
         del request, question  # a long conversation is not to be held for as long as the answer takes
         parser = self._protocol.parser(self.host, secret=self._secret)
         answer = parser.answer
