@@ -27,6 +27,12 @@ from penstock.registry import names, resolve
 
 BATCH = 32
 EVENTS = 20_000
+SINGLY = "ns per event, one at a time"
+BATCHED = f"ns per event, {BATCH} at a time"
+YARDSTICK = "openai-chat"
+"""The dialect the others are compared with, transport by transport; bare text, which it is not on, with NDJSON."""
+COMPARED = {SINGLY: "", BATCHED: f", {BATCH} at a time"}
+"""The columns that are compared, and how their ratios are called."""
 WORDS = ["Die ", "quick ", "brown ", "fox — ", "jumps ", "over\n", 'the "', "lazy ", "Hund", "."]
 
 
@@ -87,9 +93,9 @@ def _encoding(fresh: Callable[[], Stream[Any]], joined: Callable[[list[Any]], An
     stream.feed(begin)
     size = sum(map(len, stream.feed(deltas)))
     return {
-        "ns per event, one at a time": fed(singles),
-        f"ns per event, {BATCH} at a time": fed(batches),
-        "bytes per event": size / count,
+        SINGLY: fed(singles),
+        BATCHED: fed(batches),
+        "bytes per token": size / count,
     }
 
 
@@ -120,11 +126,16 @@ def encode(sitting: Sitting, *, events: int = EVENTS) -> list[Row]:
 
 
 def encoding(*, rounds: int, events: int) -> list[Row]:
-    rows = []
-    for label, fresh, joined in pairs():
-        samples = [_encoding(fresh, joined, count=events) for _ in range(rounds)]
-        rows.append(Row(group="encode", label=label, columns=_columns(samples)))
-    return rows
+    """Every dialect on every transport in each round, so that a round's ratios are of one spell of the machine's speed."""
+    samples: dict[str, list[dict[str, float]]] = {}
+    for _ in range(rounds):
+        cost = {label: _encoding(fresh, joined, count=events) for label, fresh, joined in pairs()}
+        for label, sample in cost.items():
+            transport = label.partition(", ")[2]
+            beside = cost[f"{YARDSTICK}, {'NDJSON' if transport == 'text' else transport}"]
+            ratios = {f"× {YARDSTICK}{ending}": sample[column] / beside[column] for column, ending in COMPARED.items()}
+            samples.setdefault(label, []).append(sample | ratios)
+    return [Row(group="encode", label=label, columns=_columns(several)) for label, several in samples.items()]
 
 
 def logging(*, rounds: int, events: int) -> list[Row]:

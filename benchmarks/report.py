@@ -224,7 +224,7 @@ def goals(results: Results, server: str = "penstock") -> str:
         if values:
             met = "yes" if statistics.median(values) <= goal.limit else "**no**"
             rows.append([goal.text, spread(values, ".3g"), f"≤ {goal.limit:g} {goal.unit}", met])
-    return table(["figure", "median (least–greatest)", "goal", "met"], rows)
+    return table(["figure", "median (least–greatest)", "goal", "met"], rows) if rows else ""
 
 
 def scenario_table(results: Results, scenario: str) -> str:

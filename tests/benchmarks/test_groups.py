@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from benchmarks import drain, encode, fanout, hardening, harness, idle, marks, resume, scaling, slow, where
+from benchmarks.encode import SINGLY
 from benchmarks.rows import Row
 from benchmarks.scenarios import Scenario
 from benchmarks.sitting import Sitting
+from penstock.registry import names
 
 pytestmark = [
     pytest.mark.needs("cc"),
@@ -29,7 +31,8 @@ GROUPS: dict[str, tuple[int, Callable[[Sitting], list[Row]]]] = {
     "streams": (2, lambda sitting: scaling.streams(sitting, counts=(10, 50), seconds=0.2)),
     "lengths": (2, lambda sitting: scaling.lengths(sitting, counts=(10, 100), side_by_side=2)),
     "transports": (4, lambda sitting: scaling.transports(sitting, scenario=TINY)),
-    "encode": (17, lambda sitting: encode.encode(sitting, events=200)),
+    # Every dialect on three transports, bare text, and the log in four ways.
+    "encode": (3 * len(names("dialects")) + 1 + 4, lambda sitting: encode.encode(sitting, events=200)),
 }
 
 
@@ -51,6 +54,14 @@ def test_a_table_is_made_of_tokens_that_all_came(sitting: Sitting, name: str) ->
     rows = measure(sitting)
     assert [row.fault for row in rows] == [""] * count
     assert all(row.columns for row in rows)
+
+
+def test_a_dialect_is_compared_with_openai_chat_on_its_own_transport() -> None:
+    rows = {row.label: row.columns for row in encode.encoding(rounds=2, events=200)}
+    assert rows["openai-chat, WebSocket"]["× openai-chat"] == [1.0, 1.0]
+    for label, yardstick in (("anthropic, SSE", "openai-chat, SSE"), ("plain, text", "openai-chat, NDJSON")):
+        own, other = rows[label], rows[yardstick]
+        assert own["× openai-chat"] == [mine / its for mine, its in zip(own[SINGLY], other[SINGLY], strict=True)]
 
 
 @pytest.mark.parametrize(

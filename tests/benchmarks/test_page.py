@@ -32,6 +32,7 @@ def test_a_table_with_results_is_written_anew(results: Results) -> None:
 def test_a_table_without_results_stays_as_it_is(results: Results) -> None:
     page = "<!-- measured: resume -->\n\nan old one\n\n<!-- end -->\n"
     assert filled(page, results) == page
+    assert filled(page.replace("resume", "goals"), results) == page.replace("resume", "goals")
 
 
 def test_writing_the_same_results_twice_changes_nothing(results: Results) -> None:
