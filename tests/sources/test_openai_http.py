@@ -412,11 +412,13 @@ async def test_a_body_ended_by_closing_is_complete_with_a_finish_reason(source: 
     assert (text_of(events), events[-1], broken) == ("All", Finished("stop"), None)
 
 
-async def test_a_body_cut_after_the_finish_reason_but_before_its_end_is_truncated(
+async def test_a_body_cut_after_the_finish_reason_has_said_all_but_what_it_cost(
     source: HttpSource, provider: Provider
 ) -> None:
     provider.script(Head(), text("All"), Say(chunk(finish="stop")), Cut())
-    assert await failure(source) == ("All", "provider_truncated")
+    events, broken = await heard(ask(source))
+    assert (text_of(events), events[-1], broken) == ("All", Finished("stop"), None)
+    assert [event for event in events if isinstance(event, Usage)] == []
 
 
 async def test_a_character_cut_in_two_by_the_network_is_whole(source: HttpSource, provider: Provider) -> None:

@@ -186,8 +186,7 @@ class HttpProvider:
                 try:
                     data = await read()
                 except BodyBroken:
-                    answer.truncate()
-                    break
+                    data = b""  # whether the answer was whole by then, its own last words say, and not the framing
                 for event in parser.feed(data) if data else parser.end():
                     yield event
             if answer.broken is not None:

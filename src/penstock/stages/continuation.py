@@ -62,6 +62,10 @@ class _Continuing:
         self._request = request
         self._run = run
         self._left = list(names)
+        self._broke: Broken | None = None
+        """How the last target that spoke broke off."""
+        self._tried: list[str] = []
+        """Which targets could not go on after that, and how each failed."""
         self._spent: list[Usage] = []
         self._task: asyncio.Task[object] | None = None
         self._overdue: Fault | None = None
@@ -92,13 +96,10 @@ class _Continuing:
                 failure = problem
             finally:
                 self._task = None
-            if joined is not None:
-                for said in joined.rest():
-                    yield said
             so_far = run.said()
-            plan = self._plan(so_far, failure.fault)
+            plan = self._plan(so_far, self._judged(failure))
             if plan is None:
-                raise failure
+                raise self._told(failure)
             target, strategy = plan
             self._spent.append(self._house.priced(spent(so_far, self._spent), run.target))
             text = so_far.text()
@@ -112,6 +113,24 @@ class _Continuing:
             joined = _Joined(so_far, text, self._spent, exact=strategy == "exact")
             request = continued(self._request, text, strategy, said=self._spent)
             events = self._source(msgspec.structs.replace(request, targets=(target.name,)), run)
+
+    def _judged(self, failure: Broken) -> Fault:
+        """What decides whether to ask another: how the answer broke off. That a target could not go on with it, asked in a way
+        of our own, says nothing of the next.
+        """
+        if self._broke is None or self._watching:
+            self._broke, self._tried = failure, []
+        else:
+            self._tried.append(f"{self._run.target}: {failure.fault.code}")
+        return self._broke.fault
+
+    def _told(self, failure: Broken) -> Broken:
+        """What the reader is told in the end: how the answer it reads broke off, and who could not go on with it."""
+        if self._broke is None or not self._tried:
+            return failure
+        fault = self._broke.fault
+        message = f"{fault.message}; no other target went on ({'; '.join(self._tried)})"
+        return Broken.of(msgspec.structs.replace(fault, message=message))
 
     def _look(self, event: Event) -> None:
         if isinstance(event, Failed):
@@ -161,7 +180,7 @@ class _Joined:
         self._next = max((part.part for part in so_far.parts), default=-1) + 1
         self._open = next((part.part for part in so_far.parts if part.kind == "text" and not part.closed), None)
         self._taken: int | None = None
-        """The part of the attempt that goes on with the open one."""
+        """The part of the attempt that goes on with what was said: with the open part, or in one of its own."""
         self._numbers: dict[int, int] = {}
         self._spent = spent
 
@@ -170,15 +189,16 @@ class _Joined:
         match event:
             case Started():
                 return
-            case Opened() if (
-                event.kind == "text" and event.choice == 0 and self._open is not None and self._taken is None
-            ):
-                self._taken = event.part
-                self._numbers[event.part] = self._open
             case Opened():
-                self._numbers[event.part] = self._next
-                self._next += 1
-                yield msgspec.structs.replace(event, part=self._numbers[event.part])
+                goes_on = event.kind == "text" and event.choice == 0 and self._taken is None
+                if goes_on:
+                    self._taken = event.part
+                if goes_on and self._open is not None:
+                    self._numbers[event.part] = self._open
+                else:
+                    self._numbers[event.part] = self._next
+                    self._next += 1
+                    yield msgspec.structs.replace(event, part=self._numbers[event.part])
             case Delta() if event.part == self._taken and self._joint is not None:
                 if text := self._joint.more(event.text):
                     yield Delta(self._numbers[event.part], text, event.logprobs)
@@ -187,8 +207,8 @@ class _Joined:
             case Chunk():
                 yield Chunk(self._numbers[event.part], event.data)
             case Closed():
-                if event.part == self._taken:
-                    yield from self.rest()
+                if event.part == self._taken and self._joint is not None and (text := self._joint.rest()):
+                    yield Delta(self._numbers[event.part], text)
                 yield Closed(self._numbers[event.part], event.meta)
             case Usage():
                 yield summed([*self._spent, event])
@@ -198,11 +218,6 @@ class _Joined:
                 yield event
             case _:
                 yield event
-
-    def rest(self) -> Iterator[Event]:
-        """What was held back, as it might have been a repetition."""
-        if self._joint is not None and self._open is not None and (text := self._joint.rest()):
-            yield Delta(self._open, text)
 
 
 def continued(request: ChatRequest, text: str, strategy: str, *, said: list[Usage]) -> ChatRequest:
