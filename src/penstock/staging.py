@@ -9,12 +9,17 @@ from typing import NamedTuple
 
 from penstock.config.models import ModelConfig, PriceConfig, RetryConfig, TargetConfig
 from penstock.config.rules import RuleConfig
+from penstock.config.units import Seconds
 from penstock.core.health import Health
 from penstock.core.rules import Rule
 from penstock.core.source import Source, Stage, compose
 from penstock.core.target import House, Price, Target, switch
 from penstock.stages import continuation, fallback, hedge, queue, retry, routing, usage
 from penstock.stages.auto import Auto
+
+NEVER = RetryConfig(attempts=1)
+BRIEFLY = RetryConfig(attempts=2, patience=Seconds(1))
+"""Where another target may answer, or whoever asked is to learn soon that none can."""
 
 
 class Behind(NamedTuple):
@@ -75,7 +80,7 @@ class Staging:
                 stages.append(hedge.build(house))
             stages.append(fallback.build(house))
         stages += [
-            retry.build(house, _retrying(model.retry or RetryConfig(attempts=1 if not several else 3))),
+            retry.build(house, _retrying(model.retry or (BRIEFLY if several else NEVER))),
             queue.build(house, self._turnstiles(behind)),
         ]
         for target, health in house.health.items():

@@ -5,6 +5,7 @@ Both targets are scripted to the byte. The second is a model that goes on with w
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -13,17 +14,22 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
+import anthropic
+import httpx2
+import openai
 import pytest
 
 from penstock.config.model import Config
-from penstock.config.models import ModelConfig, RetryConfig
+from penstock.config.models import ModelConfig, ModelLimits, RetryConfig
 from penstock.config.units import Seconds
+from penstock.core.events import Failed
 from penstock.testing.script import (
     EVENT_STREAM,
     Body,
     Cut,
     End,
     Event,
+    Flood,
     Gate,
     HalfClose,
     Hang,
@@ -31,6 +37,7 @@ from penstock.testing.script import (
     Reply,
     Reset,
     Step,
+    Trickle,
     chunk,
     closing,
     event_bytes,
@@ -38,10 +45,13 @@ from penstock.testing.script import (
     text,
 )
 from penstock.testing.upstream import Provider, going_on
+from tests.faults.reading import unwatched
 from tests.live.answering import WAYS, Told, Way, answering
 from tests.serving import Served, configured, serving
+from tests.waiting import until
 
-ASKED: dict[str, Any] = {"model": "fast", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+HI: Any = {"role": "user", "content": "hi"}
+ASKED: dict[str, Any] = {"model": "fast", "messages": [HI], "stream": True}
 WHOLE = "The quick brown fox 🦊 jumps over the lazy dög, and nobody in the whole wood minds."
 SAID = "The quick brown fox "
 FOX = event_bytes(chunk({"content": "🦊 jumps"}))
@@ -160,6 +170,16 @@ async def test_a_target_that_fails_before_its_first_word_is_noticed_by_nobody(fa
         )  # fmt: skip
 
 
+async def test_that_all_refuse_is_told_at_once_with_the_time_at_which_to_come_back() -> None:
+    async with two(retry=None) as to, to.served.client() as client:
+        to.a.script(status(429, retry_after="9"))
+        to.b.script(status(503, retry_after="7"))
+        refused = await client.post("/v1/chat/completions", json=ASKED)
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "7")
+        assert "(a: provider_rate_limited; b: provider_overloaded)" in refused.text
+        assert (len(to.a.requests), len(to.b.requests)) == (1, 1)
+
+
 @pytest.mark.parametrize("fault", BROKE_OFF)
 async def test_an_answer_that_breaks_off_goes_on_without_a_gap_and_without_a_repetition(fault: str) -> None:
     script, code = BROKE_OFF[fault]
@@ -178,3 +198,83 @@ async def test_an_answer_that_is_whole_is_not_asked_for_again(oddity: str) -> No
     async with two() as to:
         told, run = await read(to, "sse", WHOLE_ALL_THE_SAME[oddity])
         assert (told, to.joints(run), to.b.requests) == (Told(WHOLE, "finished"), [], [])
+
+
+async def test_flooded_and_then_left_the_reader_has_every_word_of_the_flood_once() -> None:
+    flood = "".join(f"{number} " for number in range(5_000))
+    async with two() as to:
+        unwatched(to.served)
+        to.b.unscripted = going_on(flood + "and the last.", repeats=12)
+        told, _ = await read(to, "ndjson", [*opening(), Flood(5_000), Cut()])
+        assert told == Told(flood + "and the last.", "finished")
+
+
+async def test_a_target_that_falls_silent_gives_way_before_its_first_word_and_after() -> None:
+    async with two() as to:
+        for begun, seconds in ((opening(), 301), (BEGUN, 121)):
+            gate = Gate()
+            to.a.script(begun, gate, Hang())
+            asking = asyncio.ensure_future(_told(to, "ws"))
+            await gate.reached.wait()
+            gate.open()
+            (live,) = to.served.runs.active.values()
+            await until(
+                "what was said has come", lambda live=live, begun=begun: live.log.last >= (5 if begun is BEGUN else 1)
+            )
+            to.served.tick(seconds)
+            assert await asking == Told(WHOLE, "finished")
+            await to.a.connections[-1].peer_gone.wait()
+
+
+async def test_a_target_that_trickles_below_the_floor_gives_way() -> None:
+    permits = asyncio.Semaphore(0)
+    async with two(limits=ModelLimits(floor=2.0)) as to:
+        to.a.script(BEGUN, Trickle(event_bytes(chunk({"content": "never"})), permits), Hang())
+        asking = asyncio.ensure_future(_told(to, "sse"))
+        await until("there is a run", lambda: bool(to.served.runs.active))
+        (live,) = to.served.runs.active.values()
+        await until("it speaks", lambda: live.log.last >= 5)
+        for _ in range(2):
+            permits.release()
+            to.served.tick(10)
+        assert await asking == Told(WHOLE, "finished")
+        assert [joint["after"] for joint in to.joints(live.id)] == ["throughput_timeout"]
+
+
+async def test_where_the_second_cannot_go_on_the_reader_is_told_that_the_answer_is_not_whole() -> None:
+    async with two() as to:
+        for way in WAYS:
+            to.b.script(status(500))
+            told, run = await read(to, way, [*BEGUN, Cut()])
+            assert told == Told(SAID, "cut" if way == "text" else "provider_truncated")
+            end = to.served.seen.ended[run]
+            assert isinstance(end, Failed)
+            assert end.error.message.endswith("; no other target went on (b: provider_error)")
+
+
+async def test_the_sdks_of_openai_and_anthropic_read_through_a_joint() -> None:
+    async with two() as to:
+        key = {"api_key": "any", "max_retries": 0}
+        to.a.script(BEGUN, Cut())
+        async with (
+            httpx2.AsyncClient(trust_env=False) as http,
+            openai.AsyncOpenAI(base_url=f"{to.served.url}/v1", http_client=http, **key) as sdk,
+        ):
+            chunks = await sdk.chat.completions.create(model="fast", messages=[HI], stream=True)
+            said = [choice async for told in chunks for choice in told.choices]
+        assert "".join(choice.delta.content or "" for choice in said) == WHOLE
+        assert [choice.finish_reason for choice in said if choice.finish_reason] == ["stop"]
+        to.a.script(BEGUN, Cut())
+        async with (
+            httpx2.AsyncClient(trust_env=False) as http,
+            anthropic.AsyncAnthropic(base_url=to.served.url, http_client=http, **key) as claude,
+            claude.messages.stream(model="fast", max_tokens=99, messages=[HI]) as stream,
+        ):
+            message = await stream.get_final_message()
+        assert [(block.type, getattr(block, "text", "")) for block in message.content] == [("text", WHOLE)]
+        assert message.stop_reason == "end_turn"
+
+
+async def _told(to: Two, way: Way) -> Told:
+    async with answering(to.served.url, way, ASKED) as reading:
+        return await reading.rest()

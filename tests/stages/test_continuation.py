@@ -85,6 +85,37 @@ async def test_a_repetition_at_the_joint_is_left_out_but_not_where_the_engine_go
     assert words(said) == "quickquick quack"
 
 
+async def test_what_was_held_back_as_a_repetition_is_not_said_when_its_target_dies_too() -> None:
+    c = Scripted(saying("brown fox."))
+    home = house(a=Scripted(half("The quick ")), b=Scripted(half("The qu")), c=c)
+    said, broken = await told(continuing(home))
+    assert (words(said), broken) == ("The quick brown fox.", None)
+    assert c.asked[0].messages[1] == {"role": "assistant", "content": "The quick "}
+
+
+async def test_a_repetition_of_a_part_that_is_complete_is_left_out_of_the_next_part() -> None:
+    complete = cut(TEXT, Delta(0, "The quick brown fox."), Closed(0))
+    said, broken = await told(continuing(house(a=Scripted(complete), b=Scripted(saying("brown fox.", " It ran.")))))
+    assert (words(said), broken) == ("The quick brown fox. It ran.", None)
+    assert [event.part for event in said if isinstance(event, Opened)] == [0, 1]
+
+
+async def test_who_dies_without_a_word_is_followed_by_the_next_whatever_it_died_of() -> None:
+    silent = [Scripted(cut(code=code)) for code in ("provider_refused", "context_too_long", "content_refused")]
+    home = house(a=Scripted(half("one ")), b=silent[0], c=silent[1], d=silent[2], e=Scripted(saying("two")))
+    said, broken = await told(continuing(home))
+    assert (words(said), broken) == ("one two", None)
+
+
+async def test_where_nobody_goes_on_the_reader_is_told_how_the_answer_broke_off_and_who_was_asked() -> None:
+    silent = Scripted(cut(code="provider_refused"))
+    home = house(a=Scripted(half("one ")), b=Scripted(half("two")), c=silent, d=Scripted(cut(code="provider_error")))
+    said, broken = await told(continuing(home))
+    assert broken is not None
+    assert (words(said), broken.fault.code, broken.fault.retryable) == ("one two", "provider_truncated", True)
+    assert broken.fault.message.endswith("; no other target went on (c: provider_refused; d: provider_error)")
+
+
 async def test_several_deaths_are_survived_one_after_the_other() -> None:
     home = house(a=Scripted(half("one, ")), b=Scripted(half("two, ")), c=Scripted(saying("three")))
     said, broken = await told(continuing(home))

@@ -177,7 +177,10 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     ] = False
     retry: Annotated[
         RetryConfig | None,
-        Meta(description="Asking the same target again. Without this table only where a model has several targets."),
+        Meta(
+            description="Asking the same target again. Without this table only where a model has several targets: once, "
+            "and only one that wants to be asked again within a second."
+        ),
     ] = None
 
     def __post_init__(self) -> None:

@@ -161,6 +161,7 @@ class _Continuing:
         self._watching = False
         if self._settled is not None:
             self._settled()
+            self._settled = None
         if not so_far.parts or not _another_may(fault) or not _continuable(self._request, so_far):
             return None
         if self._run.target in self._left:
