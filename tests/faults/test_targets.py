@@ -209,21 +209,20 @@ async def test_flooded_and_then_left_the_reader_has_every_word_of_the_flood_once
         assert told == Told(flood + "and the last.", "finished")
 
 
-async def test_a_target_that_falls_silent_gives_way_before_its_first_word_and_after() -> None:
+@pytest.mark.parametrize(("begun", "heard", "seconds"), [(opening(), 1, 301), (BEGUN, 5, 121)], ids=["before", "after"])
+async def test_a_target_that_falls_silent_gives_way_before_its_first_word_and_after(
+    begun: list[Step], heard: int, seconds: int
+) -> None:
     async with two() as to:
-        for begun, seconds in ((opening(), 301), (BEGUN, 121)):
-            gate = Gate()
-            to.a.script(begun, gate, Hang())
-            asking = asyncio.ensure_future(_told(to, "ws"))
-            await gate.reached.wait()
-            gate.open()
-            (live,) = to.served.runs.active.values()
-            await until(
-                "what was said has come", lambda live=live, begun=begun: live.log.last >= (5 if begun is BEGUN else 1)
-            )
-            to.served.tick(seconds)
-            assert await asking == Told(WHOLE, "finished")
-            await to.a.connections[-1].peer_gone.wait()
+        gate = Gate()
+        to.a.script(begun, gate, Hang())
+        asking = asyncio.ensure_future(_told(to, "ws"))
+        await gate.reached.wait()
+        gate.open()
+        await until("what was said has come", lambda: to.served.only.log.last >= heard)
+        to.served.tick(seconds)
+        assert await asking == Told(WHOLE, "finished")
+        await to.a.connections[0].peer_gone.wait()
 
 
 async def test_a_target_that_trickles_below_the_floor_gives_way() -> None:
@@ -231,8 +230,8 @@ async def test_a_target_that_trickles_below_the_floor_gives_way() -> None:
     async with two(limits=ModelLimits(floor=2.0)) as to:
         to.a.script(BEGUN, Trickle(event_bytes(chunk({"content": "never"})), permits), Hang())
         asking = asyncio.ensure_future(_told(to, "sse"))
-        await until("there is a run", lambda: bool(to.served.runs.active))
-        (live,) = to.served.runs.active.values()
+        await until("there is a run", lambda: bool(to.served.runs.by_id))
+        live = to.served.only
         await until("it speaks", lambda: live.log.last >= 5)
         for _ in range(2):
             permits.release()
@@ -254,7 +253,7 @@ async def test_where_the_second_cannot_go_on_the_reader_is_told_that_the_answer_
 
 async def test_the_sdks_of_openai_and_anthropic_read_through_a_joint() -> None:
     async with two() as to:
-        key = {"api_key": "any", "max_retries": 0}
+        key: Any = {"api_key": "any", "max_retries": 0}
         to.a.script(BEGUN, Cut())
         async with (
             httpx2.AsyncClient(trust_env=False) as http,
