@@ -112,6 +112,16 @@ def test_check_names_the_file_it_has_read_and_obeys_its_flags(runner: CliRunner)
             "'no_such_module:f': no module is called 'no_such_module'",
         ),
         (
+            "[models.a]\ntargets = ['cassette:nothing.jsonl']\n",
+            [],
+            "penstock.toml:2: models.a.targets[0]: there is no file nothing.jsonl; a cassette is looked for in the folder",
+        ),
+        (
+            "[models.a]\ntargets = ['cassette:penstock.toml']\n",
+            [],
+            "cassette:penstock.toml: line 1: this is no cassette",
+        ),
+        (
             "[models.a]\ntargets = ['json:dumps_']\n",
             [],
             "'json:dumps_': there is no 'dumps_' in json; did you mean 'dumps'?",

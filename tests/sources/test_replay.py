@@ -46,7 +46,7 @@ async def test_events_wait_until_they_are_due(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_file_that_is_none_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(ValueError, match=r"missing\.jsonl cannot be read: No such file"):
         build(tmp_path / "missing.jsonl")
     (tmp_path / "other.jsonl").write_text("{}\n")
     with pytest.raises(ValueError, match="line 1: this is no cassette"):

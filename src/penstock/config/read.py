@@ -240,9 +240,11 @@ def _no_circle(name: str, models: Mapping[str, ModelConfig], way: tuple[str, ...
 
 def _target(key: Key, name: str, config: Config) -> None:
     try:
-        read_target(name, config.providers)
+        target = read_target(name, config.providers)
     except ValueError as wrong:
         raise Wrong(key, str(wrong)) from None
+    if isinstance(target, OnCassette) and not Path(target.path).is_file():
+        raise Wrong(key, f"there is no file {target.path}; a cassette is looked for in the folder penstock runs in")
 
 
 def _model(key: Key, name: str, config: Config, models: dict[str, ModelConfig]) -> str:

@@ -21,9 +21,14 @@ TURN = 64
 def build(path: str | Path, *, speed: float = 1.0) -> Source:
     """A source that plays the cassette at `path`, `speed` times as fast as it was recorded; 0 is at once.
 
-    Raises `OSError` for a file that cannot be read, `ValueError` for one that is no cassette.
+    Raises `ValueError` for a file that cannot be read or is no cassette.
     """
-    return playing(load(Path(path).read_bytes()), speed=speed)
+    try:
+        return playing(load(Path(path).read_bytes()), speed=speed)
+    except OSError as wrong:
+        raise ValueError(f"cassette:{path} cannot be read: {wrong.strerror}") from None
+    except ValueError as wrong:
+        raise ValueError(f"cassette:{path}: {wrong}") from None
 
 
 def playing(cassette: Cassette, *, speed: float = 1.0) -> Source:
