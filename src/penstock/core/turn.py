@@ -17,6 +17,9 @@ _BLOCKS = {BLOCK % name: name for name in BOXES}
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
+SIGNED = "openai-responses"
+"""In whose words signed thoughts are put: every source knows these, and finds out by the signature whose they are."""
+
 
 def call_id(part: PartSoFar) -> str:
     """The id of a tool call; one made of its part's number where the provider gave none."""
@@ -58,6 +61,9 @@ class _Turn:
                 self.content.append({"type": "text", "text": part.text})
             case "refusal" if part.text:
                 self.content.append({"type": "refusal", "refusal": part.text})
+            case "reasoning" if isinstance(signature := (part.meta or {}).get("signature"), str) and signature:
+                said: list[Json] = [{"type": "summary_text", "text": part.text}] if part.text else []
+                self.content.append(box(SIGNED, {"type": "reasoning", "summary": said, "encrypted_content": signature}))
             case "reasoning" if part.text:
                 self.reasoning.append(part.text)
             case "tool_call" if complete or _is_object(part.text):

@@ -8,6 +8,7 @@
 | neighbours of one role | one message |
 | `tool_calls` | `tool_use` blocks behind the content, or where `anthropic.after` says, `input` being the parsed `arguments` |
 | `reasoning_content` | nothing: thinking without its signature is not taken back |
+| `thinking` with a budget, when a tool's result follows calls without their thought | left out, unless the client speaks Anthropic |
 | parts `text`, `image_url`, `file`, `refusal` | blocks `text`, `image`, `document` (`filename` → `title`), `text` |
 | `max_tokens`, `max_completion_tokens` | `max_tokens`; `DEFAULT_MAX_TOKENS` where there is none, since Anthropic wants one |
 | `stop` | `stop_sequences` |
@@ -32,7 +33,7 @@ from penstock.core.request import ChatRequest
 from penstock.sources.anthropic_blocks import conversation
 from penstock.sources.foreign import readable
 from penstock.sources.provider import Question
-from penstock.sources.translation import Object, Translation, object_of, rest_of
+from penstock.sources.translation import Object, Translation, object_of, parts_of, rest_of
 
 SPEAKS = "anthropic"
 DEFAULT_MAX_TOKENS = 32_000
@@ -43,6 +44,7 @@ UNNAMED = "answer"
 
 _NO_PARAMETERS: Object = {"type": "object", "properties": {}}
 _CHOICES: dict[str, str] = {"auto": "auto", "none": "none", "required": "any"}
+_THOUGHTS = frozenset({"thinking", "redacted_thinking"})
 _EFFORTS = {"minimal": "low"}
 _TIERS = {"default": "standard_only", "priority": "auto"}
 
@@ -64,8 +66,21 @@ def question(model: str, request: ChatRequest, *, host: str) -> Question:
     _choice(request.params, body, said)
     for name, value in object_of(request.params.get(SPEAKS)).items():
         _put(body, name, value)
+    if request.dialect != SPEAKS and _thoughtless(object_of(body.get("thinking")), messages):
+        del body["thinking"]
+        said.leave("thinking")
     body["stream"] = True
     return Question(msgspec.json.encode(body), tuple(said.left_out))
+
+
+def _thoughtless(thinking: Object, messages: list[Json]) -> bool:
+    """Whether Anthropic would refuse to think with a budget, because the thought is missing that led to the last calls: not
+    every client can hand signed thoughts back."""
+    if thinking.get("type") != "enabled" or len(messages) < 2:
+        return False
+    before, last = (parts_of(object_of(message).get("content")) for message in messages[-2:])
+    began = object_of(before[0]).get("type") if before else None
+    return object_of(last[0] if last else None).get("type") == "tool_result" and began not in _THOUGHTS
 
 
 def _field(name: str, value: Json, body: Object, said: Translation) -> None:
