@@ -87,5 +87,11 @@ def test_a_client_of_anthropic_is_taken_at_its_word() -> None:
 
 
 def test_a_new_question_may_be_thought_about_again() -> None:
-    messages = (USER, *kept(*thought(None), *CALL), RESULT, {"role": "assistant", "content": "No."}, USER)
+    messages: list[Message] = [
+        USER,
+        *kept(*thought(None), *CALL),
+        RESULT,
+        {"role": "assistant", "content": "No."},
+        USER,
+    ]
     assert asked("anthropic", *messages, thinking=THINKING)[0]["thinking"] == THINKING
