@@ -16,7 +16,7 @@ from penstock.core.errors import Refused
 Header = tuple[bytes, bytes]
 
 VARY: Header = (b"vary", b"origin")
-ALLOWED = b"Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-Api-Key, X-Request-Id"
+ALLOWED = b"Authorization, Content-Type, Idempotency-Key, Last-Event-ID, Penstock-Route, Penstock-Timeout, X-Api-Key, X-Request-Id"
 EXPOSED = b"Location, Penstock-Model, Penstock-Stream-Id, Request-Id, Retry-After, Retry-After-Ms, X-Request-Id, X-Should-Retry"
 MAX_AGE = b"600"
 MOST = 1024

@@ -105,14 +105,18 @@ class Health:
             return False
         return now - self._asked_at >= STALE
 
-    def expected(self, now: float) -> float:
-        """Seconds to a hundred tokens, with those that are on their way to the same target. One that nobody has measured yet,
-        or not for a while, is expected at once, to be measured."""
+    @property
+    def usual(self) -> float | None:
+        """Seconds to a hundred tokens, with those that are on their way to the same target; None where nobody has measured it."""
         if self.wait is None:
-            return float(self.in_flight)
-        if self.due(now):
-            return 0.0
+            return None
         return (self.wait + (100 / self.pace if self.pace else 0.0)) * (1 + 0.1 * self.in_flight)
+
+    def expected(self, now: float) -> float:
+        """The same, but one that nobody has measured yet, or not for a while, is expected at once, to be measured."""
+        if (usual := self.usual) is None:
+            return float(self.in_flight)
+        return 0.0 if self.due(now) else usual
 
     def asked(self, now: float) -> None:
         """An attempt begins."""

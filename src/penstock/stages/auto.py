@@ -11,7 +11,6 @@ from typing import NamedTuple
 import msgspec
 
 from penstock.core.asked import Asked
-from penstock.core.health import Health
 from penstock.core.rules import Rule
 from penstock.core.target import House, Target
 
@@ -21,6 +20,8 @@ SLOW = 2.0
 """A target that takes so many times as long as the fastest of its group goes behind the others …"""
 LATER = 0.25
 """… if that is so many seconds at least."""
+UNKNOWN = 2.0
+"""Seconds to a hundred tokens that one is thought to take whom nobody has measured."""
 
 
 class Auto(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,20 +81,16 @@ def _by_health(group: Sequence[Target], house: House) -> list[Target]:
     if len(group) < 2:
         return list(group)
     now = house.clock()
-    waits = {target.name: _wait(house.health[target.name], now) for target in group}
-    known = [wait for wait in waits.values() if wait is not None]
-    if len(known) < 2 and len(known) < len(group):
-        return list(group)
-    least = min(known)
-    return sorted(group, key=lambda target: _slow(waits[target.name], least))
+    usual = {target.name: house.health[target.name].usual for target in group}
+    least = min(UNKNOWN if seconds is None else seconds for seconds in usual.values())
 
+    def slow(target: Target) -> bool:
+        seconds = usual[target.name]
+        if seconds is None or house.health[target.name].due(now):
+            return False
+        return seconds > SLOW * least and seconds - least >= LATER
 
-def _wait(health: Health, now: float) -> float | None:
-    return None if health.wait is None or health.due(now) else health.expected(now)
-
-
-def _slow(wait: float | None, least: float) -> bool:
-    return wait is not None and wait > SLOW * least and wait - least >= LATER
+    return sorted(group, key=slow)
 
 
 # -- without rules -----------------------------------------------------------------------------------------------------
