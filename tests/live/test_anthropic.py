@@ -9,6 +9,7 @@ import anthropic
 import httpx2
 import pytest
 from anthropic import AsyncAnthropic, AsyncMessageStream, AsyncStream
+from anthropic._exceptions import OverloadedError
 from anthropic.types import RawMessageStreamEvent, TextBlock, ThinkingBlock, ToolUseBlock
 
 from penstock.config.model import Config
@@ -223,7 +224,10 @@ async def test_a_key_is_taken_from_either_header_and_a_wrong_one_refused() -> No
     [
         ("provider_refused", anthropic.BadRequestError, "invalid_request_error"),
         ("provider_rate_limited", anthropic.RateLimitError, "rate_limit_error"),
-        ("provider_overloaded", anthropic.ServiceUnavailableError, "overloaded_error"),
+        ("provider_overloaded", OverloadedError, "overloaded_error"),
+        ("providers_exhausted", anthropic.ServiceUnavailableError, "overloaded_error"),
+        ("forbidden", anthropic.PermissionDeniedError, "permission_error"),
+        ("cancelled", anthropic.ConflictError, "invalid_request_error"),
         ("first_token_timeout", anthropic.GatewayTimeoutError, "timeout_error"),
         ("provider_error", anthropic.InternalServerError, "api_error"),
     ],

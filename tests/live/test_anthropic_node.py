@@ -114,7 +114,7 @@ async def test_it_reads_a_whole_answer(served: Served) -> None:
         (404, "NotFoundError", "not_found_error"),
         (429, "RateLimitError", "rate_limit_error"),
         (500, "InternalServerError", "api_error"),
-        (503, "ServiceUnavailableError", "overloaded_error"),
+        (503, "OverloadedError", "overloaded_error"),
     ],
 )
 async def test_what_the_provider_refuses_is_its_proper_class(

@@ -1,6 +1,6 @@
 """The one table of errors: who is to blame, which HTTP status and close code, whether to come back.
 
-Dialects translate a `Fault` into their own idiom; nothing else decides a status.
+Dialects translate a `Fault` into their own idiom, a status too where their clients know another one (`Traits.statuses`).
 Close codes from 4000 to 4499 invite the client back, those from 4500 to 4999 do not (RFC 6455 §7.4.2 leaves both to us).
 """
 

@@ -73,6 +73,8 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True):
     """Request headers, in lower case, that belong to the question: they become `ChatRequest.headers`."""
     headers: tuple[tuple[bytes, bytes], ...] = ()
     """Headers of every stream of this dialect over HTTP."""
+    statuses: dict[str, int] = {}
+    """By the code of an error: the HTTP status its clients know it by, where that is not the error table's."""
     request_id: bytes = b""
     """The header in which its clients look for the request's id, where that is not `x-request-id`."""
     answer_prefix: str = ""
@@ -118,7 +120,7 @@ class Dialect(Protocol):
         """The answer to `stream: false`, as one JSON object, of a run that ended well; with an `answer_prefix`, of any run."""
 
     def refuse(self, fault: Fault, request_id: str) -> bytes:
-        """The body of an error response. Its status is the error table's."""
+        """The body of an error response. Its status is the error table's, or one of `Traits.statuses`."""
 
     def gap(self, start: int, end: int, reason: str) -> Sequence[Frame]:
         """Say that offsets `start` to `end` cannot be given. Empty where `gaps` is false."""

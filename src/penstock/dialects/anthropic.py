@@ -28,6 +28,9 @@ from penstock.dialects.anthropic_messages import NAME
 from penstock.dialects.anthropic_request import read_request
 from penstock.dialects.anthropic_stream import AnthropicRenderer
 
+OVERLOADED = 529
+"""What Anthropic says in place of 503 (platform.claude.com/docs/en/api/errors)."""
+
 
 class AnthropicDialect:
     """The dialect of `/v1/messages`."""
@@ -38,6 +41,7 @@ class AnthropicDialect:
         retells=True,
         ping=Frame(b'{"type":"ping"}', "ping"),
         passes=("anthropic-version", "anthropic-beta"),
+        statuses=dict.fromkeys(("overloaded", "provider_overloaded", "target_busy"), OVERLOADED),
         request_id=b"request-id",
     )
 

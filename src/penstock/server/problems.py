@@ -33,7 +33,8 @@ async def refuse(
     if dialect is not None:
         exchange.request_id_also = dialect.traits.request_id
         extra.append((b"x-should-retry", b"true" if fault.retryable else b"false"))
-        await exchange.reply(row.status, dialect.refuse(fault, exchange.request_id), "application/json", extra)
+        status = dialect.traits.statuses.get(fault.code, row.status)
+        await exchange.reply(status, dialect.refuse(fault, exchange.request_id), "application/json", extra)
         return
     await exchange.reply(row.status, problem(fault, exchange.request_id), "application/problem+json", extra)
 
