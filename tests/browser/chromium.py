@@ -1,10 +1,14 @@
 """The system's Chromium under Playwright, as a page on the origin of whatever server is under test.
 
-What the page complains about in its console, and every uncaught exception, fails the test that let it happen.
+One browser serves every test of a session, since starting one costs more than most tests; each gets a context of its own, which
+shares neither cookies nor storage nor connections with another's. What the page complains about in its console, and every uncaught
+exception, fails the test that let it happen.
 """
 
-from collections.abc import AsyncGenerator
+import subprocess
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,15 +29,44 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--no-startup-window",
+    # A page nobody looks at is a page of the tests.
+    "--disable-background-timer-throttling",
+    "--disable-backgrounding-occluded-windows",
+    "--disable-renderer-backgrounding",
+    "--remote-debugging-port=0",
     # A page that Playwright makes up comes from no address, so Chromium would not let it open a WebSocket to this machine.
     "--disable-features=LocalNetworkAccessChecks,LocalNetworkAccessChecksWebSockets",
 )
 EMPTY_PAGE = "<!doctype html><meta charset=utf-8><link rel=icon href=data:,><title>test</title>"
 
 
+class Chromium:
+    """The one browser, and where Playwright speaks to it."""
+
+    def __init__(self, profile: Path) -> None:
+        self._told = profile / "DevToolsActivePort"
+
+    async def address(self) -> str:
+        """Where it listens; waits until it does."""
+        await until("Chromium listens", lambda: self._told.exists() and self._told.read_text().count("\n") == 1)
+        port, path = self._told.read_text().split()
+        return f"ws://127.0.0.1:{port}{path}"
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    profile = tmp_path_factory.mktemp("chromium")
+    command = [str(chromium()), *FLAGS, f"--user-data-dir={profile}"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    yield Chromium(profile)
+    process.terminate()
+    process.wait()
+
+
 @asynccontextmanager
-async def chromium_page(console_errors: list[str]) -> AsyncGenerator["Page"]:
-    """A fresh page of a fresh browser. Raises AssertionError at the end if `console_errors` holds any then."""
+async def chromium_page(browser: Chromium, console_errors: list[str]) -> AsyncGenerator["Page"]:
+    """A fresh page. Raises AssertionError at the end if `console_errors` holds any then."""
     from playwright.async_api import async_playwright  # not installed where only the units run
 
     def heard(message: "ConsoleMessage") -> None:
@@ -45,9 +78,10 @@ async def chromium_page(console_errors: list[str]) -> AsyncGenerator["Page"]:
 
     async with (
         async_playwright() as playwright,
-        await playwright.chromium.launch(executable_path=chromium(), args=FLAGS, timeout=1000 * CEILING) as browser,
+        await playwright.chromium.connect_over_cdp(await browser.address(), timeout=1000 * CEILING) as connected,
+        await connected.new_context() as context,
     ):
-        page = await browser.new_page()
+        page = await context.new_page()
         page.set_default_timeout(1000 * CEILING)
         page.on("console", heard)
         page.on("pageerror", thrown)
@@ -82,6 +116,6 @@ def console_errors() -> list[str]:
 
 
 @pytest.fixture
-async def page(console_errors: list[str]) -> AsyncGenerator["Page"]:
-    async with chromium_page(console_errors) as opened:
+async def page(browser: Chromium, console_errors: list[str]) -> AsyncGenerator["Page"]:
+    async with chromium_page(browser, console_errors) as opened:
         yield opened

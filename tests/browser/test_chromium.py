@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser.chromium import chromium_page, go_to_origin
+from tests.browser.chromium import Chromium, chromium_page, go_to_origin
 from tests.fakes.provider import Provider
 from tests.fakes.script import Gate, Reset, closing, opening, text
 
@@ -52,9 +52,9 @@ async def test_console_errors_and_exceptions_are_collected(page: "Page", console
     console_errors.clear()
 
 
-async def test_a_console_error_fails_the_test_that_let_it_happen() -> None:
+async def test_a_console_error_fails_the_test_that_let_it_happen(browser: Chromium) -> None:
     with pytest.raises(AssertionError, match="nobody looked"):
-        async with chromium_page([]) as page:
+        async with chromium_page(browser, []) as page:
             await page.evaluate("console.error('nobody looked')")
 
 

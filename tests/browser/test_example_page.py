@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser.chromium import chromium_page
+from tests.browser.chromium import Chromium, chromium_page
 from tests.examples.hosting import Beats, asking, example, hosted
 from tests.fakes.cutting_proxy import CuttingProxy
 
@@ -19,14 +19,14 @@ WORDS = [word for time in range(1, 11) for word in (f"{time}. ", "a ", "b ", "c\
 
 @pytest.mark.parametrize("over", ["EventSource", "WebSocket"])
 async def test_the_page_shows_the_whole_answer_although_the_line_is_cut_twice(
-    over: str, monkeypatch: pytest.MonkeyPatch
+    browser: Chromium, over: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module, beats, complaints = example("browser"), Beats(), list[str]()
     monkeypatch.setattr(module, "asyncio", beats)
     async with (
         hosted(module.app) as url,
         CuttingProxy(int(url.rpartition(":")[2])).listening() as proxy,
-        chromium_page(complaints) as page,
+        chromium_page(browser, complaints) as page,
     ):
         await page.goto(proxy.url)
         await ask(page, over)
@@ -44,10 +44,10 @@ async def test_the_page_shows_the_whole_answer_although_the_line_is_cut_twice(
 
 
 @pytest.mark.parametrize("over", ["EventSource", "WebSocket"])
-async def test_the_page_drops_reloads_and_stops(over: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_page_drops_reloads_and_stops(browser: Chromium, over: str, monkeypatch: pytest.MonkeyPatch) -> None:
     module, beats = example("browser"), Beats()
     monkeypatch.setattr(module, "asyncio", beats)
-    async with hosted(module.app) as url, chromium_page([]) as page:
+    async with hosted(module.app) as url, chromium_page(browser, []) as page:
         await page.goto(url)
         await ask(page, over)
         await shows(page, WORDS[:1])

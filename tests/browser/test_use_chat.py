@@ -10,7 +10,7 @@ import pytest
 
 from penstock.config.units import Seconds
 from penstock.core.events import Cancelled, Closed, Delta, Finished, Opened, Started, ToolReturned
-from tests.browser.chromium import chromium_page
+from tests.browser.chromium import Chromium, chromium_page
 from tests.serving import Served, Telling, configured, serving
 from tests.tools import NODE_CLIENTS, ROOT
 
@@ -63,9 +63,9 @@ class Chat:
 
 
 @asynccontextmanager
-async def chatting() -> AsyncGenerator[Chat]:
+async def chatting(browser: Chromium) -> AsyncGenerator[Chat]:
     config = configured(model="scripted", heartbeat=Seconds(3600))
-    async with serving(config) as served, chromium_page([]) as page:
+    async with serving(config) as served, chromium_page(browser, []) as page:
         html = PAGE % (await bundle()).replace("</script", "<\\/script")
 
         async def answer(route: "Route") -> None:
@@ -76,9 +76,9 @@ async def chatting() -> AsyncGenerator[Chat]:
         yield Chat(served, page)
 
 
-async def test_the_page_streams_reloads_stops_and_shows_tools_reasoning_and_failures() -> None:
+async def test_the_page_streams_reloads_stops_and_shows_tools_reasoning_and_failures(browser: Chromium) -> None:
     """One browser for all of it, since starting one costs more than the rest."""
-    async with chatting() as chat:
+    async with chatting(browser) as chat:
         await streams_word_by_word(chat)
         await is_reloaded_in_the_middle_and_resumes(chat)
         await shows_reasoning_and_tools(chat)

@@ -23,14 +23,17 @@ from tests.contract.validate import (
     PROTOCOLS,
     SCHEMAS,
     ContractBroken,
+    branches,
     check_body,
     check_frame,
     check_value,
+    fits,
     schema,
+    validator,
 )
 from tests.laws.pairs import PAIRS, Pair, laws, naming
 
-every_foreign_dialect = pytest.mark.parametrize("name", sorted({*CURSOR_KEYS} - {"native"}))
+FOREIGN = sorted({*CURSOR_KEYS} - {"native"})
 """The whole answer and the refusals of the native dialect are in the description of the HTTP surface."""
 
 
@@ -83,20 +86,22 @@ def test_whatever_a_run_says_is_in_the_schema(entries: list[Entry]) -> None:
                 check_body(pair.dialect.name, pair.transport, b"".join(wires))
 
 
-@every_foreign_dialect
 @laws
 @given(entries=runs(terminal=st.builds(Finished)))
-def test_a_whole_answer_is_in_the_schema(name: str, entries: list[Entry]) -> None:
-    dialect = resolve("dialects", name)()
-    body = dialect.whole(folded(entries, len(entries)), Pair(dialect, "sse").view())
-    check_value(name, json.loads(body), "whole")
+def test_a_whole_answer_is_in_the_schema(entries: list[Entry]) -> None:
+    said = folded(entries, len(entries))
+    for name in FOREIGN:
+        dialect = resolve("dialects", name)()
+        body = dialect.whole(said, Pair(dialect, "sse").view())
+        check_value(name, json.loads(body), "whole")
 
 
-@every_foreign_dialect
-@pytest.mark.parametrize("code", sorted(TABLE))
-def test_every_refusal_is_in_the_schema(name: str, code: str) -> None:
-    body = resolve("dialects", name)().refuse(fault(code, retry_after=2.5, param="messages"), "req_1")
-    check_value(name, json.loads(body), "refusal")
+@pytest.mark.parametrize("name", FOREIGN)
+def test_every_refusal_is_in_the_schema(name: str) -> None:
+    for code in sorted(TABLE):
+        body = resolve("dialects", name)().refuse(fault(code, retry_after=2.5, param="messages"), "req_1")
+        with naming(code):
+            check_value(name, json.loads(body), "refusal")
 
 
 def test_the_errors_on_paper_are_the_table() -> None:
@@ -138,3 +143,19 @@ def test_what_was_not_promised_is_caught(dialect: str, encoder: str, payload: st
 def test_an_event_stream_in_another_order_is_caught(body: bytes) -> None:
     with pytest.raises(ContractBroken):
         check_body("plain", "sse", body)
+
+
+def test_the_quick_way_to_validate_says_what_the_whole_schema_says() -> None:
+    """Frames of every dialect, whole and each without one of its members, against every schema that is a choice among types."""
+    told = (PROTOCOLS / "transcripts" / "tool-round-trip" / "out").glob("*.ndjson")
+    lines = [json.loads(line) for file in told for line in file.read_bytes().splitlines()]
+    frames = list({(frame.get("type"), *frame): frame for frame in lines}.values())
+    values = frames + [{k: v for k, v in frame.items() if k != left} for frame in frames for left in frame]
+    choices = [
+        (name, part) for name in SCHEMAS for part in ("", *schema(name).get("$defs", {})) if branches(name, part)
+    ]
+    assert ("native", "") in choices
+    for name, part in choices:
+        found = [fits(name, value, part) for value in values]
+        assert found == [validator(name, part).is_valid(value) for value in values], (name, part)
+        assert len({*found}) == 2 or part, name

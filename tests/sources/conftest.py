@@ -1,6 +1,10 @@
-"""The event loops the tests of sources run on: what reads sockets is tried on asyncio's own and on uvloop, as the server uses it."""
+"""What the tests of sources ask with, and the event loops they run on.
+
+What reads sockets is tried with both clients, on asyncio's own loop and on uvloop, as the server uses it.
+"""
 
 import asyncio
+import sys
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 
@@ -19,3 +23,11 @@ def pytest_asyncio_loop_factories(
 
         loops["uvloop"] = uvloop.new_event_loop
     return loops
+
+
+@pytest.fixture(params=["httptools", "aiohttp"])
+def client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The client that does the asking; both must do it alike."""
+    if request.param == "aiohttp":
+        monkeypatch.setitem(sys.modules, "penstock.sources.http_client", None)
+    return str(request.param)

@@ -2,7 +2,6 @@
 
 import asyncio
 import gzip
-import sys
 from collections.abc import AsyncGenerator
 
 import msgspec
@@ -22,14 +21,6 @@ from tests.sources.recordings import FOLDER
 RECORDED = (FOLDER / "anthropic_text.sse").read_bytes()
 HALF = RECORDED[: RECORDED.index(b"event: content_block_stop")]
 SAID = "Hello! A penstock is a gated pipe – wie ein Fallrohr 🚰."
-
-
-@pytest.fixture(params=["httptools", "aiohttp"])
-def client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The client that does the asking; both must do it alike."""
-    if request.param == "aiohttp":
-        monkeypatch.setitem(sys.modules, "penstock.sources.http_client", None)
-    return str(request.param)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import asyncio
 import gzip
-import sys
 from collections.abc import AsyncGenerator
 
 import aiohttp
@@ -41,14 +40,6 @@ from tests.fakes.script import Event as Say
 from tests.sources.asking import ask, heard, question
 from tests.sources.asking import text as text_of
 from tests.waiting import until
-
-
-@pytest.fixture(params=["httptools", "aiohttp"])
-def client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The client that does the asking; both must do it alike."""
-    if request.param == "aiohttp":
-        monkeypatch.setitem(sys.modules, "penstock.sources.http_client", None)
-    return str(request.param)
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from penstock.server.door import admit, begin, parsed
 from penstock.server.joining import pipeline
 from penstock.server.problems import when
 from penstock.server.service import Route, Service
-from penstock.server.transports.socket import Socket, encode
+from penstock.server.transports.socket import Socket, encode, nothing_else
 from penstock.server.transports.turns import Lane
 
 NAME_LONGEST = 128
@@ -202,7 +202,7 @@ class ResponsesSocket(Socket):
 
     async def _cancel(self, message: dict[str, Json], lane: str | None) -> None:
         answer = take(message, "response_id", str, None)
-        _nothing_else(message, "response.cancel")
+        nothing_else(message, "message 'response.cancel'")
         here = next((run for run, name in self._names.items() if name == lane), "")
         run = here if answer is None else run_of(self._dialect, answer)
         if run not in self._names:
@@ -242,7 +242,7 @@ class ResponsesSocket(Socket):
         message.pop("input", None)
         if lane is not None:
             message["stream_id"] = lane
-        _nothing_else(message, "response.steer")
+        nothing_else(message, "message 'response.steer'")
         run = run_of(self._dialect, answer)
         if run not in self._names:
             raise Refused(
@@ -263,9 +263,3 @@ MESSAGES: dict[str, Callable[[ResponsesSocket, dict[str, Json], str | None], Awa
     "response.cancel": ResponsesSocket._cancel,
     "response.steer": ResponsesSocket._steer,
 }
-
-
-def _nothing_else(message: dict[str, Json], kind: str) -> None:
-    if message:
-        name = next(iter(message))[:64]
-        raise Refused("invalid_request", f"the message {kind!r} has no member {name!r}", param=name)

@@ -286,3 +286,10 @@ def _fitting(messages: Sequence[str | bytes], turn: int) -> int:
 def close_code(fault: Fault) -> int:
     """The close code of an error, for a socket that cannot go on."""
     return TABLE[fault.code].close
+
+
+def nothing_else(members: dict[str, Json], of: str) -> None:
+    """Raise `Refused` where a message still has members after those that it may have were taken; `of` is what it is called."""
+    if members:
+        name = next(iter(members))[:64]
+        raise Refused("invalid_request", f"the {of} has no member {name!r}", param=name)

@@ -22,7 +22,7 @@ from penstock.flow.handle import Place, RunHandle
 from penstock.server.door import admit, at_end, begin, parsed
 from penstock.server.joining import check_joins, pipeline, retold
 from penstock.server.service import Route, Service
-from penstock.server.transports.socket import Socket, encode
+from penstock.server.transports.socket import Socket, encode, nothing_else
 from penstock.server.transports.turns import Lane
 
 REF_LONGEST = 128
@@ -108,7 +108,7 @@ class NativeSocket(Socket):
         if asked is None:
             raise Refused("invalid_request", "'start' needs a 'request': {model, messages | prompt}", param="request")
         key = take(command, "key", str, "") or ""
-        _nothing_else(command, "start")
+        nothing_else(command, "command 'start'")
         service, route = self._service, self._route
         body = encode(asked)
 
@@ -138,7 +138,7 @@ class NativeSocket(Socket):
         after = take(command, "after", str, "")
         cursor = parse_cursor(after) if after else None
         handle = self._handle(command)
-        _nothing_else(command, "attach")
+        nothing_else(command, "command 'attach'")
         if handle.id in self._turns.lanes:
             raise Refused("invalid_request", "this socket reads the stream already; detach first", param="stream")
         if cursor is not None and cursor.run != handle.id:
@@ -170,7 +170,7 @@ class NativeSocket(Socket):
 
     async def _detach(self, command: dict[str, Json], ref: str | None) -> None:
         handle = self._handle(command)
-        _nothing_else(command, "detach")
+        nothing_else(command, "command 'detach'")
         lane = self._turns.lanes.get(handle.id)
         if lane is not None:
             self._turns.remove(lane, "left")
@@ -179,7 +179,7 @@ class NativeSocket(Socket):
 
     async def _cancel(self, command: dict[str, Json], ref: str | None) -> None:
         handle = self._handle(command)
-        _nothing_else(command, "cancel")
+        nothing_else(command, "command 'cancel'")
         self._service.runs.cancel(handle)
         await self._say({"type": "ok", "ref": ref, "stream": handle.id})
 
@@ -188,14 +188,14 @@ class NativeSocket(Socket):
         if "body" not in command:
             raise Refused("invalid_request", "'input' needs a 'body': any JSON value", param="body")
         body = command.pop("body")
-        _nothing_else(command, "input")
+        nothing_else(command, "command 'input'")
         self._service.runs.input(handle, body)
         await self._say({"type": "ok", "ref": ref, "stream": handle.id})
 
     async def _authenticate(self, command: dict[str, Json], ref: str | None) -> None:
         """Go on with a fresh key, so that streams need not be cut when one expires."""
         key = take(command, "key", str, "") or ""
-        _nothing_else(command, "authenticate")
+        nothing_else(command, "command 'authenticate'")
         grant = await self._service.gate.enter(self._scope, key)
         if grant.principal != self._grant.principal:
             raise Refused("forbidden", "this socket belongs to another owner; open another one")
@@ -203,7 +203,7 @@ class NativeSocket(Socket):
         await self._say({"type": "ok", "ref": ref})
 
     async def _ping(self, command: dict[str, Json], ref: str | None) -> None:
-        _nothing_else(command, "ping")
+        nothing_else(command, "command 'ping'")
         await self._say({"type": "pong", "ref": ref})
 
     def _handle(self, command: dict[str, Json]) -> RunHandle:
@@ -238,9 +238,3 @@ COMMANDS: dict[str, Callable[[NativeSocket, dict[str, Json], str | None], Awaita
     "ping": NativeSocket._ping,
     "authenticate": NativeSocket._authenticate,
 }
-
-
-def _nothing_else(command: dict[str, Json], kind: str) -> None:
-    if command:
-        name = next(iter(command))[:64]
-        raise Refused("invalid_request", f"the command {kind!r} has no member {name!r}", param=name)
