@@ -27,7 +27,7 @@ from penstock.server.hints import hinted
 from penstock.server.negotiation import CONTENT_TYPES
 from penstock.server.problems import refuse
 from penstock.server.service import Route, Service
-from penstock.server.transports.http import Delivery, deliver, hold, streaming_headers
+from penstock.server.transports.http import Delivery, deliver, hold, run_headers, streaming_headers
 
 T = TypeVar("T")
 
@@ -249,7 +249,7 @@ async def standing(arrival: Arrival, handle: RunHandle) -> None:
     if snapshot.elided:
         raise Refused("answer_too_large")
     body = arrival.route.dialect.whole(snapshot, arrival.view(handle))
-    headers = [(b"penstock-stream-id", handle.id.encode()), (b"cache-control", b"no-store")]
+    headers = [*run_headers(handle), (b"cache-control", b"no-store")]
     await arrival.exchange.reply(200, body, "application/json", headers)
 
 
@@ -265,7 +265,7 @@ async def whole(arrival: Arrival, handle: RunHandle) -> None:
         if not reader.finished:
             return
         snapshot = handle.log.snapshot()
-        headers = [(b"penstock-stream-id", handle.id.encode()), (b"cache-control", b"no-store")]
+        headers = [*run_headers(handle), (b"cache-control", b"no-store")]
         match snapshot.end:
             case Failed(error):
                 await refuse(exchange, error, arrival.whole, headers)

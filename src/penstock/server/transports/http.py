@@ -25,9 +25,13 @@ STREAMING: list[Header] = [
 
 
 def streaming_headers(handle: RunHandle, content_type: bytes, dialect: Dialect) -> list[Header]:
-    """The headers of every HTTP stream of a run. A client may have chosen the model's name: what is no header is left out."""
-    headers = [(b"content-type", content_type), *STREAMING, (b"penstock-stream-id", handle.id.encode())]
-    headers.extend(dialect.traits.headers)
+    """The headers of every HTTP stream of a run."""
+    return [(b"content-type", content_type), *STREAMING, *dialect.traits.headers, *run_headers(handle)]
+
+
+def run_headers(handle: RunHandle) -> list[Header]:
+    """What run it is, and who answers. A client may have chosen the model's name: what is no header is left out."""
+    headers = [(b"penstock-stream-id", handle.id.encode())]
     model = handle.request.model
     if model.isprintable():
         headers.append((b"penstock-model", model.encode("latin-1", "replace")))
