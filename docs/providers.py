@@ -65,7 +65,7 @@ def page(table: Table) -> str:
             ),
             _kind("ollama", "POST /api/chat", ollama_request, ollama_answer, {"`OPTIONS`": "options"}),
             f"Options: {options}.\n",
-            "## What Anthropic's clients say to others\n",
+            "## What clients of another protocol say\n",
             "\n".join(line for line in _told(foreign).splitlines() if line.startswith("|")) + "\n",
             "## What `anthropic` and `ollama` have no words for\n",
             f"Left out: {hints}.\n",

@@ -121,3 +121,20 @@ def test_a_thought_that_another_provider_signed_is_a_thought_without_its_signatu
 def test_openai_itself_is_told_the_limit_in_the_words_that_all_its_models_take() -> None:
     assert asked("openai", host=OPENAI)[0]["max_completion_tokens"] == 40_000
     assert asked("openai")[0]["max_tokens"] == 40_000
+
+
+CITED = {"type": "url_citation", "url": "https://a.test", "title": "A", "start_index": 0, "end_index": 2}
+TOLD = {"type": "output_text", "text": "So.", "annotations": [CITED], "logprobs": [{"token": "So.", "logprob": 0}]}
+
+
+@pytest.mark.parametrize("kind", [*EFFORT, "anthropic"])
+def test_what_responses_told_beside_a_text_comes_back_to_it_and_to_no_other(kind: str) -> None:
+    stated = {"model": "m", "input": [*TURN, {"type": "message", "role": "assistant", "content": [TOLD]}, *TURN]}
+    request = resolve("dialects", "openai-responses")().parse(json.dumps(stated).encode())
+    question = resolve("providers", kind)("http://provider.test")._protocol.question("m", request, host="provider.test")
+    if kind == "openai-responses":
+        assert msgspec.json.decode(question.body)["input"][1]["content"] == [TOLD]
+        assert question.left_out == ()
+    else:
+        assert b"url_citation" not in question.body
+        assert question.left_out == ("annotations", "logprobs")

@@ -218,7 +218,7 @@ def _part(part: Json, where: str, *, spoken: bool) -> Json:
             # What is said beside the text (`prompt_cache_breakpoint`) has the same name in chat.
             return {**part, "type": "text"}
         case "output_text":
-            return {"type": "text", "text": text(part, "text", where, empty=True)}
+            return {"type": "text", "text": text(part, "text", where, empty=True), **_beside_text(part, where)}
         case "refusal":
             return {"type": "refusal", "refusal": text(part, "refusal", where, empty=True)}
         case "input_image":
@@ -226,6 +226,17 @@ def _part(part: Json, where: str, *, spoken: bool) -> Json:
         case "input_audio":
             return _audio(part, where)
     return _file(part, where)
+
+
+def _beside_text(part: Object, where: str) -> Object:
+    """What was told with a text of the answer, where there is any."""
+    beside: Object = {}
+    for name in ("annotations", "logprobs"):
+        if value := part.get(name):
+            if not isinstance(value, list):
+                raise wrong(f"{where}.{name}", "a list", value)
+            beside[name] = value
+    return beside
 
 
 def _image(part: Object, where: str) -> Json:

@@ -81,7 +81,9 @@ def _part(part: Json, *, spoken: bool = False) -> Json:
         case "text":
             told: Object = {"text": part["text"]}
             return (
-                {"type": "output_text", **told, "annotations": []} if spoken else {"type": "input_text", **told, **rest}
+                {"type": "output_text", **told, "annotations": [], **rest}
+                if spoken
+                else {"type": "input_text", **told, **rest}
             )
         case "image_url":
             image = part["image_url"]

@@ -30,8 +30,9 @@
 
 NAME is `openai-responses`. An assistant's reasoning, text and calls that follow one another are one message; a box after a call begins
 another, so that a provider which speaks Responses can be given everything in its order: boxes and text as they stand, then the calls.
-Ids and statuses of items, `annotations` and `logprobs` are what was told beside an answer, and are not asked again. A reasoning item
-with `encrypted_content` is in a box as it came. `include`, `metadata` and `reasoning` in the box are
+Ids and statuses of items are penstock's own, and are not asked again. `annotations` and `logprobs` of an `output_text` stay members
+of the part: a provider that speaks Responses is given them again, any other goes without, and the client is told. A reasoning
+item with `encrypted_content` is in a box as it came. `include`, `metadata` and `reasoning` in the box are
 hints (`penstock.core.carried.HINTS`): a provider of another protocol goes without, and the client is told.
 """
 
@@ -130,6 +131,7 @@ def read_request(body: bytes) -> ChatRequest:
         keep=keep,
         echo=msgspec.json.encode({**DEFAULTS, **echo}),
         places=places,
+        dialect=NAME,
     )
 
 

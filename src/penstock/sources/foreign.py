@@ -3,7 +3,7 @@
 What is meant by them is said in the canonical request where that can say it; hints are left out by name; all else is refused by
 its name. How hard Anthropic's clients want a model to think becomes an effort:
 
-| Anthropic | canonical |
+| Anthropic | elsewhere |
 | --- | --- |
 | `thinking` enabled, `budget_tokens` | `reasoning_effort`: `low`, from 8,192 tokens `medium`, from 24,576 `high`, unless one is asked for |
 | `thinking` adaptive | the `reasoning_effort` asked for, or the model's own |
@@ -12,6 +12,7 @@ its name. How hard Anthropic's clients want a model to think becomes an effort:
 | `user` of more than 64 characters | left out: OpenAI takes no longer one |
 | `eager_input_streaming`, `input_examples` … of a tool | left out |
 | `context_management`, `service_tier` …, `output_config.task_budget` | left out |
+| of Responses: `annotations`, `logprobs` of an answer that comes back | left out |
 
 The steps are those Google documents for the efforts of its own models (ai.google.dev/gemini-api/docs/openai), which are also
 what Claude Code's three depths of thinking come to.
@@ -23,17 +24,20 @@ import msgspec
 
 from penstock.core.carried import BOXES, hints, refuse_foreign
 from penstock.core.events import Json
-from penstock.core.request import ChatRequest
+from penstock.core.request import ChatRequest, Message
 from penstock.sources.thoughts import own_thoughts
 from penstock.sources.translation import Object, object_of
 
 ANTHROPIC = "anthropic"
+RESPONSES = "openai-responses"
 EFFORTS = ((24_576, "high"), (8_192, "medium"), (0, "low"))
 """Tokens to think with, from which on an effort is meant."""
 LONGEST_USER = 64
 """Characters of `user` that OpenAI takes; Claude Code sends more."""
 _OF_TOOLS = frozenset({"allowed_callers", "defer_loading", "eager_input_streaming", "input_examples"})
 """What a tool may say to Anthropic beside what it is."""
+_NOTES = frozenset({"annotations", "logprobs"})
+"""What Responses tells beside a text, and takes back."""
 
 
 def readable(request: ChatRequest, speaks: str, host: str) -> tuple[ChatRequest, list[str]]:
@@ -45,6 +49,9 @@ def readable(request: ChatRequest, speaks: str, host: str) -> tuple[ChatRequest,
     request = own_thoughts(request, speaks, left_out)
     if speaks != ANTHROPIC and request.dialect == ANTHROPIC:
         request = msgspec.structs.replace(request, params=_from_anthropic(dict(request.params), left_out))
+    if speaks != RESPONSES and request.dialect == RESPONSES:
+        messages = tuple(_without_notes(message, left_out) for message in request.messages)
+        request = msgspec.structs.replace(request, messages=messages)
     refuse_foreign(request, speaks, host)
     left_out += [hint for hint in hints(request, speaks) if hint not in left_out]
     params = {name: value for name, value in request.params.items() if name == speaks or name not in BOXES}
@@ -69,6 +76,21 @@ def _from_anthropic(params: Object, left_out: list[str]) -> Object:
     if isinstance(tools, list):
         params["tools"] = [_tool(tool, left_out) for tool in tools]
     return {**params, ANTHROPIC: box}
+
+
+def _without_notes(message: Message, left_out: list[str]) -> Message:
+    """What was said, without what was told beside it."""
+    content = message.get("content")
+    if not isinstance(content, list) or not any(_NOTES & object_of(part).keys() for part in content):
+        return message
+    left_out += sorted(
+        name for name in _NOTES if name not in left_out and any(name in object_of(part) for part in content)
+    )
+    parts: list[Json] = [
+        {name: value for name, value in part.items() if name not in _NOTES} if isinstance(part, dict) else part
+        for part in content
+    ]
+    return {**message, "content": parts}
 
 
 def _think(thinking: Object, params: Object, left_out: list[str]) -> bool:
