@@ -56,7 +56,7 @@ class Catalog:
         self._staging = Staging(prices(settings.prices.file))
         self._routers: dict[str, Router] = {}
         self._sources: list[Source] = list(sources.values())
-        """Every source there is, whatever stands before it."""
+        """Every source that the operator named, whatever stands before it. What clients may name holds nothing of its own."""
 
     def model(self, name: str, grant: Grant = ANYBODY) -> Model:
         """The model of a name; the default for the empty one. Raises `Refused(unknown_model)`, also where it is not granted."""
@@ -204,7 +204,8 @@ class Catalog:
                 source = registry.resolve("sources", "replay")(path, speed=speed)
             case _:
                 assert_never(target)
-        self._sources.append(source)
+        if not isinstance(target, AtProvider | ThroughLitellm | Demo):
+            self._sources.append(source)
         return source
 
     def _provider(self, name: str) -> Any:

@@ -44,6 +44,10 @@ class Staged(NamedTuple):
     """Who chooses among its targets; nobody where there is but one."""
 
 
+MOST_HEALTH = 1000
+"""Targets that are remembered without an alias that names them: clients may invent their names."""
+
+
 class Staging:
     """Makes the source of every model. What is known of a target's health is shared by all models that name it."""
 
@@ -67,7 +71,7 @@ class Staging:
         """A model: its stages around its targets, which are given by the names clients may know."""
         several = len(behind) > 1
         limited = any(it.stated.concurrent for it in behind.values())
-        house = self.house(name, behind)
+        house = self.house(name, behind, named=model is not None)
         stages: list[Stage] = [usage.build(house)] if any(it.metered for it in behind.values()) else []
         if model is None or not (several or limited or model.retry is not None):
             return Staged(compose(next(iter(behind.values())).source, stages))
@@ -95,12 +99,20 @@ class Staging:
             if it.stated.concurrent is not None
         }
 
-    def house(self, name: str, behind: Mapping[str, Behind]) -> House:
-        """The house of a model with these targets."""
+    def _health(self, configured: str, *, named: bool) -> Health:
+        health = self.health.get(configured)
+        if health is None:
+            health = Health()
+            if named or len(self.health) < MOST_HEALTH:
+                self.health[configured] = health
+        return health
+
+    def house(self, name: str, behind: Mapping[str, Behind], *, named: bool = True) -> House:
+        """The house of a model with these targets; `named` where it is the operator who named them."""
         return House(
             model=name,
             targets={target: _target(target, it, self._prices.get(target)) for target, it in behind.items()},
-            health={target: self.health.setdefault(it.configured, Health()) for target, it in behind.items()},
+            health={target: self._health(it.configured, named=named) for target, it in behind.items()},
             clock=self._clock,
             random=self._random,
         )

@@ -304,3 +304,10 @@ def conversations(draw: st.DrawFn) -> bytes:
 )
 def test_any_conversation_is_a_request_or_refused(body: bytes) -> None:
     check_refusal(AiSdkDialect(), body)
+
+
+def test_of_a_message_that_goes_on_no_more_is_held_than_fits() -> None:
+    """It is held as long as its run, and read again for every reader."""
+    long = message("assistant", text("x" * 1_100_000))
+    assert json.loads(parsed(message("user", text()), long).echo) == {"id": "m1"}
+    assert parsed(message("user", text()), {**long, "id": "i" * 1_100_000}).echo == b""

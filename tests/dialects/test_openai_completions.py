@@ -252,3 +252,12 @@ def test_a_renderer_is_fed_merged_deltas_too() -> None:
         renderer.render(entry)
     (frame,) = renderer.render(Entry(3, 9, 70, Delta(0, "all of it")))
     assert json.loads(frame.data)["choices"][0]["text"] == "all of it"
+
+
+@pytest.mark.parametrize(("length", "answers"), [(1024 * 1024 + 1, 1), (20_000, 64)])
+def test_a_prompt_is_not_said_again_at_any_length(length: int, answers: int) -> None:
+    """Every answer begins with it, for every reader."""
+    with pytest.raises(Refused) as caught:
+        COMPLETIONS.parse(json.dumps({"prompt": "x" * length, "echo": True, "n": answers}).encode())
+    assert caught.value.fault.param == "echo"
+    assert COMPLETIONS.parse(json.dumps({"prompt": "x" * length, "n": answers}).encode()).echo == b""

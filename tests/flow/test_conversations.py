@@ -57,7 +57,7 @@ def test_what_two_go_on_from_is_kept_once_and_until_the_last_of_them_is_gone() -
 
 def test_a_connection_goes_on_from_its_last_answers_alone() -> None:
     kept = Conversations()
-    recent = Recent(kept, most=2)
+    recent = Recent(kept, most=2, longest=1 << 20)
     for name in "abc":
         made = kept.begin(asked(name), None)
         recent.add(name, made)
@@ -65,6 +65,25 @@ def test_a_connection_goes_on_from_its_last_answers_alone() -> None:
         kept.release(made)
     assert [recent.find(name) is not None for name in "abc"] == [False, True, True]
     assert kept.size == sum(each.size for name in "bc" if (each := recent.find(name)))
+    recent.close()
+    assert kept.size == 0
+
+
+def test_a_connection_holds_no_more_of_them_than_fits_and_the_last_one_always() -> None:
+    kept = Conversations()
+    recent = Recent(kept, longest=3_000)
+    for number, size in enumerate((100, 100, 1_000, 2_500, 9_000)):
+        made = kept.begin(asked("x" * size), None)
+        recent.add(str(number), made)
+        kept.release(made)
+    assert [recent.find(str(number)) is not None for number in range(5)] == [False, False, False, False, True]
+    last = kept.begin(asked("x"), None)
+    recent.add("last", last)
+    kept.release(last)
+    assert recent.find("4") is None
+    recent.ended("last", answer("y" * 9_000))
+    assert recent.find("last") is last
+    assert kept.size == last.size
     recent.close()
     assert kept.size == 0
 

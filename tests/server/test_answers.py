@@ -422,3 +422,34 @@ async def test_the_server_goes_and_a_background_answer_says_so(served: Served, c
     stands = (await client.get(f"{PATH}/{response['id']}")).json()
     assert (stands["status"], text_of(stands)) == ("failed", "Hel")
     assert served.only.pump.terminal == Failed(fault("interrupted"))
+
+
+# -- what is held ------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_question_refused_for_its_time_limits_is_not_kept(served: Served, client: httpx2.AsyncClient) -> None:
+    response = await client.post(PATH, json={**QUESTION, "input": "x" * 9_000}, headers={"Penstock-Timeout": "gap=no"})
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "Penstock-Timeout")
+    assert served.runs.conversations.size == 0
+
+
+async def test_what_an_answer_repeats_of_its_question_counts_as_long_as_it_is_held(
+    served: Served, client: httpx2.AsyncClient
+) -> None:
+    response = await answered(served, client, store=False, instructions="x" * 90_000)
+    assert response["instructions"] == "x" * 90_000
+    handle = served.only
+    served.runs.look(served.runs.now())
+    assert served.runs.kept >= 90_000
+    served.runs.forget(handle)
+    assert served.runs.kept == 0
+
+
+async def test_of_a_question_that_is_very_long_the_answer_repeats_what_is_short(
+    served: Served, client: httpx2.AsyncClient
+) -> None:
+    """It does so three times, to every reader."""
+    tools = [{"type": "function", "name": f"t{n}", "parameters": {}, "strict": True} for n in range(10_000)]
+    response = await answered(served, client, tools=tools, instructions="Be brief.", temperature=0.5)
+    assert (response["tools"], response["instructions"], response["temperature"]) == ([], "Be brief.", 0.5)
+    assert len(said(served, 0)) == 2

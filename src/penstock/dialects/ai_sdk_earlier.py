@@ -12,6 +12,9 @@ import msgspec
 
 from penstock.core.events import Json
 
+LONGEST = 1024 * 1024
+"""Bytes of parts that are told again."""
+
 
 class Earlier(msgspec.Struct, frozen=True, omit_defaults=True):
     """The message a request goes on from; an empty `id` where it goes on from none."""
@@ -20,8 +23,9 @@ class Earlier(msgspec.Struct, frozen=True, omit_defaults=True):
     parts: list[dict[str, Json]] = []
 
     def echo(self) -> bytes:
-        """As `ChatRequest.echo` holds it."""
-        return msgspec.json.encode(self) if self.id else b""
+        """As `ChatRequest.echo` holds it, as long as its run. Parts beyond `LONGEST` are not: who resumes is told the answer alone."""
+        told = (msgspec.json.encode(each) for each in (self, Earlier(self.id)) if self.id)
+        return next((each for each in told if len(each) <= LONGEST), b"")
 
 
 def earlier(echo: bytes) -> Earlier:

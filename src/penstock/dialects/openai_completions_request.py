@@ -29,6 +29,10 @@ _SPELLED = {"messages[0]": "prompt", "top_logprobs": "logprobs"}
 """What has another name in a `ChatRequest`."""
 
 
+ECHO_LONGEST = 1024 * 1024
+"""Characters of prompts that all answers to a request repeat, to every reader."""
+
+
 def read_completion(body: bytes) -> ChatRequest:
     """The request of a body. `echo` is what the answer begins with. Raises `Refused`."""
     fields = read_object(body)
@@ -60,6 +64,12 @@ def read_completion(body: bytes) -> ChatRequest:
         )
     if fields.get("stream") is None:
         fields["stream"] = False
+    if echo and len(prompt) * wanted > ECHO_LONGEST:
+        raise Refused(
+            "invalid_request",
+            f"'echo' says the prompt again in each of the {wanted} answers; it does so up to {ECHO_LONGEST} characters in all",
+            param="echo",
+        )
     check_sampling(fields)
     fields["messages"] = [{"role": "user", "content": prompt}]
     request = msgspec.structs.replace(read_chat(fields), places=_SPELLED)

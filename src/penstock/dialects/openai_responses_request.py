@@ -129,10 +129,29 @@ def read_request(body: bytes) -> ChatRequest:
         previous=previous,
         instructions=int(instructions is not None),
         keep=keep,
-        echo=msgspec.json.encode({**DEFAULTS, **echo}),
+        echo=_echoed({**DEFAULTS, **echo}),
         places=places,
         dialect=NAME,
     )
+
+
+ECHO_LONGEST = 256 * 1024
+"""Bytes of a request that its answer repeats: it does so in three of its events, to every reader."""
+
+
+def _echoed(echo: Object) -> bytes:
+    """What the answer repeats; of what is too long the longest fields first are told as if nobody had said them."""
+    said = msgspec.json.encode(echo)
+    if len(said) <= ECHO_LONGEST:
+        return said
+    sizes = {name: len(msgspec.json.encode(value)) for name, value in echo.items()}
+    length = len(said)
+    for name in sorted(sizes, key=sizes.__getitem__, reverse=True):
+        if length <= ECHO_LONGEST:
+            break
+        echo[name] = DEFAULTS.get(name)
+        length -= sizes[name]
+    return msgspec.json.encode(echo)
 
 
 DEFAULTS: Object = {

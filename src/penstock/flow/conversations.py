@@ -102,19 +102,22 @@ class Conversations:
 
 
 class Recent:
-    """The last answers of one connection, by run: it can go on from them whether or not they are kept for others."""
+    """The last answers of one connection, by run: it can go on from them whether or not they are kept for others.
 
-    def __init__(self, conversations: Conversations, *, most: int = MOST_RECENT):
+    There are at most `most`, and no more than their conversations have `longest` bytes together; the last one there always is.
+    """
+
+    def __init__(self, conversations: Conversations, *, longest: int, most: int = MOST_RECENT):
         self._conversations = conversations
+        self._longest = longest
         self._most = most
         self._turns: dict[str, Turn] = {}
 
     def add(self, run: str, turn: Turn) -> None:
-        """Hold the turn of a run; the oldest gives way."""
+        """Hold the turn of a run; the oldest give way."""
         self._conversations.hold(turn)
         self._turns[run] = turn
-        if len(self._turns) > self._most:
-            self._conversations.release(self._turns.pop(next(iter(self._turns))))
+        self._trim()
 
     def find(self, run: str) -> Turn | None:
         return self._turns.get(run)
@@ -123,6 +126,14 @@ class Recent:
         """A run has ended: it may be forgotten while its answer is still gone on from."""
         if (turn := self._turns.get(run)) is not None and not answer.elided:
             self._conversations.settle(turn, answer)
+            self._trim()
+
+    def _trim(self) -> None:
+        said = sum(each.length for each in self._turns.values())
+        while len(self._turns) > self._most or (said > self._longest and len(self._turns) > 1):
+            oldest = self._turns.pop(next(iter(self._turns)))
+            said -= oldest.length
+            self._conversations.release(oldest)
 
     def close(self) -> None:
         """The connection is over."""

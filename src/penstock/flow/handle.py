@@ -77,7 +77,7 @@ class RunHandle:
         self, run_id: str, request: ChatRequest, principal: Principal, policy: Policy, *, epoch: str, hold: bool
     ):
         self.id = run_id
-        self.request = msgspec.structs.replace(request, messages=(), params={}, places={})
+        self.request = msgspec.structs.replace(request, messages=(), params={}, headers={}, places={})
         """What was asked, without the words: those are the source's alone, and not kept as long as the answer."""
         self.principal = principal
         self.transport = DIRECT.transport

@@ -82,6 +82,8 @@ class Runs:
         self.kept = 0
         """Bytes all runs keep, as of the ticker's last look."""
         self.conversations = Conversations()
+        self._echoed = 0
+        """Bytes of requests that the answers of the runs held repeat."""
         self.chats = Chats()
         self.shares = Shares()
         self.stands: Callable[[Principal], bool] = _always
@@ -150,6 +152,8 @@ class Runs:
             handle.unattended_since = self.now()
         handle.turn = turn
         self.by_id[run_id] = self.active[run_id] = handle
+        self._echoed += len(request.echo)
+        self.kept += len(request.echo)
         handle.transport, handle.route = origin.transport, origin.route
         self.chats.enter(handle)
         self.observer.run_started(run_id, request, principal, origin)
@@ -301,7 +305,9 @@ class Runs:
             reader.drop(fault("cursor_gone"), "forgotten")
         if self.by_id.pop(handle.id, None) is None:
             return
-        self.kept = max(0, self.kept - handle.log.kept)  # the ticker may never have seen it, or not all of it
+        self._echoed -= len(handle.request.echo)
+        # The ticker may never have seen it, or not all of it.
+        self.kept = max(0, self.kept - handle.log.kept - len(handle.request.echo))
         self._let_go(handle.turn)
         handle.turn = None
         if self._resting.pop(handle.id, None) is not None:
@@ -329,7 +335,7 @@ class Runs:
         for handle in [handle for handle in self._resting.values() if handle.expires < now]:
             self.forget(handle)
         logs = self._resting_bytes + sum(handle.log.kept for handle in self.active.values())
-        self.kept = logs + self.conversations.size
+        self.kept = logs + self.conversations.size + self._echoed
         for principal in self.shares.principals():
             if not self.stands(principal):
                 self.revoke(principal)

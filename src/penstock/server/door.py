@@ -161,16 +161,16 @@ async def begin(
     answers its connection can go on from, of which this becomes one. Raises `Refused`.
     """
     model = service.model(request.model or route.model or "", grant)
-    runs = service.runs
-    request, turn = await taken_up(runs, route.dialect, request, grant.principal, most=service.max_body, recent=recent)
+    runs, policy = service.runs, route.policy
     hint = hinted(model.hints, hint)
-    request = msgspec.structs.replace(request, model=model.name, stream=request.stream or route.streams, hint=hint)
-    policy = route.policy
     if model.limits or patience:
         limits = deadlines.limited(msgspec.structs.replace(policy.limits, **model.limits), patience)
         policy = msgspec.structs.replace(policy, limits=limits)
     if keyed and policy.on_disconnect.what == "cancel":
         policy = msgspec.structs.replace(policy, on_disconnect=OnDisconnect("grace"))
+    # From here on the turn is held: nothing may be refused before `start`, which lets go of it.
+    request, turn = await taken_up(runs, route.dialect, request, grant.principal, most=service.max_body, recent=recent)
+    request = msgspec.structs.replace(request, model=model.name, stream=request.stream or route.streams, hint=hint)
     source = compose(model.source, route.stages)
     origin = Origin(route.path, transport, model.owner)
     handle = await runs.start(

@@ -51,7 +51,7 @@ class ResponsesSocket(Socket):
     def __init__(self, service: Service, route: Route, scope: Scope, receive: Receive, send: Send):
         super().__init__(service, route, scope, receive, send)
         self._dialect = route.dialect
-        self._recent = Recent(service.runs.conversations)
+        self._recent = Recent(service.runs.conversations, longest=service.max_body)
         self._names: dict[str, str | None] = {}
         """Runs that are told here → the lane of each."""
         self._taken: set[str | None] = set()

@@ -1,0 +1,31 @@
+"""Models that nobody configured: any client may name one of a provider, as often as it likes."""
+
+from __future__ import annotations
+
+import gc
+
+from penstock.catalog import MOST_MODELS, Catalog
+from penstock.config.model import Config, ProviderConfig
+from penstock.core.health import Health
+from penstock.sources.provider import HttpSource
+from penstock.staging import MOST_HEALTH
+
+NAMES = 3_000
+
+
+async def test_names_that_clients_invent_are_not_remembered_beyond_a_bound() -> None:
+    settings = Config(providers={"any": ProviderConfig(kind="openai", base_url="http://127.0.0.1:9/v1")})
+    catalog = Catalog(settings, {})
+    before = _alive()
+    for number in range(NAMES):
+        assert catalog.model(f"any/model-{number}").name == f"any/model-{number}"
+    gc.collect()
+    sources, healths = (now - then for now, then in zip(_alive(), before, strict=True))
+    assert sources <= MOST_MODELS
+    assert healths <= MOST_HEALTH + MOST_MODELS
+    await catalog.close()
+
+
+def _alive() -> tuple[int, int]:
+    alive = gc.get_objects()
+    return sum(type(each) is HttpSource for each in alive), sum(type(each) is Health for each in alive)
