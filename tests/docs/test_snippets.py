@@ -47,9 +47,11 @@ def test_a_json_block_parses(snippet: Snippet) -> None:
 def test_a_toml_block_is_a_valid_configuration(
     snippet: Snippet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
     for cassette in re.findall(r'"cassette:([^"#]+)', snippet.text):
-        (tmp_path / cassette).touch()  # that it is there is all that reading a configuration asks of it
+        (here / cassette).touch()  # that it is there is all that reading a configuration asks of it
     file = tmp_path / "penstock.toml"
     file.write_text(snippet.text)
     environ = {"OPENAI_API_KEY": "sk-none", "ANTHROPIC_API_KEY": "sk-none", "LOCAL_KEY": "none"}
