@@ -85,6 +85,8 @@ ODD: dict[str, tuple[list[Step], Told]] = {
         Told("a", FINISHED),
     ),
 }  # fmt: skip
+FLOOD = 5_000
+"""Chunks: several times what a reader may owe before its source has to wait."""
 NO_ANSWER: dict[str, Step] = {
     "HTML": Reply(headers={"Content-Type": "text/html"}, body=b"<html>Welcome</html>"),
     "a compressed bomb": Reply(
@@ -189,7 +191,7 @@ async def test_a_trickle_and_a_flood_leave_the_others_alone(served: Served, prov
     provider.script(Head(), Trickle(trickled, permits), End())
     slow = asyncio.ensure_future(_told(served, "sse"))
     await provider.next_request()
-    provider.script(*opening(), Flood(20_000), *closing())
+    provider.script(*opening(), Flood(FLOOD), *closing())
     flood = asyncio.ensure_future(_told(served, "ndjson"))
     await provider.next_request()
     async with line(served.url, Reader("sse"), model="scripted") as third:
@@ -201,7 +203,7 @@ async def test_a_trickle_and_a_flood_leave_the_others_alone(served: Served, prov
         telling.finish()
         await third.to_the_end()
     assert await slow == Told("slowly", FINISHED)
-    assert await flood == Told("".join(f"{number} " for number in range(20_000)), FINISHED)
+    assert await flood == Told("".join(f"{number} " for number in range(FLOOD)), FINISHED)
 
 
 async def _told(served: Served, way: Way) -> Told:

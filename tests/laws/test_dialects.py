@@ -88,14 +88,15 @@ def test_frames_are_what_encoders_take(entries: list[Entry], sentinel: bool, nam
             check_shape(pair.dialect, pair.view(sentinel=sentinel, event_names=names), entries)
 
 
-@every_dialect
 @laws
 @given(entries=runs(overlapping=False))
-def test_the_whole_answer_is_what_a_stream_of_it_adds_up_to(dialect: Dialect, entries: list[Entry]) -> None:
-    value = check_whole(dialect, View(run=RUN), entries)
-    told = dialect.renderer(Pair(dialect, "sse").view(reasoning=False))
-    frames = [expected(frame, "") for entry in entries for frame in told.render(entry)]
-    assert WHOLE[dialect.name](value) == READERS[dialect.name](frames).text()
+def test_the_whole_answer_is_what_a_stream_of_it_adds_up_to(entries: list[Entry]) -> None:
+    for dialect in DIALECTS:
+        with naming(dialect.name):
+            value = check_whole(dialect, View(run=RUN), entries)
+            told = dialect.renderer(Pair(dialect, "sse").view(reasoning=False))
+            frames = [expected(frame, "") for entry in entries for frame in told.render(entry)]
+            assert WHOLE[dialect.name](value) == READERS[dialect.name](frames).text()
 
 
 @every_dialect
