@@ -17,7 +17,21 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks import drain, encode, fanout, figures, hardening, harness, idle, report, resume, scaling, slow, where
+from benchmarks import (
+    decide,
+    drain,
+    encode,
+    fanout,
+    figures,
+    hardening,
+    harness,
+    idle,
+    report,
+    resume,
+    scaling,
+    slow,
+    where,
+)
 from benchmarks.rows import Row
 from benchmarks.scenarios import SCENARIOS
 from benchmarks.servers import PENSTOCK, TRANSPORTS, Server, known
@@ -38,6 +52,7 @@ GROUPS: dict[str, tuple[str, Callable[[Sitting], list[Row]]]] = {
     "lengths": ("answers of 100 to 100,000 tokens", scaling.lengths),
     "where": ("where the CPU time of scenario c goes, by perf", where.where),
     "encode": ("each dialect on each transport, and the log, in-process", encode.encode),
+    "decide": ("routing decisions of every kind, in-process", decide.decide),
 }
 
 

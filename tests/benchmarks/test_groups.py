@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from benchmarks import drain, encode, fanout, hardening, harness, idle, marks, resume, scaling, slow, where
+from benchmarks import decide, drain, encode, fanout, hardening, harness, idle, marks, resume, scaling, slow, where
 from benchmarks.encode import SINGLY
 from benchmarks.rows import Row
 from benchmarks.scenarios import Scenario
@@ -33,6 +33,7 @@ GROUPS: dict[str, tuple[int, Callable[[Sitting], list[Row]]]] = {
     "transports": (4, lambda sitting: scaling.transports(sitting, scenario=TINY)),
     # Every dialect on three transports, bare text, and the log in four ways.
     "encode": (3 * len(names("dialects")) + 1 + 4, lambda sitting: encode.encode(sitting, events=200)),
+    "decide": (1 + len(decide.LARGE), lambda sitting: decide.decide(sitting, repeated=1)),
 }
 
 

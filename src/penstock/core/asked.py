@@ -14,8 +14,10 @@ from penstock.core.events import Json
 from penstock.core.request import ChatRequest, Message, text_of
 from penstock.core.tongue import language_of
 
-LOOKED_AT = 2 * 1024
+LOOKED_AT = 1024
 """Characters at either end of the question that are read."""
+FAR = 64 * 1024
+"""Characters at its beginning among which fences are looked for, which is quick."""
 IMAGE = 800
 """Tokens of a picture or a piece of sound, about."""
 THINKING = frozenset({"medium", "high", "xhigh", "max"})
@@ -25,21 +27,20 @@ _PARTS = {"image_url": "images", "input_audio": "audio"}
 _FENCES = ("```", "~~~", "#!/")
 _CERTAIN = (
     "Traceback (most recent call last)", "#include <", "<?php", "<!DOCTYPE", "public static void", "console.log(",
-    "System.out.print", "__name__", "fn main(", "func main(", "std::", "</div>", "SELECT * FROM", "CREATE TABLE ",
-    "import numpy", "useState(", "git rebase", "docker run ", "kubectl ",
+    "System.out.print", "__name__", "fn main(", "func main(", "std::", "</div>", "SELECT * FROM", "CREATE TABLE ", "useState(",
 )  # fmt: skip
 _LIKELY = (
     "==", "!=", "=>", "->", "();", "):", "){", ") {", "&&", "||", "};", ";\n", "{\n", "self.", "this.", "::", "</", "/>", " = ",
     "return ", "def ", "function ", "const ", "let ", "class ", "import ", "elif ", "print(", "SELECT ", " FROM ", " WHERE ",
     "null", "None", "[0]", "[i]", '="', "0x", "fn ", "func ", "void ", "int ", "$(", "async ", "await ",
 )  # fmt: skip
-_MARKS = "=(){};<>[]"
+_MARKS = "=(){};<>[]_*"
 """Prose has one of them at most, and need not be looked at for signs."""
 _ENOUGH = 4
 """Different likely signs that together are as good as a certain one."""
 _TONGUES = """
     python javascript typescript c++ c# golang kotlin php perl haskell lua sql postgres sqlite bash powershell html css django
-    flask fastapi numpy pandas pytest dockerfile terraform kubernetes cobol fortran json yaml regex
+    flask fastapi numpy pandas pytest docker dockerfile terraform kubernetes git cobol fortran json yaml regex
 """
 """What is about programming, whatever stands beside it."""
 _WORDS_TOO = "rust go c java swift ruby scala shell react vue assembler"
@@ -51,18 +52,22 @@ _WORKS = """
 """What is made of it, and nothing else."""
 _WORKS_TOO = """
     class method query bug test tests exception loop decorator generator rewrite klasse schreibe fehler écris escribe scrivi escreva
-    schrijf write напиши
+    schrijf write напиши run import merge rebase branch container
 """
-_PROGRAMMING = "refactor refactoring unittest unittests stacktrace traceback segfault codebase docstring leetcode"
+_PROGRAMMING = (
+    "refactor refactoring unittest unittests stacktrace traceback segfault codebase docstring leetcode kubectl"
+)
 _tongues, _works = frozenset(_TONGUES.split()), frozenset(_WORKS.split())
 _all_tongues, _all_works = _tongues.union(_WORDS_TOO.split()), _works.union(_WORKS_TOO.split())
 _programming = frozenset(_PROGRAMMING.split())
 _THOUGHT = (
-    "step by step", "step-by-step", "prove that", "proof of", "prove the", "derive the", "think hard", "think carefully",
-    "schritt für schritt", "beweise", "étape par étape", "démontre", "paso a paso", "demuestra", "passo a passo", "passo dopo passo",
-    "докажи", "一步一步", "证明",
+    "step by step", "prove that", "proof of", "prove the", "derive the", "think hard", "think carefully", "paso a paso",
+    "demuestra que", "passo a passo", "passo dopo passo", "beweise dass", "étape par étape", "démontre que", "schritt für schritt",
 )  # fmt: skip
-_EDGES = {ord(mark): " " for mark in ".,;:!?()[]{}\"'`"}
+_THOUGHT_ELSEWHERE = ("докажи", "一步一步", "证明", "証明")
+"""Where words do not stand apart, or change with what is beside them."""
+_thinking = frozenset(phrase.partition(" ")[0] for phrase in _THOUGHT)
+_EDGES = {ord(mark): " " for mark in ".,;:!?()[]{}\"'`-"}
 
 
 class Asked:
@@ -82,8 +87,13 @@ class Asked:
         return text if len(text) <= 2 * LOOKED_AT else f"{text[:LOOKED_AT]}\n{text[-LOOKED_AT:]}"
 
     @cached_property
-    def _lowered(self) -> str:
-        return self._seen.lower()
+    def _spoken(self) -> list[str]:
+        """Its words, without what stands between them."""
+        return self._seen.lower().translate(_EDGES).split()
+
+    @cached_property
+    def _words(self) -> frozenset[str]:
+        return frozenset(self._spoken)
 
     @cached_property
     def tokens(self) -> int:
@@ -92,8 +102,8 @@ class Asked:
 
     @cached_property
     def words(self) -> int:
-        """Of the last user message, what stands between spaces; counted in what is read of it, and the rest in proportion."""
-        return round(len(self._seen.split()) * len(self.question) / max(1, len(self._seen)))
+        """Of the last user message, what stands between spaces and marks; counted in what is read of it, and the rest in proportion."""
+        return round(len(self._spoken) * len(self.question) / max(1, len(self._seen)))
 
     @cached_property
     def features(self) -> frozenset[str]:
@@ -127,17 +137,21 @@ class Asked:
         boxed = self._request.params.get("anthropic")
         if isinstance(boxed, dict) and isinstance(thinking := boxed.get("thinking"), dict):
             return thinking.get("type") != "disabled"
-        return any(sign in self._lowered for sign in _THOUGHT)
+        if not _thinking.isdisjoint(self._words):
+            spoken = " ".join(self._spoken)
+            if any(phrase in spoken for phrase in _THOUGHT):
+                return True
+        return not self._seen.isascii() and any(sign in self._seen for sign in _THOUGHT_ELSEWHERE)
 
     @cached_property
     def code(self) -> bool:
         """There is code in it, or some is asked for."""
-        text = self._seen
-        if any(sign in text for sign in _FENCES) or any(sign in text for sign in _CERTAIN):
+        text, words = self._seen, self._words
+        if any(sign in text or self.question.find(sign, 0, FAR) >= 0 for sign in _FENCES):
             return True
-        if sum(mark in text for mark in _MARKS) >= 2 and sum(sign in text for sign in _LIKELY) >= _ENOUGH:
+        marked = sum(mark in text for mark in _MARKS) >= 2
+        if marked and (any(sign in text for sign in _CERTAIN) or sum(sign in text for sign in _LIKELY) >= _ENOUGH):
             return True
-        words = set(self._lowered.translate(_EDGES).split())
         if not words.isdisjoint(_programming):
             return True
         if words.isdisjoint(_works):
