@@ -24,7 +24,7 @@ from penstock.flow.policy import Policy
 from penstock.flow.runs import Runs
 from penstock.registry import names, resolve
 from penstock.sources.provider import HttpProvider
-from penstock.sources.upstream import NO_HEADERS, BodyBroken
+from penstock.sources.upstream import NO_HEADERS, BodyBroken, Unreachable
 from penstock.stores.memory import MemoryStore
 from tests.flow.scripted import ASKED, Clock, Seen, held, settle
 from tests.laws.mutations import KINDS, damaged, of_kind, reordered, split, unfinished
@@ -63,6 +63,10 @@ class Remembering:
 
     async def post(self, body: bytes, headers: Mapping[str, str] = NO_HEADERS) -> Body:
         return self.body
+
+    async def get(self, behind: str) -> Body:
+        """What was kept is gone."""
+        raise Unreachable("it is not there")
 
     async def warm(self) -> None:
         """There is nothing to warm."""

@@ -364,6 +364,10 @@ class AnswerParser:
             answer.garble(f"a line or an event longer than {LIMIT} bytes")
         return events
 
+    def resume(self) -> str:
+        """Nothing is kept that could be read on."""
+        return ""
+
     def end(self) -> list[Event]:
         """The body ended, and no `message_stop` had come."""
         self.answer.truncate()

@@ -107,17 +107,21 @@ class AiohttpClient:
         )
 
     async def post(self, body: bytes, headers: Mapping[str, str] = NO_HEADERS) -> AiohttpResponse:
-        """As `upstream.Client.post`. A server may hang up on a connection at rest just as it is used again, so where that
-        happens the request goes out once more, in the end on a new one."""
+        """As `upstream.Client.post`."""
+        return await self._request("POST", self._url, body, sendable(headers))
+
+    async def get(self, behind: str) -> AiohttpResponse:
+        """As `upstream.Client.get`."""
+        return await self._request("GET", self._url + behind, None, {})
+
+    async def _request(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> AiohttpResponse:
+        """A server may hang up on a connection at rest just as it is used again, so where that happens the request goes out
+        once more, in the end on a new one."""
         while True:
             attempt = _Attempt()
             try:
-                response = await self._session.post(
-                    self._url,
-                    data=body,
-                    headers=sendable(headers),
-                    allow_redirects=False,
-                    trace_request_ctx=attempt,
+                response = await self._session.request(
+                    method, url, data=body, headers=headers, allow_redirects=False, trace_request_ctx=attempt
                 )
             except aiohttp.ClientResponseError as problem:
                 raise NotHTTP(type(problem).__name__) from None

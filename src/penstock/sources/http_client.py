@@ -35,6 +35,7 @@ class HttpClient:
         host = parts.hostname or ""
         if not host.isascii():
             host = host.encode("idna").decode()
+        self._url, self._headers = url, headers
         self._head = head_of(url, headers)
         self._pool = Pool(
             host,
@@ -50,6 +51,10 @@ class HttpClient:
         more = "".join(f"\r\n{name}: {value}" for name, value in sendable(headers).items()) if headers else ""
         return await self._pool.post(b"%b%d%b\r\n\r\n" % (self._head, len(body), more.encode()), body)
 
+    async def get(self, behind: str) -> HttpResponse:
+        """As `upstream.Client.get`."""
+        return await self._pool.post(head_of(self._url + behind, self._headers, method="GET") + b"0\r\n\r\n", b"")
+
     async def warm(self) -> None:
         """As `upstream.Client.warm`."""
         await self._pool.warm()
@@ -59,8 +64,8 @@ class HttpClient:
         await self._pool.close()
 
 
-def head_of(url: str, headers: Mapping[str, str]) -> bytes:
-    """The head of every POST to `url`, up to the value of its Content-Length."""
+def head_of(url: str, headers: Mapping[str, str], *, method: str = "POST") -> bytes:
+    """The head of every request to `url`, up to the value of its Content-Length."""
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2].lower()
     if not host.isascii():
@@ -74,5 +79,9 @@ def head_of(url: str, headers: Mapping[str, str]) -> bytes:
     for name, value in headers.items():
         fields[name.lower()] = (name, value)
     target = quote(parts.path + (f"?{parts.query}" if parts.query else ""), safe="%/?:@!$&'()*+,;=~[]")
-    lines = [f"POST {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.values()), "Content-Length: "]
+    lines = [
+        f"{method} {target} HTTP/1.1",
+        *(f"{name}: {value}" for name, value in fields.values()),
+        "Content-Length: ",
+    ]
     return "\r\n".join(lines).encode()

@@ -154,6 +154,10 @@ class AnswerParser:
             answer.garble(f"a line longer than {LIMIT} bytes")
         return events
 
+    def resume(self) -> str:
+        """Nothing is kept that could be read on."""
+        return ""
+
     def end(self) -> list[Event]:
         """The body ended; its last line may lack its end, or be half of one."""
         events: list[Event] = []

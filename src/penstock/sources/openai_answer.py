@@ -264,6 +264,10 @@ class AnswerParser:
             answer.garble(f"a line or an event longer than {LIMIT} bytes")
         return events
 
+    def resume(self) -> str:
+        """Nothing is kept that could be read on."""
+        return ""
+
     def end(self) -> list[Event]:
         """The body ended cleanly."""
         events: list[Event] = []

@@ -44,6 +44,8 @@ CALL_SECONDS = 120.0
 """How long a call that is no stream may take, from the question to the end of the answer."""
 CALL_BYTES = 64 * 1024 * 1024
 """Bytes of the answer to such a call: two thousand embeddings of three thousand numbers each."""
+MOST_RESUMES = 5
+"""How often an answer that the provider keeps is read on."""
 DRAIN_SECONDS = 0.05
 """How long a finished answer may take to end its body, so that the connection can be used again."""
 
@@ -59,6 +61,10 @@ class Parser(typing.Protocol):
 
     def end(self) -> list[Event]:
         """The body ended cleanly."""
+
+    def resume(self) -> str:
+        """Where a body that broke off goes on, to be appended to the URL of the question; empty where it does not. What was
+        cut within an event is forgotten then."""
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -178,6 +184,7 @@ class HttpProvider:
         parser = self._protocol.parser(self.host, secret=self._secret)
         answer = parser.answer
         read = response.read
+        left = MOST_RESUMES
         try:
             yield Started(run.id, model, run.created)
             if left_out:
@@ -187,6 +194,13 @@ class HttpProvider:
                     data = await read()
                 except BodyBroken:
                     data = b""  # whether the answer was whole by then, its own last words say, and not the framing
+                if not data and left and (behind := parser.resume()):
+                    left -= 1
+                    response.close()
+                    response = await self._again(behind)
+                    read = response.read
+                    yield Note("recovery", {"from": behind.rpartition("=")[2]})
+                    continue
                 for event in parser.feed(data) if data else parser.end():
                     yield event
             if answer.broken is not None:
@@ -255,6 +269,24 @@ class HttpProvider:
             raise await self._refusal(response, media_type)
         finally:
             response.close()
+
+    async def _again(self, behind: str) -> Response:
+        """Read on an answer that the provider keeps. Raises `Broken`."""
+        try:
+            response = await self._own().get(behind)
+        except NotHTTP:
+            raise Broken("provider_garbled", f"{self.host} answered with something that is not HTTP") from None
+        except Unreachable as problem:
+            raise Broken("provider_unreachable", f"{self.host} could not be reached again: {problem}") from None
+        if response.status == 200 and _kind(response) == self._protocol.media_type and not _encoded(response):
+            return response
+        try:
+            refusal = await self._refusal(response, self._protocol.media_type)
+        finally:
+            response.close()
+        raise Broken(
+            "provider_truncated", f"the stream broke off, and the rest is not to be had: {refusal.fault.message}"
+        )
 
     async def _post(self, client: Client, body: bytes, headers: Mapping[str, str]) -> Response:
         try:

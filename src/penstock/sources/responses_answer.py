@@ -51,6 +51,8 @@ class Answer(Ending):
         self.response_id = ""
         """What the provider calls its answer. One asked for in the background can be read again from there, after `sequence`:
         `GET /responses/{id}?stream=true&starting_after={sequence}`. A `Note` then tells it, see `_learn`."""
+        self.kept = False
+        """The provider keeps it while it grows, so that it can be read on."""
         self.sequence = -1
         """The number of the provider's last event; -1 where it numbers none."""
         self._by_index: dict[int, Item] = {}
@@ -103,7 +105,8 @@ class Answer(Ending):
         found = name_of(response.get("id"))
         if not self.response_id and found:
             self.response_id = found
-            if response.get("background") is True:
+            self.kept = response.get("background") is True
+            if self.kept:
                 events.append(Note("upstream_response", {"id": found}))
 
     def _item_of(self, said: Said, item_type: str) -> Item:
@@ -359,6 +362,14 @@ class AnswerParser:
         if self._splitter.overflowed:
             answer.garble(f"a line or an event longer than {LARGEST} bytes")
         return events
+
+    def resume(self) -> str:
+        """A background answer is read on behind its last event that came whole."""
+        answer = self.answer
+        if not answer.kept or answer.sequence < 0:
+            return ""
+        self._splitter = SseSplitter(LARGEST)
+        return f"/{answer.response_id}?stream=true&starting_after={answer.sequence}"
 
     def end(self) -> list[Event]:
         """The body ended cleanly: too early, if the answer's last event has not come."""

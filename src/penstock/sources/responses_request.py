@@ -83,6 +83,9 @@ def question(model: str, request: ChatRequest, *, host: str) -> Question:
     body["input"] = [item for index, message in messages.items() for item in _items(message, index, host)]
     body["stream"] = True
     body["store"] = params.get("store") is True
+    if request.background and params.get("store") is not False:
+        # Only what OpenAI keeps can be read on after a break; without `store` it takes no background.
+        body["background"] = body["store"] = True
     for limit in ("max_completion_tokens", "max_tokens"):
         if params.get(limit) is not None:
             body.setdefault("max_output_tokens", params[limit])

@@ -70,11 +70,14 @@ class Response(Protocol):
 
 
 class Client(Protocol):
-    """Posts to one URL over warm connections."""
+    """Posts to one URL over warm connections, and gets what lies below it."""
 
     async def post(self, body: bytes, headers: Mapping[str, str] = NO_HEADERS) -> Response:
         """Send a request; return when the head of its answer is there. `headers` are for this one alone, and may be a
         client's: those that cannot be sent are left out. Raises `Unreachable` and `NotHTTP`."""
+
+    async def get(self, behind: str) -> Response:
+        """As `post`, a GET of the URL with this behind it."""
 
     async def warm(self) -> None:
         """Make one connection for the next request, where that can be done. Raises `Unreachable`."""

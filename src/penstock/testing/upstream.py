@@ -40,9 +40,8 @@ from penstock.testing.script import (
 )
 
 CHAT = "/v1/chat/completions"
-QUESTIONS = frozenset(
-    {CHAT, "/v1/responses", "/v1/messages", "/api/chat", "/v1/embeddings", "/v1/messages/count_tokens"}
-)
+RESPONSES = "/v1/responses"
+QUESTIONS = frozenset({CHAT, RESPONSES, "/v1/messages", "/api/chat", "/v1/embeddings", "/v1/messages/count_tokens"})
 """Where questions are posted; only for the first there is a usual answer, the others need a script."""
 MODELS = "/v1/models"
 USUAL = ("Hello", ", ", "world", "!")
@@ -251,7 +250,9 @@ class Provider:
         if request.path == MODELS:
             models = [{"id": name, "object": "model", "created": 0, "owned_by": "fake"} for name in self.models]
             return [Reply(body={"object": "list", "data": models})]
-        if request.method != "POST" or request.path not in QUESTIONS or not (self._scripts or request.path == CHAT):
+        asks = request.method == "POST" and request.path in QUESTIONS
+        reads_on = request.method == "GET" and request.path.startswith(f"{RESPONSES}/")
+        if not (asks or reads_on) or not (self._scripts or request.path == CHAT):
             message = f"no route {request.method} {request.path}"
             return [Reply(status=404, body={"error": {"message": message, "type": "invalid_request_error"}})]
         self._arrivals.put_nowait(request)
