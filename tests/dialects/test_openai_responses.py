@@ -291,8 +291,10 @@ def test_an_answer_that_was_cut_is_incomplete(reason: str, name: str, details: J
     ],
 )
 def test_a_failure_and_a_cancel_are_no_clean_end(end: Terminal, status: str, error: tuple[str, str, str]) -> None:
-    last = told(*TEXT, end)[-1]
+    *_, item, last = told(*TEXT[:-1], Closed(0, {"cut": True}), end)
+    assert (item["type"], item["item"]["status"]) == ("response.output_item.done", "incomplete")
     assert last["type"] == "response.failed"
+    assert last["response"]["output"] == [item["item"]]
     response = last["response"]
     assert (response["status"], response["completed_at"]) == (status, None)
     assert (response["error"]["code"], response["error"]["message"], response["error"]["reason"]) == error

@@ -66,8 +66,9 @@ class Chunk(msgspec.Struct, frozen=True, tag="chunk", gc=False):
 
 
 class Closed(msgspec.Struct, frozen=True, tag="closed", omit_defaults=True):
-    """A part is complete. `meta` may hold
+    """A part is complete, or nothing more of it will come. `meta` may hold
 
+    - `cut`: true where the run failed or was cancelled before the part was complete;
     - `finish_reason`: why the part's choice ended;
     - `signature`: what the provider wants to see again with a reasoning part;
     - `citations`: objects with `url`, `title` and `quote` where they are known, `start` and `end` of the words they are for

@@ -94,7 +94,7 @@ def item_of(
 
 def closed_status(meta: Meta) -> str:
     """The status of an item that is over."""
-    return "incomplete" if meta and meta.get("finish_reason") in INCOMPLETE else "completed"
+    return "incomplete" if meta and (meta.get("cut") or meta.get("finish_reason") in INCOMPLETE) else "completed"
 
 
 def citations_of(meta: Meta, said: str) -> Sequence[Object]:

@@ -14,7 +14,20 @@ from functools import partial
 import msgspec
 
 from penstock.core.errors import TABLE, Broken, Refused, fault
-from penstock.core.events import TERMINAL, Closed, Delta, Event, Failed, Fault, Note, Opened, Terminal, Usage
+from penstock.core.events import (
+    TERMINAL,
+    Closed,
+    Delta,
+    Event,
+    Failed,
+    Fault,
+    Finished,
+    Json,
+    Note,
+    Opened,
+    Terminal,
+    Usage,
+)
 from penstock.core.lifecycle import IllegalEvent, Parts, Phase, step
 from penstock.core.observer import Observer
 from penstock.core.request import ChatRequest, Run
@@ -236,8 +249,9 @@ class Pump:
         self.terminal = terminal
         self.ended = self._clock()
         at = self._at(self.ended)
+        cut: dict[str, Json] | None = None if isinstance(terminal, Finished) else {"cut": True}
         for part in list(self._parts.open):
-            self.log.append(Closed(part), at)
+            self.log.append(Closed(part, cut), at)
         if self.meter is not None and self.usage is None and before is not Phase.IDLE:
             self.usage = self.meter(None)
             self._observer.tokens_counted(self.run.id, self.usage)
