@@ -59,13 +59,13 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     def spelled(self, param: str) -> str:
         """A place in this request as its client spells it: the nearest around it that `places` knows, else as it is."""
-        if self.recalled and param.startswith("messages["):
-            number, bracket, rest = param.removeprefix("messages[").partition("]")
-            at = int(number)
+        number, bracket, rest = param.removeprefix("messages[").partition("]")
+        if self.recalled and param.startswith("messages[") and number.isdecimal():
+            at = int(number[:9])  # a place may also be a name that a client chose, of any length
             if self.instructions <= at < self.instructions + self.recalled:
                 return self.places.get("previous", param)
             param = f"messages[{at - self.recalled if at >= self.instructions else at}{bracket}{rest}"
-        here = param
+        here = param[:LONGEST_PLACE]
         while here:
             if here in self.places:
                 return self.places[here]
@@ -79,6 +79,30 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
             if message.get("role") == "user":
                 return text_of(message)
         return ""
+
+
+LONGEST_PLACE = 256
+"""Characters of a place that are looked at: members may have names of megabytes."""
+
+LEAST = 32
+"""Bytes that a value counts for at least."""
+
+
+def outweighs(request: ChatRequest, limit: int) -> bool:
+    """Whether a request holds more than about so many bytes. It is looked at no further than that."""
+    waiting: list[Json] = [request.params, *request.messages]
+    while waiting:
+        each = waiting.pop()
+        limit -= LEAST
+        if isinstance(each, str):
+            limit -= len(each)
+        elif isinstance(each, list):
+            waiting += each
+        elif isinstance(each, dict):
+            waiting += each.values()
+        if limit < LEAST * len(waiting):
+            return True
+    return False
 
 
 def text_of(message: Message) -> str:

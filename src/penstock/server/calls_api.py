@@ -64,7 +64,7 @@ class CallsApi:
         if dialect is not None:
             exchange.request_id_also = dialect.traits.request_id
         if source is None:
-            body = _encode({"input_tokens": estimate(fields)})
+            body = _encode({"input_tokens": await asyncio.to_thread(estimate, fields)})
             await exchange.reply(200, body, "application/json", [ESTIMATED])
             return
         passes = dialect.traits.passes if dialect is not None else ()

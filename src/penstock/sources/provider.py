@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import typing
 from collections.abc import AsyncGenerator, Collection, Mapping
+from functools import partial
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 from zlib import crc32
@@ -19,7 +20,7 @@ import msgspec
 from penstock import __version__
 from penstock.core.errors import Broken
 from penstock.core.events import Event, Json, Note, Started, Usage
-from penstock.core.request import ChatRequest, Run
+from penstock.core.request import ChatRequest, Run, outweighs
 from penstock.sources import provider_errors
 from penstock.sources.ending import Ending
 from penstock.sources.upstream import (
@@ -40,6 +41,8 @@ ERROR_BODY = 64 * 1024
 """Bytes of an error body that are read."""
 ERROR_SECONDS = 5.0
 """How long an error body is waited for."""
+OFF_LOOP = 256 * 1024
+"""Questions of more bytes are translated in a thread."""
 CALL_SECONDS = 120.0
 """How long a call that is no stream may take, from the question to the end of the answer."""
 CALL_BYTES = 64 * 1024 * 1024
@@ -173,7 +176,7 @@ class HttpProvider:
         """Ask for `model` and give what it says. Raises `Broken` with a `provider_…` code, `context_too_long`,
         `content_refused` or `not_carried`."""
         try:
-            question = self._protocol.question(model, request, host=self.host)
+            question = await self._translated(model, request)
         except Broken as problem:
             raise spelled(problem, request) from None
         left_out = [request.spelled(name) for name in question.left_out]
@@ -223,6 +226,11 @@ class HttpProvider:
                             run.settle(event)
         except (TimeoutError, BodyBroken):
             pass  # then what was counted stands
+
+    async def _translated(self, model: str, request: ChatRequest) -> Question:
+        """The question in the protocol's words; a large one is put into them in a thread, so that the others do not wait."""
+        translate = partial(self._protocol.question, model, request, host=self.host)
+        return await asyncio.to_thread(translate) if outweighs(request, OFF_LOOP) else translate()
 
     async def call(self, name: str, model: str, fields: dict[str, Json], headers: dict[str, str]) -> bytes:
         """Post the fields as they are to what the protocol names so, for `model`; the JSON that is answered, whole, as it is.
