@@ -154,6 +154,15 @@ def test_a_result_belongs_to_a_call_before_it() -> None:
     assert refused(messages=[USER, CALLING, {**RESULT, "content": None}]) == "messages[2].content"
 
 
+def test_a_call_has_its_result_before_anybody_else_speaks() -> None:
+    both = {**CALLING, "tool_calls": [CALL, {**CALL, "id": "call_2"}]}
+    second = {**RESULT, "tool_call_id": "call_2"}
+    assert len(parsed(messages=[USER, both, second, RESULT, USER]).messages) == 5
+    assert refused(messages=[USER, CALLING]) == "messages[1].tool_calls[0]"
+    assert refused(messages=[USER, both, RESULT, USER, second]) == "messages[1].tool_calls[1]"
+    assert refused(messages=[USER, CALLING, CALLING, RESULT]) == "messages[1].tool_calls[0]"
+
+
 PICTURE = "data:image/png;base64,iVBORw0KGgo="
 
 

@@ -133,11 +133,14 @@ def _check_modalities(modalities: Json, audio: Json) -> None:
 
 
 def check_messages(messages: Sequence[Fields]) -> None:
-    """Each message by its role, and that every result of a tool belongs to a call before it. The roles and the kind of each
-    content are as `penstock.core.body.read_messages` wants them."""
+    """Each message by its role, that every result of a tool belongs to a call before it, and that every call has its result before
+    somebody else speaks. The roles and the kind of each content are as `penstock.core.body.read_messages` wants them."""
     called: set[str] = set()
+    waiting: dict[str, str] = {}
     for index, message in enumerate(messages):
         where = f"messages[{index}]"
+        if message.get("role") != "tool":
+            _check_answered(waiting)
         content = message.get("content")
         if isinstance(content, list):
             _check_parts(content, f"{where}.content")
@@ -145,7 +148,8 @@ def check_messages(messages: Sequence[Fields]) -> None:
             _text(message["name"], f"{where}.name")
         match message.get("role"):
             case "assistant":
-                called |= _check_calls(message.get("tool_calls"), f"{where}.tool_calls")
+                waiting = _check_calls(message.get("tool_calls"), f"{where}.tool_calls")
+                called |= waiting.keys()
                 if content is None and not any(
                     message.get(name)
                     for name in ("tool_calls", "function_call", "refusal", "audio", "reasoning_content")
@@ -155,9 +159,17 @@ def check_messages(messages: Sequence[Fields]) -> None:
                 given = _text(message.get("tool_call_id"), f"{where}.tool_call_id")
                 if given not in called:
                     _refuse(f"{where}.tool_call_id", f"is {given[:64]!r}, which no message before it has called")
+                waiting.pop(given, None)
                 _said(content, where)
             case "system" | "developer" | "user":
                 _said(content, where)
+
+    _check_answered(waiting)
+
+
+def _check_answered(waiting: Mapping[str, str]) -> None:
+    for call_id, where in waiting.items():
+        _refuse(where, f"has a call {call_id[:64]!r} without its result: a 'tool' message behind it, before any other")
 
 
 def _said(content: Json, where: str) -> None:
@@ -165,15 +177,15 @@ def _said(content: Json, where: str) -> None:
         _refuse(f"{where}.content", "is required: a text, or a list of parts")
 
 
-def _check_calls(given: Json, where: str) -> set[str]:
-    """The ids of an assistant's calls."""
-    ids: set[str] = set()
+def _check_calls(given: Json, where: str) -> dict[str, str]:
+    """The ids of an assistant's calls, and where each stands."""
+    ids: dict[str, str] = {}
     if given is None:
         return ids
     for index, each in enumerate(_list(given, where)):
         place = f"{where}[{index}]"
         call = _object(each, place)
-        ids.add(_text(call.get("id"), f"{place}.id"))
+        ids[_text(call.get("id"), f"{place}.id")] = place
         if call.get("type", "function") == "function":
             function = _object(call.get("function"), f"{place}.function")
             _text(function.get("name"), f"{place}.function.name")

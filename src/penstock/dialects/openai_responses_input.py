@@ -342,7 +342,7 @@ def named(value: Json) -> str:
     if isinstance(value, bool):
         return "a boolean"
     if isinstance(value, int | float):
-        return "a number"
+        return f"{value:g}" if abs(value) < 1e6 else "such a large number"
     if isinstance(value, list):
         return "a list" if value else "an empty list"
     return "an object"
