@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from penstock.config.models import ModelConfig, PriceConfig, RetryConfig, TargetConfig
-from penstock.config.rules import RuleConfig
+from penstock.config.rules import FEATURES, RuleConfig
 from penstock.config.units import Seconds
 from penstock.core.health import Health
 from penstock.core.rules import Rule
@@ -68,7 +68,8 @@ class Staging:
         self._random = draw or random.Random()  # noqa: S311 - for jitter and weights, not for secrets
 
     def model(self, name: str, model: ModelConfig | None, behind: Mapping[str, Behind]) -> Staged:
-        """A model: its stages around its targets, which are given by the names clients may know."""
+        """A model: its stages around its targets, which are given by the names clients may know. Raises `ValueError` for a rule
+        that names a target which cannot do what it is about."""
         several = len(behind) > 1
         limited = any(it.stated.concurrent for it in behind.values())
         house = self.house(name, behind, named=model is not None)
@@ -77,7 +78,8 @@ class Staging:
             return Staged(compose(next(iter(behind.values())).source, stages))
         router = None
         if several:
-            auto = Auto(rules=tuple(_rule(rule, behind) for rule in model.rule), hints=model.hints)
+            rules = tuple(_rule(f"models.{name}.rule[{n}]", rule, behind) for n, rule in enumerate(model.rule))
+            auto = Auto(rules=rules, hints=model.hints)
             router = routing.Router(house, model.strategy, auto=auto, sticky=model.sticky)
             stages += [routing.build(router), continuation.build(house)]
             if model.hedge:
@@ -134,10 +136,15 @@ def _target(name: str, it: Behind, listed: PriceConfig | None) -> Target:
     )
 
 
-def _rule(rule: RuleConfig, behind: Mapping[str, Behind]) -> Rule:
-    """A rule with its targets by the names clients may know."""
+def _rule(key: str, rule: RuleConfig, behind: Mapping[str, Behind]) -> Rule:
+    """A rule with its targets by the names clients may know. Raises `ValueError` where one is known not to do what it is about."""
     told = {it.configured: name for name, it in behind.items()}
-    return Rule(when=rule.when, use=tuple(told[name] for name in rule.use), why=rule.why)
+    use = tuple(told[name] for name in rule.use)
+    for name in use:
+        for feature in FEATURES:
+            if getattr(rule.when, feature) and behind[name].features.get(feature) is False:
+                raise ValueError(f"{key}: {name!r} has no {feature}, which this rule is about; name another target")
+    return Rule(when=rule.when, use=use, why=rule.why)
 
 
 def _retrying(given: RetryConfig) -> retry.Retrying:

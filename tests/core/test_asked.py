@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from penstock.core.asked import LOOKED_AT, Asked
+from penstock.core.asked import LOOKED_AT, Asked, unhinted
 from penstock.core.request import ChatRequest, Message
-from penstock.core.tongue import language_of
+from penstock.core.tongue import LANGUAGES, language_of
 
 
 def asked(text: Any, *before: Message, **params: Any) -> Asked:
@@ -95,3 +97,32 @@ def test_nothing_in_a_strange_request_is_a_surprise() -> None:
     )
     assert (it.hint, it.code, it.language, it.images, it.tools) == ("", False, "", True, False)
     assert asked("\ud800 lone surrogate").context > 0
+
+
+PARTS = st.dictionaries(
+    st.sampled_from(["type", "text", "image_url", "x"]),
+    st.one_of(st.text(max_size=8), st.integers(), st.sampled_from(["image_url"])),
+)
+MESSAGES = st.fixed_dictionaries(
+    {"role": st.sampled_from(["user", "assistant", "system"])},
+    optional={"content": st.one_of(st.none(), st.text(), st.lists(PARTS)), "tool_calls": st.lists(PARTS)},
+)
+PARAMS = st.dictionaries(
+    st.sampled_from(["metadata", "tools", "response_format", "reasoning_effort", "max_tokens", "anthropic"]),
+    st.recursive(
+        st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=9)),
+        lambda inner: st.dictionaries(st.sampled_from(["route", "type", "thinking", "metadata"]), inner),
+        max_leaves=4,
+    ),
+)
+
+
+@given(messages=st.lists(MESSAGES, min_size=1), params=PARAMS)
+def test_of_any_request_everything_can_be_asked(messages: list[Message], params: dict[str, Any]) -> None:
+    request = ChatRequest(model="", messages=tuple(messages), params=params)
+    it = Asked(request)
+    assert {it.code, it.tools, it.images, it.audio, it.structured, it.reasoning} <= {True, False}
+    assert it.language in {"", *LANGUAGES}
+    assert min(it.tokens, it.words, it.context) >= 0
+    assert Asked(unhinted(request)).hint == ""
+    assert isinstance(it.hint, str)

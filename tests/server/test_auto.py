@@ -11,6 +11,7 @@ from typing import Any, cast
 import httpx2
 import pytest
 
+from penstock import assembly
 from penstock.config.model import Config
 from penstock.config.models import ModelConfig, RetryConfig, Strategy
 from penstock.config.rules import RuleConfig
@@ -125,3 +126,27 @@ async def test_a_conversation_stays_with_the_target_that_took_it_over(
     assert await asked(client, user="bob") == "a"
     assert await asked(client, user="ada") == "b"
     assert await asked(client, user="bob") == "a"
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+async def test_a_hint_in_the_body_is_for_us_and_goes_no_further(
+    client: httpx2.AsyncClient, providers: list[Provider], path: str
+) -> None:
+    body = {"model": "fast", "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}], "stream": True}
+    told = await client.post(path, json={**body, "metadata": {"route": "b"}})
+    assert told.headers["penstock-target"] == "b"
+    assert "metadata" not in (await providers[1].next_request()).json
+
+
+async def test_what_is_no_hint_in_the_metadata_goes_on_to_the_provider(
+    client: httpx2.AsyncClient, providers: list[Provider]
+) -> None:
+    assert await asked(client, metadata={"route": "checkout"}) == "a"
+    assert (await providers[0].next_request()).json["metadata"] == {"route": "checkout"}
+
+
+def test_a_rule_about_what_its_target_is_known_not_to_do_stops_the_start() -> None:
+    rule = RuleConfig(when=When(images=True), use=("demo",))
+    model = ModelConfig(targets=("http://127.0.0.1:1/v1#a", "demo"), strategy="auto", rule=(rule,))
+    with pytest.raises(ValueError, match=r"models\.m\.rule\[0\]: 'demo' has no images, which this rule is about"):
+        assembly.build(Config(models={"m": model}))

@@ -173,9 +173,35 @@ class Asked:
         """What the client wants routing to know: of the header `Penstock-Route`, else of `metadata.route`; empty where nothing."""
         if self._request.hint:
             return self._request.hint
-        metadata = self._request.params.get("metadata")
-        hint = metadata.get("route") if isinstance(metadata, dict) else None
+        hint = next((metadata["route"] for metadata in _metadata(self._request.params) if metadata.get("route")), "")
         return hint if isinstance(hint, str) else ""
+
+
+def unhinted(request: ChatRequest) -> ChatRequest:
+    """The request without `metadata.route`, which is meant for us: providers refuse what they do not know there."""
+    params = request.params
+    if not any("route" in metadata for metadata in _metadata(params)):
+        return request
+    params = _without_route(params)
+    if isinstance(boxed := params.get("anthropic"), dict):
+        params["anthropic"] = _without_route(boxed)
+    return msgspec.structs.replace(request, params=params)
+
+
+def _metadata(params: dict[str, Json]) -> list[dict[str, Json]]:
+    """What a client says beside its question, in the words of OpenAI and of Anthropic."""
+    boxed = params.get("anthropic")
+    both = (params.get("metadata"), boxed.get("metadata") if isinstance(boxed, dict) else None)
+    return [metadata for metadata in both if isinstance(metadata, dict)]
+
+
+def _without_route(fields: dict[str, Json]) -> dict[str, Json]:
+    metadata = fields.get("metadata")
+    if not isinstance(metadata, dict) or "route" not in metadata:
+        return dict(fields)
+    rest: dict[str, Json] = {name: value for name, value in metadata.items() if name != "route"}
+    kept = {name: value for name, value in fields.items() if name != "metadata"}
+    return {**kept, "metadata": rest} if rest else kept
 
 
 def wanted(request: ChatRequest) -> frozenset[str]:

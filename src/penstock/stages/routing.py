@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from penstock.core.asked import Asked
+from penstock.core.asked import Asked, unhinted
 from penstock.core.errors import Broken
 from penstock.core.events import Event, Json, Note
 from penstock.core.relay import Relay, Rest
@@ -46,15 +46,15 @@ class Router:
         self._strategy = strategy
         self._auto = auto
         self.sticky = Sticky() if sticky else None
+        self.hints = self._hints()
+        """What clients may hint; nothing where nobody listens."""
 
     @property
     def targets(self) -> tuple[str, ...]:
         """All of them, in the order of the configuration."""
         return tuple(self._house.targets)
 
-    @property
-    def hints(self) -> tuple[str, ...]:
-        """What clients may hint; nothing where nobody listens."""
+    def _hints(self) -> tuple[str, ...]:
         if self._strategy != "auto" or not self._auto.hints:
             return ()
         near = any(target.local for target in self._house.targets.values())
@@ -98,7 +98,9 @@ def build(router: Router) -> Stage:
     async def _route(source: Source, request: ChatRequest, run: Run) -> AsyncGenerator[Event | Rest, None]:
         sticky = router.sticky
         decision = router.decide(request, last=sticky.target(request, run) if sticky is not None else "")
-        async with aclosing(source(msgspec.structs.replace(request, targets=decision.targets), run)) as events:
+        ours = router.hints and Asked(request).hint in router.hints
+        asked = msgspec.structs.replace(unhinted(request) if ours else request, targets=decision.targets)
+        async with aclosing(source(asked, run)) as events:
             try:
                 yield router.note(decision)
                 yield Rest(events)
