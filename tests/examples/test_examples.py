@@ -70,7 +70,10 @@ async def test_the_counter_does_what_it_is_told_in_the_middle(monkeypatch: pytes
     module, beats = example("steering"), Beats()
     monkeypatch.setattr(module, "asyncio", beats)
     heard: list[dict[str, Any]] = []
-    async with hosted(module.app) as url, connect(url.replace("http", "ws") + "/v1/chat/ws", proxy=None) as socket:
+    async with (
+        hosted(module.app) as url,
+        connect(url.replace("http", "ws") + "/v1/chat/ws", proxy=None, ping_interval=None) as socket,
+    ):
         await socket.send('{"type": "start", "ref": "1", "request": {"prompt": "count"}}')
         stream = json.loads(await socket.recv())["stream"]
 

@@ -27,7 +27,7 @@ from tests.faults.endless import ENVIRON, missing
 from tests.faults.reading import SMALL, WAYS, Line, Reader, line
 from tests.server.reading import CURSOR_KEYS
 from tests.telemetry.pages import scraped
-from tests.waiting import until
+from tests.waiting import CEILING, until
 
 SECONDS = 600 if CHAOS else 60
 WARM_UP = 0.25
@@ -83,7 +83,7 @@ class Churn:
                 turn += 1
 
         async with (
-            httpx2.AsyncClient(base_url=self._server.url, trust_env=False, timeout=60) as self._client,
+            httpx2.AsyncClient(base_url=self._server.url, trust_env=False, timeout=CEILING) as self._client,
             asyncio.TaskGroup() as tasks,
         ):
             for number in range(WORKERS):
@@ -265,7 +265,7 @@ class Held:
 
 async def held(url: str) -> Held:
     """Look. The look is a run itself, and dropped like the others."""
-    async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=60) as client:
+    async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=CEILING) as client:
         answer = await client.post(
             "/v1/chat/completions",
             json={"model": "held", "messages": [{"role": "user", "content": "x"}], "stream": False},

@@ -173,7 +173,9 @@ async def answering(url: str, way: Way, request: Mapping[str, object]) -> AsyncG
     async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=CEILING) as client:
         if way == "ws":
             where = url.replace("http", "ws", 1) + ROUTES[way]
-            async with connect(where, proxy=None, compression=None, max_queue=None, open_timeout=CEILING) as socket:
+            async with connect(
+                where, proxy=None, compression=None, max_queue=None, ping_interval=None, open_timeout=CEILING
+            ) as socket:
                 await socket.send(json.dumps({"type": "start", "ref": "1", "request": request}))
                 begun = json.loads(await socket.recv())
                 if begun["type"] != "started":

@@ -17,6 +17,7 @@ from tests.cli import serving as process
 from tests.live.node_clients import NodeClient, node_client
 from tests.live.test_curl import LINES, PARTIAL_FILE, curl
 from tests.server.reading import Messages, websocket
+from tests.waiting import CEILING
 
 SOURCE = """
 import asyncio
@@ -66,7 +67,7 @@ class Reading:
 
 @asynccontextmanager
 async def with_openai(url: str) -> AsyncIterator[Reading]:
-    async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=0, timeout=60) as client:
+    async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=0, timeout=CEILING) as client:
         chunks = await client.chat.completions.create(
             model="half", messages=[{"role": "user", "content": "x"}], stream=True
         )
@@ -124,7 +125,7 @@ async def test_sigterm_tells_every_client_that_the_answer_was_interrupted(tmp_pa
             told = await socket.until("failed")
             assert [message["type"] for message in told] == ["goaway", "closed", "failed"]
             assert await close_code(socket) == 1012
-            assert await asyncio.to_thread(served.process.wait, 30) == 0
+            assert await asyncio.to_thread(served.process.wait, CEILING) == 0
 
 
 @pytest.mark.needs("curl", "node")
@@ -144,7 +145,7 @@ async def test_sigkill_is_a_cut_for_every_client_and_an_old_cursor_is_of_no_run(
             await socket.ask(type="start", ref="1", request={"prompt": "x"})
             await socket.until("delta")
             served.process.kill()
-            await asyncio.to_thread(served.process.wait, 30)
+            await asyncio.to_thread(served.process.wait, CEILING)
             with half(tmp_path, port=served.port) as again:
                 await again.ready()
                 # It came back by itself with its cursor, perhaps more than once, and was told for good that there is no such run.

@@ -22,7 +22,7 @@ import httpx2
 import trustme
 
 from tests.tools import ROOT, proxy
-from tests.waiting import until
+from tests.waiting import CEILING, until
 
 DEPLOY = ROOT / "deploy"
 Kind = Literal["nginx", "caddy", "haproxy"]
@@ -107,7 +107,7 @@ class Front:
         verify = self.tls or True
         headers = {"accept-encoding": "gzip, deflate, br"}
         async with httpx2.AsyncClient(
-            base_url=self.url, trust_env=False, timeout=30, verify=verify, headers=headers
+            base_url=self.url, trust_env=False, timeout=CEILING, verify=verify, headers=headers
         ) as client:
             yield client
 

@@ -134,7 +134,10 @@ class Messages:
 
 @asynccontextmanager
 async def websocket(url: str, *, receive_buffer: int | None = None, **options: Any) -> AsyncGenerator[Messages]:
-    """Connect. With `receive_buffer` (bytes) the client takes little ahead of the test: a slow one."""
+    """Connect, with a client that does not judge by its clock whether the server lives.
+
+    With `receive_buffer` (bytes) the client takes little ahead of the test: a slow one.
+    """
     if receive_buffer is not None:
         parts = urlsplit(url)
         sock = socket.socket()
@@ -142,7 +145,8 @@ async def websocket(url: str, *, receive_buffer: int | None = None, **options: A
         sock.setblocking(False)
         await asyncio.get_running_loop().sock_connect(sock, (parts.hostname, parts.port))
         options = {"sock": sock, "max_queue": 1, **options}
-    options = {"open_timeout": CEILING, "proxy": None, "compression": None, "max_size": None, **options}
+    quiet = {"ping_interval": None, "open_timeout": CEILING, "proxy": None, "compression": None, "max_size": None}
+    options = {**quiet, **options}
     async with connect(url, **options) as connection:
         try:
             yield Messages(connection)

@@ -12,6 +12,7 @@ from websockets.exceptions import InvalidStatus
 from tests.cli.serving import starting
 from tests.server.keyed import bearer, operations, subprotocol
 from tests.server.reading import websocket
+from tests.waiting import CEILING
 
 KEY = "canary-key-0f3a77e1-never-written"
 WRONG = "canary-wrong-8b21c6d4-never-written"
@@ -23,7 +24,7 @@ DEMO = "[demo]\nrate = 0\ntokens = 12\n"
 
 @asynccontextmanager
 async def client_of(url: str) -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=60) as client:
+    async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=CEILING) as client:
         yield client
 
 

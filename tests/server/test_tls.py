@@ -21,7 +21,7 @@ from penstock.server.tls import BadCertificate, read_certificate
 from tests.cli import serving as process
 from tests.server.reading import PROMPT, Messages, event_stream
 from tests.serving import Served, serving
-from tests.waiting import until
+from tests.waiting import CEILING, until
 
 AUTHORITY = trustme.CA()
 
@@ -46,7 +46,7 @@ async def secured(folder: Path, **options: Any) -> AsyncGenerator[tuple[Served, 
     async with (
         serving(tls=read_certificate(*written(folder)), **options) as served,
         httpx2.AsyncClient(
-            base_url=f"https://127.0.0.1:{served.port}", verify=client_context(), trust_env=False, timeout=30
+            base_url=f"https://127.0.0.1:{served.port}", verify=client_context(), trust_env=False, timeout=CEILING
         ) as client,
     ):
         yield served, client
@@ -68,7 +68,7 @@ async def test_every_transport_is_served_over_tls(tmp_path: Path) -> None:
         await speak(served, 1, "Hel", "lo")
         assert (await chunked).text == "Hello"
         url = f"wss://127.0.0.1:{served.port}/v1/chat/ws"
-        async with connect(url, proxy=None, ssl=client_context()) as connection:
+        async with connect(url, proxy=None, ping_interval=None, ssl=client_context()) as connection:
             messages = Messages(connection)
             await messages.start()
             await speak(served, 2, "Hello")
