@@ -1,4 +1,5 @@
 // A chat with useChat of the AI SDK (ai 6, @ai-sdk/react 3) that survives a reload and can be stopped.
+// Bundle it with `esbuild examples/use_chat.jsx --bundle --jsx=automatic --outfile=chat.js`.
 import {Chat, useChat} from "@ai-sdk/react"
 import {DefaultChatTransport} from "ai"
 import {useEffect, useState} from "react"

@@ -21,7 +21,8 @@ def test_an_example_begins_by_saying_how_to_run_it(path: Path) -> None:
     if path.is_file():
         opening = path.read_text()[:900]
         assert re.findall(
-            rf"uvicorn examples\.{path.stem}:app|(sh|python) examples/{path.name}|How to run it: examples/", opening
+            rf"uvicorn examples\.{path.stem}:app|(sh|python|esbuild) examples/{path.name}|How to run it: examples/",
+            opening,
         )
 
 
