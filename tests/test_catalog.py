@@ -1,4 +1,4 @@
-"""Models that nobody configured: any client may name one of a provider, as often as it likes."""
+"""Models by name: those that are listed, and those that nobody configured, which any client may name as often as it likes."""
 
 from __future__ import annotations
 
@@ -6,11 +6,20 @@ import gc
 
 from penstock.catalog import MOST_MODELS, Catalog
 from penstock.config.model import Config, ProviderConfig
+from penstock.config.server import ServerConfig
 from penstock.core.health import Health
 from penstock.sources.provider import HttpSource
 from penstock.staging import MOST_HEALTH
 
 NAMES = 3_000
+
+
+async def test_the_model_that_answers_where_none_is_named_is_listed_once() -> None:
+    providers = {"any": ProviderConfig(kind="openai", base_url="http://127.0.0.1:9/v1")}
+    for default, names in (("any/qwen3", ["demo", "any/qwen3"]), ("demo", ["demo"])):
+        catalog = Catalog(Config(server=ServerConfig(model=default), providers=providers), {})
+        assert [model.name for model in catalog.listed()] == names
+        await catalog.close()
 
 
 async def test_names_that_clients_invent_are_not_remembered_beyond_a_bound() -> None:

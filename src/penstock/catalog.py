@@ -85,8 +85,8 @@ class Catalog:
         return frozenset(filter(None, (*self._named, self._default, self._settings.server.model, *routes)))
 
     def listed(self) -> list[Model]:
-        """What can be named without knowing more than this server: the sources given in code, the aliases, and `demo`."""
-        return [self.model(name) for name in dict.fromkeys(self._named)]
+        """What can be named without knowing more than this server: the sources given in code, the aliases, `demo`, and the default."""
+        return [self.model(name) for name in dict.fromkeys((*self._named, self._default))]
 
     def targets(self, name: str, grant: Grant = ANYBODY) -> dict[str, Target]:
         """What a model name leads to in the end, by the words of the configuration. Raises `Refused(unknown_model)`, whose hint
