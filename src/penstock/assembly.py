@@ -86,6 +86,7 @@ def build(
         loop_watch=LoopWatch(on_lag=metrics.lagged if metrics else _ignore, on_hold=told.loop_held),
         pace=pace,
         max_body=settings.server.max_body,
+        max_media=settings.server.max_media,
         connection_limits=_connections(settings.server),
         heartbeat=settings.server.heartbeat,
         retry_ms=settings.server.retry_ms,

@@ -206,6 +206,8 @@ def test_the_refusal_of_an_earlier_answer_is_what_was_said() -> None:
     [
         (user({"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}), "messages[0].content[0]"),
         (user({"type": "image_url", "image_url": {"url": "data:image/svg+xml,<svg/>"}}), "messages[0].content[0]"),
+        (user({"type": "image_url", "image_url": {"url": "data:image/bmp;base64,Qk0="}}), "messages[0].content[0]"),
+        (user({"type": "file", "file": {"file_data": "data:application/zip;base64,UEs="}}), "messages[0].content[0]"),
         (user({"type": "file", "file": {"filename": "a"}}), "messages[0].content[0]"),
         (user({"type": "file", "file": {"file_data": "data:text/plain;base64,/w=="}}), "messages[0].content[0]"),
         (user(box("openai-responses", {"type": "reasoning"})), "messages[0].content[0]"),

@@ -56,6 +56,10 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         str, Meta(description="What a proxy in front puts before every path, as in `/llm`; empty for nothing.")
     ] = ""
     max_body: Annotated[Bytes, Meta(description="The largest request body or WebSocket message.")] = Bytes(16 * MiB)
+    max_media: Annotated[
+        Bytes,
+        Meta(description="The largest image, sound or file within a request, as base64; above it 413, naming which."),
+    ] = Bytes(12 * MiB)
     max_head: Annotated[Bytes, Meta(description="The request line and all headers of a request.")] = Bytes(16 * KiB)
     max_line: Annotated[Bytes, Meta(description="The URL, and each header.")] = Bytes(8 * KiB)
     max_headers: Annotated[int, Meta(ge=1, description="How many headers a request may have.")] = 100

@@ -24,6 +24,7 @@ from penstock.server.arrival import READING, Arrival
 from penstock.server.conversing import taken_up
 from penstock.server.exchange import Exchange
 from penstock.server.hints import hinted
+from penstock.server.media import reading
 from penstock.server.negotiation import CONTENT_TYPES
 from penstock.server.problems import refuse
 from penstock.server.service import Route, Service
@@ -103,7 +104,7 @@ class Starter:
 
         async def begun() -> RunHandle:
             admit(service, route, grant, reads=not arrival.json)
-            request = asked(options) if get else await parsed(route.dialect.parse, body)
+            request = asked(options) if get else await parsed(reading(route.dialect.parse, service.max_media), body)
             if passes := route.dialect.traits.passes:
                 given = {name: value for name in passes if (value := exchange.header(name))}
                 request = msgspec.structs.replace(request, headers=given)

@@ -105,6 +105,7 @@ class Service(msgspec.Struct, kw_only=True):
     loop_watch: LoopWatch | None = None
     pace: Pace | None = None
     max_body: int = 16 * MiB
+    max_media: int = 12 * MiB
     connection_limits: ConnectionLimits = ConnectionLimits()
     heartbeat: float = 15.0
     retry_ms: int = 1000

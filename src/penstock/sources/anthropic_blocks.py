@@ -13,6 +13,8 @@ from penstock.sources.translation import Object, Translation, data_of, is_data, 
 
 _SYSTEM = frozenset({"system", "developer"})
 _BESIDE_CONTENT = ("role", "content", "name")
+_IMAGES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
+"""The media types of images the Messages API takes."""
 _ASSISTANT = (
     *_BESIDE_CONTENT,
     "tool_calls",
@@ -148,9 +150,12 @@ def _image(part: Object, where: str, said: Translation) -> Object:
     image = {"url": stated} if isinstance(stated, str) else object_of(stated)
     if image.get("detail") not in (None, "auto"):
         said.leave("image_url.detail")
+    source = _source(str(image.get("url", "")), where, said)
+    if source["type"] == "base64" and source["media_type"] not in _IMAGES:
+        raise said.refusal(f"an image of the type {source['media_type'] or 'unknown'}", where)
     return {
         "type": "image",
-        "source": _source(str(image.get("url", "")), where, said),
+        "source": source,
         **rest_of(part, "type", "image_url"),
     }
 
@@ -183,6 +188,8 @@ def _source(url: str, where: str, said: Translation) -> Object:
 def _plain(source: Object, where: str, said: Translation) -> Object:
     """Text is sent as text; the Messages API takes nothing but PDF as base64 of a document."""
     media_type, data = source.get("media_type"), source.get("data")
+    if source["type"] == "base64" and not str(media_type).startswith(("text/", "application/pdf")):
+        raise said.refusal(f"a file of the type {media_type or 'unknown'}", where)
     if not (isinstance(media_type, str) and media_type.startswith("text/") and isinstance(data, str)):
         return source
     try:

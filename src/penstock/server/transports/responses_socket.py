@@ -25,6 +25,7 @@ from penstock.flow.handle import RunHandle
 from penstock.server.conversing import run_of
 from penstock.server.door import admit, begin, parsed
 from penstock.server.joining import pipeline
+from penstock.server.media import reading
 from penstock.server.problems import when
 from penstock.server.service import Route, Service
 from penstock.server.transports.socket import Socket, encode, nothing_else
@@ -151,7 +152,7 @@ class ResponsesSocket(Socket):
         try:
             route = self._route
             admit(service, route, self._grant, reads=True)
-            request = await parsed(route.dialect.parse, body)
+            request = await parsed(reading(route.dialect.parse, service.max_media), body)
             handle = await begin(service, route, request, self._grant, transport="websocket", recent=self._recent)
             place = handle.place(None)
             view = View(

@@ -21,6 +21,7 @@ from penstock.encoders.websocket import WebSocketEncoder
 from penstock.flow.handle import Place, RunHandle
 from penstock.server.door import admit, at_end, begin, parsed
 from penstock.server.joining import check_joins, pipeline, retold
+from penstock.server.media import reading
 from penstock.server.service import Route, Service
 from penstock.server.transports.socket import Socket, encode, nothing_else
 from penstock.server.transports.turns import Lane
@@ -114,7 +115,7 @@ class NativeSocket(Socket):
 
         async def begun() -> RunHandle:
             admit(service, route, self._grant, reads=True)
-            request = await parsed(route.dialect.parse, body)
+            request = await parsed(reading(route.dialect.parse, service.max_media), body)
             return await begin(service, route, request, self._grant, keyed=bool(key), transport="websocket")
 
         handle = (
