@@ -161,6 +161,19 @@ async def test_a_question_goes_on_from_an_answer_of_any_transport(served: Served
     assert [m["content"] for m in said(served, 2)] == ["Count.", "One", "On.", "Two", "And?"]
 
 
+async def test_what_is_not_stored_is_held_by_its_connection_alone(served: Served) -> None:
+    conversations = served.runs.conversations
+    async with connected(served) as socket:
+        await answer(served, socket, "One", text="x" * 9_000, store=False)
+        assert conversations.size > 9_000
+        await answer(served, socket, "Two", text="y" * 500)
+    await until("the connection has let go", lambda: conversations.size < 9_000)
+    assert conversations.size > 500
+    for handle in list(served.runs.by_id.values()):
+        served.runs.forget(handle)
+    assert conversations.size == 0
+
+
 async def test_what_is_not_stored_goes_on_within_its_connection_alone(served: Served, socket: Messages) -> None:
     first = await answer(served, socket, "One", text="Count.", store=False)
     second = await answer(served, socket, "Two", text="On.", store=False, previous_response_id=first["id"])

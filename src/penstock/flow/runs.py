@@ -308,14 +308,18 @@ class Runs:
         self._echoed -= len(handle.request.echo)
         # The ticker may never have seen it, or not all of it.
         self.kept = max(0, self.kept - handle.log.kept - len(handle.request.echo))
-        self._let_go(handle.turn)
-        handle.turn = None
+        self.let_go(handle)
         if self._resting.pop(handle.id, None) is not None:
             self._resting_bytes -= handle.log.kept
         self.active.pop(handle.id, None)
         said = handle.log.said
         self.observer.run_forgotten(handle.id, handle.furthest / said if said else 0.0)
         self._owing.append(lambda: self.store.forget(handle.id))
+
+    def let_go(self, handle: RunHandle) -> None:
+        """A run needs its conversation no more: nobody may go on from it by the run's id."""
+        turn, handle.turn = handle.turn, None
+        self._let_go(turn)
 
     def _let_go(self, turn: Turn | None) -> None:
         if turn is not None:

@@ -187,6 +187,8 @@ async def begin(
     )
     if recent is not None and turn is not None:
         recent.add(handle.id, turn)
+        if not request.keep:
+            runs.let_go(handle)  # nobody but this connection goes on from it, and only for as long as it stays
     return handle
 
 
