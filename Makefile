@@ -96,8 +96,8 @@ test-clients: test-tools ## Run the clients that are frameworks: langchain with 
 	-@$(MAKE) --silent --no-print-directory --keep-going $(HEAVY)
 	@$(PY) -m pytest $(PYTEST_ARGS) tests/frameworks
 
-chaos: dev ## Run the laws with many more examples, and the soak for ten minutes
-	@HYPOTHESIS_PROFILE=chaos $(PY) -m pytest tests/laws tests/faults/test_soak.py tests/faults/test_upstream.py --timeout=0 -n auto
+chaos: dev ## Run the laws with many more examples, a thousand cuts, and the soak for ten minutes
+	@HYPOTHESIS_PROFILE=chaos $(PY) -m pytest tests/laws tests/faults/test_soak.py tests/faults/test_upstream.py tests/faults/test_cut_run.py --timeout=0 -n auto
 
 check: dev ## Lint, check formatting and types, keep the rooms apart
 	@$(PY) -m ruff check .

@@ -27,6 +27,9 @@ def joined(said: str, pieces: list[str]) -> str:
         ("banana", "anana", "anana"),
         ("x", "x", "x"),
         ("one, two, ", "three", "three"),
+        ("one ", "one two", "two"),
+        ("a brown", "brownies", "brownies"),
+        ("It ends.", ". And", ". And"),
         ("Ein Wörtchen ü", "Wörtchen über", "ber"),
     ],
 )

@@ -5,6 +5,7 @@ A request with the extra body fields of `ENDLESS` is answered for minutes, so th
 
 import asyncio
 import json
+import signal
 import subprocess
 import tempfile
 import urllib.request
@@ -25,11 +26,20 @@ ENDLESS: Mapping[str, object] = {"max_tokens": 1_000_000, "ignore_eos": True}
 
 @contextmanager
 def serve_llama(*, python: Path | None = None, slots: int = SLOTS) -> Generator[str]:
-    """Run the server; yields its OpenAI base URL, `http://127.0.0.1:PORT/v1`.
+    """Run the server; yields its OpenAI base URL, `http://127.0.0.1:PORT/v1`. Raises RuntimeError as `llama_process` does."""
+    with llama_process(python=python, slots=slots) as (base_url, _):
+        yield base_url
+
+
+@contextmanager
+def llama_process(
+    *, python: Path | None = None, slots: int = SLOTS, port: int = 0
+) -> Generator[tuple[str, subprocess.Popen[str]]]:
+    """Run the server, on any port that is free or on this one; yields its base URL and its process, which may be ill-treated.
 
     Raises RuntimeError with the server's own words when it does not start.
     """
-    command = [str(python or venv_python("llama")), str(SCRIPT), "--slots", str(slots)]
+    command = [str(python or venv_python("llama")), str(SCRIPT), "--slots", str(slots), "--port", str(port)]
     with (
         tempfile.TemporaryFile("w+") as words,
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=words, text=True) as process,
@@ -41,8 +51,9 @@ def serve_llama(*, python: Path | None = None, slots: int = SLOTS) -> Generator[
             if not first.startswith("LISTEN "):
                 words.seek(0)
                 raise RuntimeError(f"llama.cpp did not start with {command[0]}:\n{words.read()[-2000:]}")
-            yield first.removeprefix("LISTEN ").strip() + "/v1"
+            yield first.removeprefix("LISTEN ").strip() + "/v1", process
         finally:
+            process.send_signal(signal.SIGCONT)
             process.stdin.close()
             try:
                 process.wait(CEILING)

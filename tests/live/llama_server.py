@@ -1,6 +1,6 @@
 """A real llama.cpp server (xllamacpp) on a tiny model with random weights, written on the spot.
 
-Standalone: `python llama_server.py [--slots 4] [--context 1024] [--blocks 2] [--embedding 64]` in an
+Standalone: `python llama_server.py [--port 0] [--slots 4] [--context 1024] [--blocks 2] [--embedding 64]` in an
 interpreter that has `xllamacpp` and `gguf`. It prints `LISTEN http://127.0.0.1:PORT`, serves until its
 standard input closes or SIGTERM comes, and leaves no file behind. It imports nothing of the test suite.
 """
@@ -84,11 +84,12 @@ def write_model(path: Path, *, context: int, embedding: int, blocks: int) -> Non
     writer.close()
 
 
-def start(model: Path, *, slots: int, context: int) -> xllamacpp.Server:
+def start(model: Path, *, port: int, slots: int, context: int) -> xllamacpp.Server:
     """Start the server's own threads. Context shift on: an answer that ignores its end token never runs out."""
     params = xllamacpp.CommonParams()
     params.model.path = str(model)
     params.model_alias = {ALIAS}
+    params.port = port
     params.n_ctx = context * slots
     params.n_parallel = slots
     params.ctx_shift = True
@@ -102,6 +103,7 @@ def start(model: Path, *, slots: int, context: int) -> xllamacpp.Server:
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--port", type=int, default=0, help="0 is any that is free")
     options.add_argument("--slots", type=int, default=4, help="answers that may run at once; more wait in a queue")
     options.add_argument("--context", type=int, default=1024, help="tokens per slot")
     options.add_argument("--blocks", type=int, default=2, help="more blocks: slower tokens")
@@ -112,7 +114,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "tiny.gguf"
         write_model(model, context=chosen.context, embedding=chosen.embedding, blocks=chosen.blocks)
-        server = start(model, slots=chosen.slots, context=chosen.context)
+        server = start(model, port=chosen.port, slots=chosen.slots, context=chosen.context)
     sys.stdout.write(f"LISTEN {server.listening_address}\n")
     sys.stdout.flush()
     try:

@@ -40,7 +40,8 @@ class Joint:
         """Whether what came so far stands somewhere in the tail, so that more of it may be a repetition up to its end."""
         at = self._tail.find(held)
         while at >= 0:
-            if at + len(held) < len(self._tail):
+            # Whether a short word ends there shows in what follows it.
+            if at + len(held) < len(self._tail) or len(held) < LEAST:
                 return True
             at = self._tail.find(held, at + 1)
         return False
@@ -57,7 +58,8 @@ def overlap(said: str, more: str) -> int:
 def _meant(said: str, more: str, length: int) -> bool:
     if length >= LEAST:
         return True
-    # "... the" + "the cat": a whole word is repeated. "... a" + "and": it is not.
-    before = said[-length - 1 : -length]
-    after = more[length : length + 1]
-    return length > 1 and not before.isalnum() and not after.isalnum() and more[:length].strip() != ""
+    # "... the" + "the cat", and "one " + "one two": whole words are repeated. "... a" + "and": none is.
+    again = more[:length]
+    begins = not (again[0].isalnum() and said[-length - 1 : -length].isalnum())
+    ends = not (again[-1].isalnum() and more[length : length + 1].isalnum())
+    return length > 1 and begins and ends and any(letter.isalnum() for letter in again)
