@@ -36,6 +36,7 @@ ROLE = event_bytes(chunk({"role": "assistant", "content": ""}))
 STREAM = ROLE + b"".join(event_bytes(chunk({"content": word})) for word in WORDS) + event_bytes(chunk(finish="stop"))
 BOUNDARIES = {len("".join(WORDS[:count])) for count in range(len(WORDS) + 1)}
 ASKED: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}], "stream": True}
+ENDS: tuple[Cut | Reset, ...] = (Cut(), Reset())
 WELL = ("whole, gone on with elsewhere", "whole, answered elsewhere from the start", "told as broken")
 ILL = ("silent truncations", "tokens missing or said twice", "joints not noted")
 
@@ -53,7 +54,7 @@ class Case:
 def cases() -> list[Case]:
     """As many as there are to be: all combinations in turns, at places of the stream that are drawn."""
     draw = random.Random(SEED)
-    kinds = islice(cycle(product(TRANSPORTS, (True, False), (Cut, Reset))), RUNS)
+    kinds = islice(cycle(product(TRANSPORTS, (True, False), ENDS)), RUNS)
     # Without its very last bytes, which end a line that is whole.
     return [Case(way, fallback, draw.randrange(len(STREAM) - 2), how) for way, fallback, how in kinds]
 
@@ -69,7 +70,7 @@ async def outcomes(batch: Sequence[Case]) -> AsyncGenerator[tuple[Case, str]]:
         }  # fmt: skip
         async with serving(configured(Config(models=models), heartbeat=Seconds(3600))) as served:
             for case in batch:
-                a.script(Head(), Body(STREAM[: case.at]), case.how())
+                a.script(Head(), Body(STREAM[: case.at]), case.how)
                 text, end, run = await read(served, case)
                 notes = served.run(run).said().notes
                 joints = [note.body for note in notes if isinstance(note.body, dict) and "to" in note.body]
