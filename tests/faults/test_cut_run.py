@@ -48,7 +48,7 @@ class Case:
     way: Way
     fallback: bool
     at: int
-    how: type[Cut | Reset]
+    how: Cut | Reset
 
 
 def cases() -> list[Case]:
