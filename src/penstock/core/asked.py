@@ -58,7 +58,8 @@ _PROGRAMMING = (
     "refactor refactoring unittest unittests stacktrace traceback segfault codebase docstring leetcode kubectl"
 )
 _tongues, _works = frozenset(_TONGUES.split()), frozenset(_WORKS.split())
-_all_tongues, _all_works = _tongues.union(_WORDS_TOO.split()), _works.union(_WORKS_TOO.split())
+_tongues_too, _all_works = frozenset(_WORDS_TOO.split()), _works.union(_WORKS_TOO.split())
+_IN = frozenset({"in", "en", "em", "using", "with", "mit"})
 _programming = frozenset(_PROGRAMMING.split())
 _THOUGHT = (
     "step by step", "prove that", "proof of", "prove the", "derive the", "think hard", "think carefully", "paso a paso",
@@ -154,9 +155,17 @@ class Asked:
             return True
         if not words.isdisjoint(_programming):
             return True
-        if words.isdisjoint(_works):
-            return not words.isdisjoint(_tongues) and not words.isdisjoint(_all_works)
-        return not words.isdisjoint(_all_tongues)
+        if not words.isdisjoint(_tongues):
+            return not words.isdisjoint(_all_works)
+        return not words.isdisjoint(_works) and not words.isdisjoint(_tongues_too) and self._names_a_tongue()
+
+    def _names_a_tongue(self) -> bool:
+        """Whether a word with another meaning stands as a language does: "in Go", "a Java program"."""
+        spoken = self._spoken
+        return any(
+            word in _tongues_too and (before in _IN or after in _works)
+            for before, word, after in zip(["", *spoken], spoken, [*spoken[1:], ""], strict=False)
+        )
 
     @cached_property
     def language(self) -> str:
