@@ -1,3 +1,5 @@
+"""The pump: a source is driven into its log, held back, steered, ended once, and left in order."""
+
 from __future__ import annotations
 
 import asyncio

@@ -1,4 +1,4 @@
-"""What the tests of sources ask with, and the event loops they run on.
+"""What the tests of sources ask with, whom they trust, and the event loops they run on.
 
 What reads sockets is tried with both clients, on asyncio's own loop and on uvloop, as the server uses it.
 """
@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 
 import pytest
+import trustme
 
-ON_BOTH = {"test_http_client", "test_openai_http", "test_anthropic_http", "test_ollama_http"}
+ON_BOTH = {"test_http_client", "test_http_connections", "test_openai_http"}
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -31,3 +32,8 @@ def client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     if request.param == "aiohttp":
         monkeypatch.setitem(sys.modules, "penstock.sources.http_client", None)
     return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
