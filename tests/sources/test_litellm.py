@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from penstock.core.events import Closed, Delta, Finished, Opened, Started, Usage
+from penstock.core.events import Closed, Delta, Finished, Json, Opened, Started, Usage
+from penstock.core.request import ChatRequest, Message
 from penstock.sources.litellm import build
 from penstock.testing.sources import check_source
 from tests.sources.asking import ask, heard, question, text
@@ -284,3 +285,32 @@ async def test_a_broken_installation_of_litellm_is_not_called_a_missing_one(monk
     monkeypatch.setattr("penstock.sources.litellm.import_module", incomplete)
     with pytest.raises(ModuleNotFoundError, match="tokenizers"):
         await heard(ask(SOURCE))
+
+
+INSIDE = "http://169.254.169.254/latest/meta-data"
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "image_url", "image_url": {"url": INSIDE}},
+        {"type": "image_url", "image_url": INSIDE},
+        {"type": "image_url", "image_url": {"url": " HTTPS://10.0.0.1/x.png"}},
+        {"type": "file", "file": {"file_id": INSIDE}},
+        {"type": "video_url", "video_url": {"url": "file:///etc/passwd"}},
+    ],
+)
+async def test_litellm_fetches_nothing_that_a_client_names(part: Message) -> None:
+    asked = ChatRequest(model="any", messages=({"role": "user", "content": [part]},))
+    _, problem = await heard(ask(SOURCE, asked))
+    assert problem is not None
+    assert (problem.fault.code, problem.fault.param) == ("not_carried", "messages[0].content[0]")
+
+
+async def test_litellm_is_given_pictures_that_hold_their_data_and_words_about_addresses(litellm: Litellm) -> None:
+    content: list[Json] = [
+        {"type": "text", "text": INSIDE},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0K"}},
+    ]
+    await heard(ask(SOURCE, ChatRequest(model="any", messages=({"role": "user", "content": content},))))
+    assert litellm.called[0]["messages"] == [{"role": "user", "content": content}]

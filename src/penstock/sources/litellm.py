@@ -24,6 +24,7 @@ from penstock.sources.foreign import readable
 from penstock.sources.openai_answer import Answer
 from penstock.sources.openai_chunks import ChatChunk, loosely_chunk
 from penstock.sources.provider import spelled
+from penstock.sources.translation import object_of, parts_of
 
 Loose = Any  # what litellm gives; looked at, never passed on
 
@@ -59,6 +60,7 @@ _BY_CLASS = {
 }
 
 
+_REMOTE = re.compile(r"\s*(?!data:)[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _NAMES = re.compile(r"^(litellm\.\w+: )+(\w+Exception - )?")
 
 
@@ -78,6 +80,7 @@ async def _stream(model: str, request: ChatRequest, run: Run) -> AsyncGenerator[
         )
     try:
         asked, hints = readable(request, "litellm", model)
+        _refuse_fetching(asked)
     except Broken as problem:
         raise spelled(problem, request) from None
     left_out: list[Json] = [request.spelled(name) for name in hints]
@@ -110,6 +113,21 @@ async def _stream(model: str, request: ChatRequest, run: Run) -> AsyncGenerator[
             raise answer.broken
     finally:
         await _close(stream)
+
+
+def _refuse_fetching(request: ChatRequest) -> None:
+    """Raises `Broken(not_carried)` for a picture or a file behind a URL: for some providers litellm fetches it itself, and a
+    client is not to choose what this server fetches."""
+    for index, message in enumerate(request.messages):
+        for place, part in enumerate(parts_of(message.get("content"))):
+            for name, member in object_of(part).items():
+                given = () if name in ("type", "text", "refusal") else (member, *object_of(member).values())
+                if any(isinstance(each, str) and _REMOTE.match(each) for each in given):
+                    raise Broken(
+                        "not_carried",
+                        f"litellm might fetch this {name[:32]} from the server's own network; send the data itself, as a data: URL",
+                        param=f"messages[{index}].content[{place}]",
+                    )
 
 
 def _load() -> Loose:
