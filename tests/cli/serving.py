@@ -14,6 +14,18 @@ from tests.waiting import CEILING, until
 
 PENSTOCK = (sys.executable, "-W", "error", "-m", "penstock")
 OURS = ("PENSTOCK_", "OPENAI_", "ANTHROPIC_", "MISTRAL_", "GROQ_", "DEEPSEEK_", "OPENROUTER_", "GEMINI_", "OLLAMA_")
+HALVES = """
+import asyncio
+from pathlib import Path
+
+
+async def answer(request):
+    yield "half"
+    while not Path("go").exists():
+        await asyncio.sleep(0.01)
+    yield " and half"
+"""
+"""A module whose `answer` says half of what it has to say, and the rest once there is a file called `go`."""
 UNWANTED = ("PORT", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES")
 
 

@@ -13,30 +13,20 @@ from websockets.exceptions import ConnectionClosed
 
 from penstock.config.units import OnDisconnect
 from tests.cli import serving as process
+from tests.cli.serving import HALVES
 from tests.clients.raw_client import raw_client
 from tests.server.reading import PROMPT, Messages, detached, event_stream, websocket
 from tests.serving import Served, configured, serving
 from tests.waiting import CEILING, until
 
 BODY = {"prompt": "x"}
-SOURCE = """
-import asyncio
-from pathlib import Path
-
-
-async def answer(request):
-    yield "half"
-    while not Path("go").exists():
-        await asyncio.sleep(0.01)
-    yield " and half"
-"""
 KEPT = {"on_disconnect": OnDisconnect("finish")}
 
 
 @contextmanager
 def speaking(folder: Path, *, drain: str, accept: str = "0") -> Iterator[process.Served]:
     """A server in a process of its own, whose answers end once there is the file `go`."""
-    (folder / "source.py").write_text(SOURCE)
+    (folder / "source.py").write_text(HALVES)
     environ = {
         "PYTHONPATH": str(folder),
         "PENSTOCK_SERVER__DRAIN": drain,

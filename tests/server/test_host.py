@@ -14,22 +14,11 @@ import pytest
 
 from penstock.server.listener import listen
 from tests.cli import serving as process
+from tests.cli.serving import HALVES
 from tests.clients.raw_client import raw_client
 from tests.server.reading import Messages, websocket
 from tests.serving import Served
 from tests.waiting import CEILING, until
-
-SOURCE = """
-import asyncio
-from pathlib import Path
-
-
-async def answer(request):
-    yield "half"
-    while not Path("go").exists():
-        await asyncio.sleep(0.01)
-    yield " and half"
-"""
 
 BODY = {"prompt": "x"}
 
@@ -76,7 +65,7 @@ def test_ipv6_is_listened_to_where_it_is_asked_for() -> None:
 @pytest.fixture
 def draining(tmp_path: Path) -> Iterator[process.Served]:
     """A server in a process of its own that lets its runs end in peace, and a source that waits for the file `go`."""
-    (tmp_path / "source.py").write_text(SOURCE)
+    (tmp_path / "source.py").write_text(HALVES)
     environ = {"PYTHONPATH": str(tmp_path), "PENSTOCK_SERVER__DRAIN": "60", "PENSTOCK_SERVER__DRAIN_ACCEPT": "0"}
     with process.starting(tmp_path, "--model", "source:answer", environ=environ) as served:
         yield served
