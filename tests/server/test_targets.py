@@ -66,6 +66,7 @@ async def test_one_dead_target_is_noticed_by_nobody_who_does_not_look(
     whole = await client.post("/v1/chat/completions", json={**ASKED, "stream": False})
     assert (whole.status_code, whole.json()["choices"][0]["message"]["content"]) == (200, "from b")
     assert (whole.headers["penstock-model"], whole.headers["penstock-target"]) == ("fast", "b")
+    assert whole.headers["penstock-why"] == "a failed"
     told = await client.post("/v1/streams", json=ASKED)
     events = [json.loads(line[6:]) for line in told.text.splitlines() if line.startswith("data: ")]
     notes = [event for event in events if event["type"] == "note"]

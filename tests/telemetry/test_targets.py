@@ -43,6 +43,13 @@ def test_attempts_are_counted_by_how_they_ended() -> None:
     assert found["penstock_target_resting"] == {("a",): False}
 
 
+def test_why_a_target_was_chosen_is_counted() -> None:
+    metrics = Metrics()
+    for target, why in (("a", "order"), ("b", "a failed"), ("a", "order")):
+        metrics.target_chosen("st_1", target, why)
+    assert counted(metrics)["penstock_target_choices_total"] == {("a", "order"): 2, ("b", "a failed"): 1}
+
+
 def test_a_target_that_rests_is_shown_to() -> None:
     health = Health()
     for _ in range(5):

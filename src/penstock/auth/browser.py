@@ -17,7 +17,10 @@ Header = tuple[bytes, bytes]
 
 VARY: Header = (b"vary", b"origin")
 ALLOWED = b"Authorization, Content-Type, Idempotency-Key, Last-Event-ID, Penstock-Route, Penstock-Timeout, X-Api-Key, X-Request-Id"
-EXPOSED = b"Location, Penstock-Model, Penstock-Stream-Id, Request-Id, Retry-After, Retry-After-Ms, X-Request-Id, X-Should-Retry"
+EXPOSED = (
+    b"Location, Penstock-Model, Penstock-Stream-Id, Penstock-Target, Penstock-Why, Request-Id, Retry-After, Retry-After-Ms, "
+    b"X-Request-Id, X-Should-Retry"
+)
 MAX_AGE = b"600"
 MOST = 1024
 LONGEST = 512

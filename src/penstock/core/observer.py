@@ -53,6 +53,9 @@ class Observer:
     def run_started(self, run: str, request: ChatRequest, principal: Principal, origin: Origin) -> None:
         """A run exists; its source has not been asked yet."""
 
+    def target_chosen(self, run: str, target: str, why: str) -> None:
+        """One of the model's targets is to answer; both are words of the configuration or of ours, never a client's."""
+
     def first_word(self, run: str, seconds: float) -> None:
         """The first part was opened, so many seconds after the run began."""
 

@@ -169,8 +169,9 @@ class Run(Protocol):
     def settle(self, usage: Usage) -> None:
         """What a run that is over turned out to have used; it replaces what was counted."""
 
-    def speaks(self, target: str) -> None:
-        """From here on it is this target of the model that answers, as the configuration names it."""
+    def speaks(self, target: str, why: str = "") -> None:
+        """From here on it is this target of the model that answers, by the name clients know, and why; where none is given the
+        last one holds."""
 
     def attempt(self, overdue: Callable[[Fault], bool]) -> Callable[[], None]:
         """A source is asked, perhaps not for the first time: the limit of the first token counts from now on.

@@ -71,6 +71,7 @@ class RunHandle:
         "transport",
         "turn",
         "unattended_since",
+        "why",
     )
 
     def __init__(
@@ -96,6 +97,8 @@ class RunHandle:
         """Since when nobody listens to a run that ends for it."""
         self.target = ""
         """Which of the model's targets answers; empty where it has but one."""
+        self.why = ""
+        """Why it is that one."""
         self.key: tuple[str, str, str] | None = None
         self.turn: Turn | None = None
         """Of its conversation, where it can be gone on from."""
@@ -129,9 +132,12 @@ class RunHandle:
         """As `penstock.core.request.Run.settle`."""
         self.pump.settle(usage)
 
-    def speaks(self, target: str) -> None:
+    def speaks(self, target: str, why: str = "") -> None:
         """As `penstock.core.request.Run.speaks`."""
         self.target = target
+        if why:
+            self.why = why
+            self.pump.chosen(target, why)
 
     def attempt(self, overdue: Callable[[Fault], bool]) -> Callable[[], None]:
         """As `penstock.core.request.Run.attempt`."""

@@ -192,6 +192,10 @@ class Pump:
         if not any(overdue(problem) for overdue in reversed(self._overdue)):
             self.finish(Failed(problem))
 
+    def chosen(self, target: str, why: str) -> None:
+        """A target of the model is asked for the run."""
+        self._observer.target_chosen(self.run.id, target, why)
+
     def settle(self, usage: Usage) -> None:
         """The account of a run that has ended, which its source learnt while it closed. The log is sealed: it stands beside it."""
         usage = msgspec.structs.replace(usage, grade="drained")

@@ -107,6 +107,7 @@ class _Continuing:
                 "from": run.target, "to": target.name, "after": failure.fault.code, "strategy": strategy,
                 "offset": len(text), "reasoning_carried": False,
             })  # fmt: skip
+            run.speaks(target.name, f"{run.target} broke off")
             for part in so_far.parts:
                 if not part.closed and part.kind != "text":
                     yield Closed(part.part)

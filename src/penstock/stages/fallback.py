@@ -51,6 +51,7 @@ def build(house: House) -> Stage:
             if not elsewhere(failure.fault):
                 raise failure
             if place + 1 < len(names):
+                run.speaks(names[place + 1], f"{name} failed")
                 yield Note("fallback", {"from": name, "to": names[place + 1], "after": failure.fault.code})
         raise exhausted(house.model, failures)
 

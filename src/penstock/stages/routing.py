@@ -102,6 +102,7 @@ def build(router: Router) -> Stage:
         asked = msgspec.structs.replace(unhinted(request) if ours else request, targets=decision.targets)
         async with aclosing(source(asked, run)) as events:
             try:
+                run.speaks(decision.targets[0], decision.why)
                 yield router.note(decision)
                 yield Rest(events)
             finally:

@@ -128,6 +128,9 @@ class LogObserver(Observer):
     def run_started(self, run: str, request: ChatRequest, principal: Principal, origin: Origin) -> None:
         self._log.info("run started", stream=run, model=_clean(request.model) or None, principal=_clean(principal.name))
 
+    def target_chosen(self, run: str, target: str, why: str) -> None:
+        self._log.debug("target chosen", stream=run, target=target, why=why)
+
     def first_word(self, run: str, seconds: float) -> None:
         self._log.debug("first word", stream=run, seconds=round(seconds, 3))
 

@@ -91,6 +91,12 @@ _TABLE = (
         "Questions to a target that are over, by how: `answered`, `failed`, or `given_up` by us, as after a cancel.",
         ("target", "outcome"),
     ),
+    Family(
+        "penstock_target_choices_total",
+        "counter",
+        "Times a target was chosen to answer, and why: the strategy, the rule, or the target that failed before.",
+        ("target", "why"),
+    ),
     Family("penstock_target_in_flight", "gauge", "Questions that a target is answering.", ("target",)),
     Family(
         "penstock_target_resting",
@@ -342,6 +348,9 @@ class Metrics(Observer):
             self._overheads[(origin.transport,)].add(time.monotonic() - arrived)
         live = self._live[run] = _Live((origin.route, origin.transport, model), ("chat", origin.provider, model))
         self._started.add(live.labels)
+
+    def target_chosen(self, run: str, target: str, why: str) -> None:
+        self.counters["penstock_target_choices_total"].add((target, why))
 
     def first_word(self, run: str, seconds: float) -> None:
         live = self._live[run]

@@ -91,9 +91,10 @@ class SoloRun:
     def settle(self, usage: Usage) -> None:
         """Never called: such a run is never over."""
 
-    def speaks(self, target: str) -> None:
-        """Remembered: the targets that were asked, in their order."""
-        self.targets.append(target)
+    def speaks(self, target: str, why: str = "") -> None:
+        """Remembered: the targets that were asked, in their order. Why is said before they are."""
+        if not why:
+            self.targets.append(target)
 
     def attempt(self, overdue: Callable[[Fault], bool]) -> Callable[[], None]:
         """Nothing but a test limits the time of a run outside any server: it calls what stands in `overdue`."""

@@ -37,6 +37,8 @@ def run_headers(handle: RunHandle) -> list[Header]:
         headers.append((b"penstock-model", model.encode("latin-1", "replace")))
     if handle.target:
         headers.append((b"penstock-target", handle.target.encode("latin-1", "replace")))
+    if handle.why:
+        headers.append((b"penstock-why", handle.why.encode("latin-1", "replace")))
     return headers
 
 
