@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -45,8 +46,11 @@ from penstock.testing.script import (
     text,
 )
 from penstock.testing.upstream import Provider, going_on
+from tests.chaos import CHAOS
+from tests.clients.program import program
 from tests.faults.reading import unwatched
 from tests.live.answering import WAYS, Told, Way, answering
+from tests.live.node_clients import node_client
 from tests.serving import Served, configured, serving
 from tests.waiting import until
 
@@ -54,6 +58,7 @@ HI: Any = {"role": "user", "content": "hi"}
 ASKED: dict[str, Any] = {"model": "fast", "messages": [HI], "stream": True}
 WHOLE = "The quick brown fox 🦊 jumps over the lazy dög, and nobody in the whole wood minds."
 SAID = "The quick brown fox "
+FLOOD = 100_000 if CHAOS else 5_000
 FOX = event_bytes(chunk({"content": "🦊 jumps"}))
 WITHIN = FOX.index("🦊".encode()) + 2
 """Between two bytes of a character; the byte before stands in a JSON string, on a line."""
@@ -122,7 +127,7 @@ NEVER_SPOKE: dict[str, tuple[list[Step], str]] = {
         [Reply(headers={**EVENT_STREAM, "Content-Encoding": "gzip"}, body=gzip.compress(b"0" * 10_000_000))],
         "provider_garbled",
     ),
-    "a line without an end": ([Head(), Body(b"data: "), *[Body(b"x" * 65_536)] * 48, Hang()], "provider_garbled"),
+    "a line without an end": ([Head(), Body(b"data: "), *[Body(b"x" * 65_536)] * 1_600, Hang()], "provider_garbled"),
 }  # fmt: skip
 BROKE_OFF: dict[str, tuple[list[Step], str]] = {
     "a reset": ([*BEGUN, Gate(), Reset()], "provider_truncated"),
@@ -139,7 +144,7 @@ BROKE_OFF: dict[str, tuple[list[Step], str]] = {
     "an early [DONE]": ([*BEGUN, Event("[DONE]"), End()], "provider_truncated"),
     "an error object": ([*BEGUN, Event({"error": {"message": "no memory"}}), *closing()], "provider_error"),
     "HTML in the stream": ([*BEGUN, Body(b"data: <html>\n\n"), Hang()], "provider_garbled"),
-    "a line without an end": ([*BEGUN, Body(b"data: "), *[Body(b"x" * 65_536)] * 48, Hang()], "provider_garbled"),
+    "a line without an end": ([*BEGUN, Body(b"data: "), *[Body(b"x" * 65_536)] * 1_600, Hang()], "provider_garbled"),
 }  # fmt: skip
 WHOLE_ALL_THE_SAME: dict[str, list[Step]] = {
     "no [DONE]": [*opening(), text(WHOLE), Event(chunk(finish="stop")), End()],
@@ -201,11 +206,11 @@ async def test_an_answer_that_is_whole_is_not_asked_for_again(oddity: str) -> No
 
 
 async def test_flooded_and_then_left_the_reader_has_every_word_of_the_flood_once() -> None:
-    flood = "".join(f"{number} " for number in range(5_000))
+    flood = "".join(f"{number} " for number in range(FLOOD))
     async with two() as to:
         unwatched(to.served)
         to.b.unscripted = going_on(flood + "and the last.", repeats=12)
-        told, _ = await read(to, "ndjson", [*opening(), Flood(5_000), Cut()])
+        told, _ = await read(to, "ndjson", [*opening(), Flood(FLOOD), Cut()])
         assert told == Told(flood + "and the last.", "finished")
 
 
@@ -272,6 +277,29 @@ async def test_the_sdks_of_openai_and_anthropic_read_through_a_joint() -> None:
             message = await stream.get_final_message()
         assert [(block.type, getattr(block, "text", "")) for block in message.content] == [("text", WHOLE)]
         assert message.stop_reason == "end_turn"
+
+
+@pytest.mark.needs("curl")
+@pytest.mark.needs("node")
+async def test_curl_and_an_eventsource_read_through_the_same_joint() -> None:
+    async with two() as to, to.served.client() as http:
+        gate = Gate()
+        to.a.script(BEGUN, gate, Cut())
+        begun = await http.post("/v1/streams", json=ASKED, headers={"Accept": "application/json"})
+        url = to.served.url + begun.json()["events_url"]
+        async with (
+            program("curl", "-q", "--noproxy", "*", "-sN", "-H", "Accept: text/plain", url) as curl,
+            node_client("eventsource", url) as listener,
+        ):
+            await curl.shows(SAID)
+            gate.open()
+            lines = await listener.until_end()
+            assert await curl.ended() == 0
+        assert curl.text == WHOLE
+        heard = [json.loads(line["data"]) for line in lines if line.get("data")]
+        assert "".join(event["text"] for event in heard if event["type"] == "delta") == WHOLE
+        assert [event["topic"] for event in heard if event["type"] == "note"] == ["target", "continuation"]
+        assert heard[-1]["type"] == "finished"
 
 
 async def _told(to: Two, way: Way) -> Told:
