@@ -33,7 +33,7 @@ from penstock.flow.policy import Bounds, OnDisconnect, Policy, SlowReader
 from penstock.flow.pump import CLOSING
 from penstock.flow.runs import Runs
 from penstock.flow.watchdog import Watchdog
-from penstock.stages import continuation, fallback, hedge, queue, retry, routing
+from penstock.stages import continuation, fallback, hedge, queue, retry, routing, usage
 from penstock.stages.hedge import Hedging
 from penstock.stages.queue import Turnstile
 from penstock.stores.memory import MemoryStore
@@ -180,6 +180,7 @@ BUILDERS: dict[str, Builder] = {
     "continuation": continuation.build,
     "fallback": fallback.build,
     "hedge": partial(hedge.build, how=Hedging(least=0.0)),
+    "usage": usage.build,
     "queue": lambda home: queue.build(home, {name: Turnstile(1, line=1) for name in home.targets}),
     "retry": partial(retry.build, sleep=_at_once),
 }
