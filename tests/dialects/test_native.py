@@ -10,7 +10,8 @@ import pytest
 from penstock.core.errors import fault
 from penstock.core.events import Chunk, Closed, Delta, Finished, Note, Opened, ToolReturned, Usage
 from penstock.core.frame import Frame
-from penstock.dialects.native import PIECE, NativeDialect
+from penstock.core.snapshot import PIECE
+from penstock.dialects.native import NativeDialect
 from tests.dialects.telling import RUN, STARTED, frames, rejoined, values, whole
 
 NATIVE = NativeDialect()

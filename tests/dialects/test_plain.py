@@ -19,7 +19,8 @@ from penstock.core.events import (
     Opened,
     Terminal,
 )
-from penstock.dialects.plain import PIECE, PlainDialect
+from penstock.core.snapshot import PIECE
+from penstock.dialects.plain import PlainDialect
 from tests.dialects.telling import STARTED, frames, rejoined, values, whole
 
 PLAIN = PlainDialect()

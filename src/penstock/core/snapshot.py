@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from copy import deepcopy
-from typing import assert_never
+from typing import AnyStr, assert_never
 
 import msgspec
 
@@ -28,6 +28,15 @@ from penstock.core.events import (
     ToolReturned,
     Usage,
 )
+from penstock.core.finish_reason import FinishReason
+
+PIECE = 16 * 1024
+"""Characters, or bytes, of what was said before that are told again at once."""
+
+
+def pieces(said: AnyStr) -> list[AnyStr]:
+    """A text, or bytes, in pieces of at most `PIECE`."""
+    return [said[at : at + PIECE] for at in range(0, len(said), PIECE)]
 
 
 class PartSoFar(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -55,6 +64,10 @@ class PartSoFar(msgspec.Struct, frozen=True, omit_defaults=True):
         """The event that opened this part."""
         return Opened(self.part, self.kind, self.choice, self.author, self.name, self.call_id, self.media_type)
 
+    def retold(self) -> list[Delta]:
+        """Its text again, for a reader that has nothing of it."""
+        return [Delta(self.part, text) for text in pieces(self.text)]
+
 
 class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):
     """Everything said up to and including offset `through`, in the order in which parts were opened."""
@@ -77,6 +90,14 @@ class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):
     def text(self, choice: int = 0, kind: Kind = "text") -> str:
         """The text of one choice, its parts joined by a blank line; parts that say nothing do not count."""
         return "\n\n".join(p.text for p in self.parts if p.choice == choice and p.kind == kind and p.text)
+
+    def finish_reason(self, choice: int = 0) -> str:
+        """Why a choice ended: as its parts have it, else as the run has, else `stop`."""
+        reason = FinishReason()
+        for part in self.parts:
+            if part.choice == choice:
+                reason.closed(part.part, part.meta)
+        return reason.word(self.end.reason if isinstance(self.end, Finished) else "stop")
 
 
 class _Growing:

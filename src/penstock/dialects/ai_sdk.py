@@ -32,15 +32,13 @@ from penstock.core.events import (
     ToolReturned,
     Usage,
 )
+from penstock.core.finish_reason import FinishReason
 from penstock.core.frame import Frame, Traits, View
 from penstock.core.request import ChatRequest
 from penstock.core.snapshot import PartSoFar, Snapshot
 from penstock.dialects.ai_sdk_earlier import chunks, earlier
 from penstock.dialects.ai_sdk_parts import Call, Shown, call_id, output, shown
 from penstock.dialects.ai_sdk_request import read_ui
-
-PIECE = 16 * 1024
-"""Characters of a re-opened part told in one chunk."""
 
 _REASONS = {
     "stop": "stop",
@@ -90,8 +88,7 @@ class AiSdkRenderer:
         self._calls: dict[str, Call] = {}
         self._returned: dict[str, ToolReturned] = {}
         """The last result of each call, also of calls that nobody has made yet."""
-        self._reason: tuple[int, str] | None = None
-        """Why the choice ended, where a part of it says so: the last part that does."""
+        self._reason = FinishReason()
         self._usage: Usage | None = None
 
     # -- joining -------------------------------------------------------------------------------------------------------
@@ -139,8 +136,8 @@ class AiSdkRenderer:
         frames = self._opened(part.opening())
         if part.kind == "binary":
             self._chunk(Chunk(part.part, part.data))
-        for i in range(0, len(part.text), PIECE):
-            frames += self._delta(Delta(part.part, part.text[i : i + PIECE]))
+        for delta in part.retold():
+            frames += self._delta(delta)
         return frames + self._closed(Closed(part.part, part.meta)) if part.closed else frames
 
     def _results(self, results: list[ToolReturned]) -> list[Frame]:
@@ -238,9 +235,7 @@ class AiSdkRenderer:
         self._before.pop(number, None)
         if part is not None:
             part.close(meta)
-            reason = meta.get("finish_reason") if meta else None
-            if isinstance(reason, str) and (self._reason is None or self._reason[0] < number):
-                self._reason = number, reason
+            self._reason.closed(number, meta)
         return part
 
     def _closed(self, event: Closed) -> list[Frame]:
@@ -270,7 +265,7 @@ class AiSdkRenderer:
         return [*([] if call.told else [call.tell()]), output(call.id, event)]
 
     def _finished(self, event: Finished) -> list[Frame]:
-        reason = self._reason[1] if self._reason else event.reason
+        reason = self._reason.word(event.reason)
         finish: dict[str, Json] = {"type": "finish", "finishReason": _REASONS.get(reason, "other")}
         if self._usage:
             finish["messageMetadata"] = {"usage": _usage(self._usage)}
@@ -315,8 +310,7 @@ class AiSdkDialect:
         """One `UIMessage`, as `useChat` would have it at the end of the stream, with `finishReason` beside it."""
         pen = AiSdkRenderer(view)
         pen.prime(snapshot)
-        end = snapshot.end.reason if isinstance(snapshot.end, Finished) else "stop"
-        reason = pen._reason[1] if pen._reason else end
+        reason = pen._reason.word(snapshot.end.reason if isinstance(snapshot.end, Finished) else "stop")
         metadata: dict[str, Json] = pen._metadata(snapshot.started) if snapshot.started else {"run": view.run}
         if snapshot.usage:
             metadata["usage"] = _usage(snapshot.usage)

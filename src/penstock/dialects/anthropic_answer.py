@@ -11,6 +11,7 @@ import orjson
 from penstock.core.carried import BLOCK
 from penstock.core.errors import TABLE
 from penstock.core.events import Fault, Finished, Json, Kind, Note, Opened, Usage
+from penstock.core.finish_reason import FinishReason
 from penstock.core.frame import View
 from penstock.core.snapshot import Snapshot
 from penstock.dialects.anthropic_fields import Object, is_object, without
@@ -60,8 +61,7 @@ class Stopping:
     __slots__ = ("_answered", "_calls", "_more", "_reason", "_refused")
 
     def __init__(self) -> None:
-        self._reason: tuple[int, str] | None = None
-        """The last part that says why it ended, and what that says."""
+        self._reason = FinishReason()
         self._calls: set[str] = set()
         self._answered: set[str] = set()
         self._refused = False
@@ -84,9 +84,7 @@ class Stopping:
         self._refused = self._refused or opened.kind == "refusal"
 
     def closed(self, part: int, meta: dict[str, Json] | None) -> None:
-        reason = meta.get("finish_reason") if meta else None
-        if isinstance(reason, str) and (self._reason is None or self._reason[0] < part):
-            self._reason = part, reason
+        self._reason.closed(part, meta)
 
     def returned(self, call: str) -> None:
         """The server ran a tool itself, so that the client need not."""
@@ -98,7 +96,7 @@ class Stopping:
 
     def delta(self, event: Finished) -> Object:
         """`delta` of `message_delta`. Providers say "stop" of much that has a word of its own here."""
-        reason = self._reason[1] if self._reason else event.reason
+        reason = self._reason.word(event.reason)
         word = _REASONS.get(reason, reason)
         if word == "end_turn":
             if self._refused:

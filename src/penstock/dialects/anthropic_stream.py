@@ -31,7 +31,7 @@ from penstock.core.events import (
     Usage,
 )
 from penstock.core.frame import Frame, View
-from penstock.core.snapshot import Snapshot
+from penstock.core.snapshot import Snapshot, pieces
 from penstock.dialects.anthropic_answer import (
     Stopping,
     boxed_block,
@@ -46,9 +46,6 @@ from penstock.dialects.anthropic_answer import (
     usage_of,
 )
 from penstock.dialects.anthropic_fields import Object
-
-PIECE = 16 * 1024
-"""Characters of held words told in one delta."""
 
 _DELTAS = {
     "text": b'{"type":"text_delta","text":',
@@ -318,10 +315,7 @@ class AnthropicRenderer:
 
     def _deltas(self, block: _Block, text: str) -> list[Frame]:
         before, after = self._wrap(block)
-        return [
-            Frame(b"%b%b%b" % (before, orjson.dumps(text[at : at + PIECE]), after), _DELTA)
-            for at in range(0, len(text), PIECE)
-        ]
+        return [Frame(b"%b%b%b" % (before, orjson.dumps(piece), after), _DELTA) for piece in pieces(text)]
 
     def _wrap(self, block: _Block) -> tuple[bytes, bytes]:
         """What stands before and after a piece of text of the block that was begun last."""

@@ -12,10 +12,7 @@ from penstock.core.cursor import Entry
 from penstock.core.events import Chunk, Closed, Delta, Event, Fault
 from penstock.core.frame import Frame, Traits, View
 from penstock.core.request import ChatRequest
-from penstock.core.snapshot import Snapshot
-
-PIECE = 16 * 1024
-"""Characters of a re-opened part told in one frame."""
+from penstock.core.snapshot import Snapshot, pieces
 
 _encode = msgspec.json.Encoder().encode
 
@@ -41,8 +38,8 @@ class NativeRenderer:
         events.extend(self._past.notes)
         for part in self._past.parts:
             events.append(part.opening())
-            events.extend(Delta(part.part, part.text[i : i + PIECE]) for i in range(0, len(part.text), PIECE))
-            events.extend(Chunk(part.part, part.data[i : i + PIECE]) for i in range(0, len(part.data), PIECE))
+            events.extend(part.retold())
+            events.extend(Chunk(part.part, data) for data in pieces(part.data))
             if part.closed:
                 events.append(Closed(part.part, part.meta))
         events.extend(self._past.tools)

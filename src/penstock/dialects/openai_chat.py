@@ -31,14 +31,12 @@ from penstock.core.events import (
     ToolReturned,
     Usage,
 )
+from penstock.core.finish_reason import FinishReason
 from penstock.core.frame import Frame, Traits, View
 from penstock.core.request import ChatRequest
 from penstock.core.snapshot import PartSoFar, Snapshot
 from penstock.dialects.openai_common import cancelled, compact, error, finish_reason, refusal, token_counts
 from penstock.dialects.openai_fields import check_chat, check_messages
-
-PIECE = 16 * 1024
-"""Characters of a re-opened part told in one chunk."""
 
 _MEMBER: dict[Kind, bytes] = {"text": b"content", "reasoning": b"reasoning_content", "refusal": b"refusal"}
 _AGAIN = "extra_content"
@@ -60,8 +58,8 @@ class OpenAIChatRenderer:
         self._open: dict[int, Opened] = {}
         self._around: dict[int, tuple[bytes, bytes]] = {}
         """What stands before and after the text of a part, once that part has said something."""
-        self._reasons: dict[int, tuple[int, str] | None] = {}
-        """The choices that have begun; for each the last part that says why it ended, and what that says."""
+        self._reasons: dict[int, FinishReason] = {}
+        """Why each choice ended that has begun."""
         self._calls: dict[int, int] = {}
         """How many tool calls each choice has."""
         self._said: set[tuple[int, Kind]] = set()
@@ -87,8 +85,8 @@ class OpenAIChatRenderer:
         frames: list[Frame] = []
         for part in self._past.parts:
             frames += fresh._opened(part.opening())
-            for i in range(0, len(part.text), PIECE):
-                frames += fresh._delta(Delta(part.part, part.text[i : i + PIECE]))
+            for delta in part.retold():
+                frames += fresh._delta(delta)
             if part.closed:
                 frames += fresh._closed(Closed(part.part, part.meta))
         return frames
@@ -134,7 +132,7 @@ class OpenAIChatRenderer:
         frames = []
         self._open[event.part] = event
         if event.choice not in self._reasons:
-            self._reasons[event.choice] = None
+            self._reasons[event.choice] = FinishReason()
             frames.append(self._chunk(event.choice, _ROLE))
         if event.kind == "tool_call":
             index = self._calls.get(event.choice, 0)
@@ -178,10 +176,7 @@ class OpenAIChatRenderer:
         """Nothing is told of an end but what a provider wants to see again with a tool call."""
         opened = self._open.pop(event.part)
         around = self._around.pop(event.part, None)
-        if event.meta and isinstance(reason := event.meta.get("finish_reason"), str):
-            told = self._reasons[opened.choice]
-            if told is None or told[0] < event.part:
-                self._reasons[opened.choice] = event.part, reason
+        self._reasons[opened.choice].closed(event.part, event.meta)
         if opened.kind == "tool_call" and around is not None and event.meta and (again := event.meta.get(_AGAIN)):
             after = around[1].replace(b"}}]}", b'},"%b":%b}]}' % (_AGAIN.encode(), orjson.dumps(again)), 1)
             return [Frame(b'%b""%b' % (around[0], after))]
@@ -190,11 +185,11 @@ class OpenAIChatRenderer:
     def _finished(self, event: Finished) -> list[Frame]:
         frames = []
         if not self._reasons:
-            self._reasons[0] = None
+            self._reasons[0] = FinishReason()
             frames.append(self._chunk(0, _ROLE))
         for choice in sorted(self._reasons):
-            told = self._reasons[choice]
-            frames.append(self._chunk(choice, b"{}", orjson.dumps(finish_reason(told[1] if told else event.reason))))
+            reason = finish_reason(self._reasons[choice].word(event.reason))
+            frames.append(self._chunk(choice, b"{}", orjson.dumps(reason)))
         if self._view.include_usage and self._usage:
             usage = orjson.dumps(token_counts(self._usage))
             frames.append(Frame(b'%b"choices":[],"usage":%b}' % (self._head, usage)))
@@ -239,14 +234,13 @@ class OpenAIChatDialect:
 
     def whole(self, snapshot: Snapshot, view: View) -> bytes:
         started = snapshot.started
-        reason = snapshot.end.reason if isinstance(snapshot.end, Finished) else "stop"
         choices = sorted({part.choice for part in snapshot.parts} or {0})
         body: dict[str, object] = {
             "id": _answer_id(view),
             "object": "chat.completion",
             "created": started.created if started else view.created,
             "model": started.model if started else view.model,
-            "choices": [_choice(snapshot, choice, reason) for choice in choices],
+            "choices": [_choice(snapshot, choice) for choice in choices],
         }
         if snapshot.usage:
             body["usage"] = token_counts(snapshot.usage)
@@ -276,7 +270,7 @@ def _head(view: View, model: str, created: int) -> bytes:
     )
 
 
-def _choice(snapshot: Snapshot, choice: int, reason: str) -> dict[str, object]:
+def _choice(snapshot: Snapshot, choice: int) -> dict[str, object]:
     parts = [part for part in snapshot.parts if part.choice == choice]
     message: dict[str, object] = {"role": "assistant", "content": snapshot.text(choice)}
     kinds = {part.kind for part in parts}
@@ -297,10 +291,8 @@ def _choice(snapshot: Snapshot, choice: int, reason: str) -> dict[str, object]:
     ]
     if calls:
         message["tool_calls"] = calls
-    for part in sorted(parts, key=lambda part: part.part):
-        if part.meta and isinstance(own := part.meta.get("finish_reason"), str):
-            reason = own
-    return {"index": choice, "message": message, "logprobs": _logprobs(parts), "finish_reason": finish_reason(reason)}
+    reason = finish_reason(snapshot.finish_reason(choice))
+    return {"index": choice, "message": message, "logprobs": _logprobs(parts), "finish_reason": reason}
 
 
 def _logprobs(parts: Sequence[PartSoFar]) -> Json:

@@ -29,15 +29,13 @@ from penstock.core.events import (
     ToolReturned,
     Usage,
 )
+from penstock.core.finish_reason import FinishReason
 from penstock.core.frame import Frame, Traits, View
 from penstock.core.request import ChatRequest
 from penstock.core.snapshot import PartSoFar, Snapshot
 from penstock.core.spoken import JOINT
 from penstock.dialects.openai_common import cancelled, error, finish_reason, refusal, token_counts
 from penstock.dialects.openai_completions_request import read_completion
-
-PIECE = 16 * 1024
-"""Characters of what was said before told in one object."""
 
 _DONE = Frame(b"[DONE]", sentinel=True)
 
@@ -55,8 +53,7 @@ class _Choice:
         """Characters told so far, those of the prompt included."""
         self.said = False
         """It has said something of its own: its next part begins with a blank line."""
-        self.reason: tuple[int, str] | None = None
-        """The last part that says why it ended, and what that says."""
+        self.reason = FinishReason()
 
 
 class OpenAICompletionsRenderer:
@@ -111,8 +108,8 @@ class OpenAICompletionsRenderer:
         frames: list[Frame] = []
         for part in self._past.parts:
             frames += fresh._opened(part.opening())
-            for i in range(0, len(part.text), PIECE):
-                frames += fresh._delta(Delta(part.part, part.text[i : i + PIECE]))
+            for delta in part.retold():
+                frames += fresh._delta(delta)
             if part.logprobs and not part.text:
                 frames += fresh._delta(Delta(part.part, "", part.logprobs[-1]))  # a choice that is there, without words
         return frames
@@ -207,15 +204,13 @@ class OpenAICompletionsRenderer:
         choice = self._open.pop(event.part)
         self._told.pop(event.part, None)
         self._fresh.discard(event.part)
-        reason = event.meta.get("finish_reason") if event.meta else None
-        if isinstance(reason, str) and (choice.reason is None or choice.reason[0] < event.part):
-            choice.reason = event.part, reason
+        choice.reason.closed(event.part, event.meta)
 
     def _finished(self, event: Finished) -> list[Frame]:
         frames = [] if self._choices else self._begin(0)
         for number in sorted(self._choices):
             choice = self._choices[number]
-            reason = orjson.dumps(finish_reason(choice.reason[1] if choice.reason else event.reason))
+            reason = orjson.dumps(finish_reason(choice.reason.word(event.reason)))
             ending = b'"",' + b'"index":%d,"logprobs":null,"finish_reason":%b}]%b' % (number, reason, self._tail)
             frames.append(Frame(self._before + ending))
         if self._view.include_usage and self._usage:
@@ -240,14 +235,13 @@ class OpenAICompletionsDialect:
 
     def whole(self, snapshot: Snapshot, view: View) -> bytes:
         started = snapshot.started
-        reason = snapshot.end.reason if isinstance(snapshot.end, Finished) else "stop"
         choices = sorted({part.choice for part in snapshot.parts} or {0})
         body: dict[str, object] = {
             "id": _answer_id(view),
             "object": "text_completion",
             "created": started.created if started else view.created,
             "model": started.model if started else view.model,
-            "choices": [_whole_choice(snapshot, choice, reason, view) for choice in choices],
+            "choices": [_whole_choice(snapshot, choice, view) for choice in choices],
         }
         if snapshot.usage:
             body["usage"] = token_counts(snapshot.usage)
@@ -274,15 +268,13 @@ def _echo(view: View) -> str:
     return str(orjson.loads(view.echo).get("prompt", "")) if view.echo else ""
 
 
-def _whole_choice(snapshot: Snapshot, choice: int, reason: str, view: View) -> dict[str, object]:
+def _whole_choice(snapshot: Snapshot, choice: int, view: View) -> dict[str, object]:
     text = _echo(view)
     kinds = _kinds(view)
     told: list[PartSoFar] = [part for part in snapshot.parts if part.choice == choice]
     logprobs: dict[str, list[Json]] | None = None
     said = False
     for part in told:
-        if part.meta and isinstance(own := part.meta.get("finish_reason"), str):
-            reason = own
         if part.kind not in kinds or not part.text:
             continue
         text += JOINT if said else ""
@@ -295,7 +287,8 @@ def _whole_choice(snapshot: Snapshot, choice: int, reason: str, view: View) -> d
             offset += sum(len(str(token)) for token in (more or {}).get("tokens", []))
         text += part.text
         said = True
-    return {"text": text, "index": choice, "logprobs": logprobs, "finish_reason": finish_reason(reason)}
+    reason = finish_reason(snapshot.finish_reason(choice))
+    return {"text": text, "index": choice, "logprobs": logprobs, "finish_reason": reason}
 
 
 def _tokens(raw: msgspec.Raw, offset: int) -> dict[str, list[Json]] | None:

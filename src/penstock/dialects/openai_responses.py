@@ -41,6 +41,7 @@ from penstock.core.events import (
     ToolReturned,
     Usage,
 )
+from penstock.core.finish_reason import FinishReason
 from penstock.core.frame import Frame, Traits, View
 from penstock.core.request import ChatRequest, Message
 from penstock.core.snapshot import PartSoFar, Snapshot
@@ -109,8 +110,8 @@ class OpenAIResponsesRenderer:
         """The parts of choice 0 that are open."""
         self._output: list[Json] = []
         """The items in their order; null for one that is not done."""
-        self._reason: tuple[int, str] | None = None
-        """The last part of choice 0 that says why it ended, and what it says."""
+        self._reason = FinishReason()
+        """Of choice 0."""
         self._usage: Usage | None = None
         self._next = 0
         """The number of the next event."""
@@ -235,10 +236,7 @@ class OpenAIResponsesRenderer:
         over = self._items.pop(event.part, None)
         if over is None:
             return []
-        if event.meta and isinstance(reason := event.meta.get("finish_reason"), str):
-            self._reason = (
-                (event.part, reason) if self._reason is None or self._reason[0] < event.part else self._reason
-            )
+        self._reason.closed(event.part, event.meta)
         if over.index < 0:
             return []
         place: Object = {"output_index": over.index}
@@ -261,7 +259,8 @@ class OpenAIResponsesRenderer:
     def _ended(self, event: Terminal, at: int) -> list[Frame]:
         frames = [] if self._started else self._start(None)
         output = [done for done in self._output if done is not None]
-        told = self._words.ended(event, self._reason[1] if self._reason else None, output, self._usage, at)
+        reason = self._reason.word(event.reason if isinstance(event, Finished) else "")
+        told = self._words.ended(event, reason, output, self._usage, at)
         status = told["status"]
         name = f"response.{status}" if status in ("completed", "incomplete") else "response.failed"
         return [*frames, self._frame(name, {"response": told})]

@@ -166,14 +166,14 @@ class Words:
             **self._asked,
         }
 
-    def ended(self, end: Terminal, reason: str | None, output: Sequence[Json], usage: Usage | None, at: int) -> Object:
-        """The answer once it is over. `reason` is why choice 0 ended where a part of it says so, `at` milliseconds since it began.
+    def ended(self, end: Terminal, reason: str, output: Sequence[Json], usage: Usage | None, at: int) -> Object:
+        """The answer once it is over. `reason` is why choice 0 ended, `at` milliseconds since it began.
 
         A cancelled answer has an error too: whoever reads nothing but that member does not take it for a complete one.
         """
         match end:
             case Finished():
-                why = INCOMPLETE.get(reason or end.reason)
+                why = INCOMPLETE.get(reason)
                 if why is not None:
                     return self.response("incomplete", output, usage=usage, incomplete=why)
                 return self.response("completed", output, usage=usage, completed_at=self.created + at // 1000)
@@ -193,20 +193,17 @@ def whole(snapshot: Snapshot, view: View) -> Object:
     words = Words(view)
     if snapshot.started:
         words.created, words.model = snapshot.started.created, snapshot.started.model
-    output, reason = _output(snapshot.parts, view)
+    output = _output(snapshot.parts, view)
     if snapshot.end is None:
         return words.response("in_progress" if snapshot.started else "queued", output, usage=snapshot.usage)
-    return words.ended(snapshot.end, reason, output, snapshot.usage, snapshot.at)
+    return words.ended(snapshot.end, snapshot.finish_reason(), output, snapshot.usage, snapshot.at)
 
 
-def _output(parts: Sequence[PartSoFar], view: View) -> tuple[list[Json], str | None]:
-    """Every item, and why the last part that says it says the answer ended."""
+def _output(parts: Sequence[PartSoFar], view: View) -> list[Json]:
+    """Every item."""
     output: list[Json] = []
-    reason: tuple[int, str] | None = None
     for part in parts:
         opened = part.opening()
-        if part.choice == 0 and part.meta and isinstance(told := part.meta.get("finish_reason"), str):
-            reason = (part.part, told) if reason is None or reason[0] < part.part else reason
         if not shown(opened):
             continue
         if part.kind == "binary":
@@ -216,7 +213,7 @@ def _output(parts: Sequence[PartSoFar], view: View) -> tuple[list[Json], str | N
         logprobs = [token for raw in part.logprobs for token in token_logprobs(raw)]
         status = closed_status(part.meta) if part.closed else "in_progress"
         output.append(item_of(view, opened, part.text, status=status, meta=part.meta, logprobs=logprobs))
-    return output, reason[1] if reason else None
+    return output
 
 
 def failure(fault: Fault) -> Object:

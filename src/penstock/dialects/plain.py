@@ -31,11 +31,8 @@ from penstock.core.events import (
 )
 from penstock.core.frame import Frame, Traits, View
 from penstock.core.request import ChatRequest
-from penstock.core.snapshot import Snapshot
+from penstock.core.snapshot import Snapshot, pieces
 from penstock.core.spoken import Spoken
-
-PIECE = 16 * 1024
-"""Characters of what was said before told in one object."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -56,8 +53,7 @@ class PlainRenderer:
         self._spoken.prime(so_far)
 
     def rejoin(self) -> Sequence[Frame]:
-        text = Spoken(reasoning=self._reasoning).whole(self._past)
-        return [self._words(text[i : i + PIECE]) for i in range(0, len(text), PIECE)]
+        return [self._words(text) for text in pieces(Spoken(reasoning=self._reasoning).whole(self._past))]
 
     def reopen(self) -> Sequence[Frame]:
         """Nothing: words need no opening."""

@@ -31,14 +31,11 @@ from penstock.core.events import (
     ToolReturned,
     Usage,
 )
+from penstock.core.finish_reason import FinishReason
 from penstock.core.frame import Frame, Traits, View
 from penstock.core.request import ChatRequest
 from penstock.core.snapshot import Snapshot
 from penstock.core.spoken import Spoken
-
-PIECE = 16 * 1024
-"""Characters of what was said before told in one object."""
-
 
 _encode = msgspec.json.Encoder().encode
 
@@ -80,8 +77,8 @@ class TokenDoneRenderer:
         """The tool calls of choice 0 by part."""
         self._answered: set[str] = set()
         self._count = 0
-        self._reason: tuple[int, str] | None = None
-        """Why choice 0 ended, where a part of it says so: the last part that does."""
+        self._reason = FinishReason()
+        """Of choice 0."""
         self._usage: Usage | None = None
         self._start(view.model, view.created)
 
@@ -93,8 +90,7 @@ class TokenDoneRenderer:
                 self._count += part.deltas
             elif (call := self._open(part.opening())) is not None:
                 call.pieces, call.elided = [part.text], bool(part.elided)
-            if part.meta:
-                self._close(part.part, part.meta)
+            self._close(part.part, part.meta)
         self._answered = {tool.call_id for tool in so_far.tools}
         self._usage = so_far.usage
         if so_far.started:
@@ -105,9 +101,7 @@ class TokenDoneRenderer:
         frames = []
         for part in self._past.parts:
             if spoken.open(part.opening()):
-                for i in range(0, len(part.text), PIECE):
-                    text = spoken.more(Delta(part.part, part.text[i : i + PIECE]))
-                    frames.append(self._token(text, self._past.at))
+                frames += [self._token(spoken.more(delta), self._past.at) for delta in part.retold()]
         return frames + [Frame(_encode(self._tool(event))) for event in self._past.tools]
 
     def reopen(self) -> Sequence[Frame]:
@@ -159,10 +153,8 @@ class TokenDoneRenderer:
         return None
 
     def _close(self, part: int, meta: dict[str, Json] | None) -> None:
-        if meta and (part in self._calls or self._spoken.shows(part)):
-            reason = meta.get("finish_reason")
-            if isinstance(reason, str) and (self._reason is None or self._reason[0] < part):
-                self._reason = part, reason
+        if part in self._calls or self._spoken.shows(part):
+            self._reason.closed(part, meta)
 
     def _token(self, text: str, at: int) -> Frame:
         return Frame(b'{"token":%b%b%d.%03d}' % (orjson.dumps(text), self._tail, *divmod(self._began + at, 1000)))
@@ -181,7 +173,7 @@ class TokenDoneRenderer:
         end: dict[str, Json] = {
             "done": True,
             "total_tokens": total,
-            "finish_reason": self._reason[1] if self._reason else event.reason,
+            "finish_reason": self._reason.word(event.reason),
             "response_time": at / 1000,
         }
         return [*unanswered, end]
