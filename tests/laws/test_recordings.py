@@ -61,10 +61,10 @@ class Remembering:
     def __init__(self, body: Body):
         self.body = body
 
-    async def post(self, body: bytes, headers: Mapping[str, str] = NO_HEADERS) -> Body:
+    async def post(self, body: bytes, headers: Mapping[str, str] = NO_HEADERS, *, connect: float | None = None) -> Body:
         return self.body
 
-    async def get(self, behind: str) -> Body:
+    async def get(self, behind: str, *, connect: float | None = None) -> Body:
         """What was kept is gone."""
         raise Unreachable("it is not there")
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import msgspec
 import pytest
 
 from penstock.core.errors import fault
-from penstock.core.events import Note
-from penstock.core.request import ChatRequest
+from penstock.core.events import Closed, Delta, Event, Finished, Note, Opened, Usage
+from penstock.core.request import ChatRequest, Run
 from penstock.core.target import House, Price, Target, switch
 from penstock.stages.routing import Router, Strategy, build
+from penstock.testing.sources import SoloRun
 from tests.flow.scripted import Clock
 from tests.stages.house import ASKED, Scripted, house, saying, told
 
@@ -52,6 +54,28 @@ async def test_the_fastest_is_asked_first_and_one_that_nobody_knows_is_tried() -
     strangers = house(known=target(), new=target())
     strangers.health["known"].first(0.1)
     assert (await chosen(strangers, "latency"))["target"] == "new"
+
+
+@pytest.mark.parametrize("accounts", [True, False])
+async def test_the_pace_of_a_target_is_its_own_whether_it_accounts_for_its_tokens_or_not(accounts: bool) -> None:
+    clock, run = Clock(), SoloRun()
+
+    async def speaks(request: ChatRequest, its: Run) -> AsyncGenerator[Event, None]:
+        yield Opened(0, "text")
+        for word in "abcde":
+            clock.turn(1)
+            yield Delta(0, word)
+        clock.turn(16)
+        run.held += 16  # a reader took its time
+        if accounts:
+            yield Usage(3, 5, "reported")
+        yield Closed(0)
+        yield Finished()
+
+    home = house(clock, a=speaks, b=target())
+    said, broken = await told(build(Router(home))(switch(home)), run=run)
+    assert (said[-1], broken) == (Finished(), None)
+    assert home.health["a"].pace == 4 / 5
 
 
 async def test_the_least_busy_is_the_one_with_the_most_room() -> None:

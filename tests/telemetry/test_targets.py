@@ -43,6 +43,17 @@ def test_attempts_are_counted_by_how_they_ended() -> None:
     assert found["penstock_target_resting"] == {("a",): False}
 
 
+def test_how_fast_a_target_is_can_be_watched() -> None:
+    health = Health()
+    health.asked(0.0)
+    assert doing({"a": health})["penstock_target_first_token_seconds"] == {}
+    health.first(0.25)
+    health.answered(41, 2.0)
+    found = doing({"a": health})
+    assert found["penstock_target_first_token_seconds"] == {("a",): 0.25}
+    assert found["penstock_target_tokens_per_second"] == {("a",): 20.0}
+
+
 def test_why_a_target_was_chosen_is_counted() -> None:
     metrics = Metrics()
     for target, why in (("a", "order"), ("b", "a failed"), ("a", "order")):

@@ -13,6 +13,9 @@ from penstock.config.units import SHORTEST, Bytes, KiB, MiB, Seconds
 class TimeLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How long things may take."""
 
+    connect: Annotated[
+        Seconds, Meta(description="To connect to a provider: its name, the connection and TLS together.")
+    ] = Seconds(5)
     first_token: Annotated[Seconds, Meta(description="From the start of a run to its first token.")] = Seconds(300)
     gap: Annotated[Seconds, Meta(description="Between two tokens.")] = Seconds(120)
     total: Annotated[Seconds, Meta(description="The whole run.")] = Seconds(1800)
@@ -29,7 +32,7 @@ class TimeLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     retention: Annotated[Seconds, Meta(description="How long a run can be read after its end.")] = Seconds(600)
 
     def __post_init__(self) -> None:
-        for name in ("first_token", "gap", "total", "stall"):
+        for name in ("connect", "first_token", "gap", "total", "stall"):
             if getattr(self, name) < SHORTEST:
                 raise ValueError(f"{name} ({getattr(self, name)}) must not be below {SHORTEST}")
 

@@ -112,13 +112,14 @@ class RetryConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 class ModelLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Time limits of one model, above those of its route and of `[limits]`."""
 
+    connect: Annotated[Seconds | None, Meta(description="To connect to a target.")] = None
     first_token: Annotated[Seconds | None, Meta(description="From the question to a target to its first token.")] = None
     gap: Annotated[Seconds | None, Meta(description="Between two tokens.")] = None
     total: Annotated[Seconds | None, Meta(description="The whole run.")] = None
     floor: Annotated[float | None, Meta(description="Tokens per second, over ten seconds; 0 is no floor.")] = None
 
     def __post_init__(self) -> None:
-        for name in ("first_token", "gap", "total"):
+        for name in ("connect", "first_token", "gap", "total"):
             if (limit := getattr(self, name)) is not None and limit < SHORTEST:
                 raise ValueError(f"{name} ({limit}) must not be below {SHORTEST}")
         if self.floor is not None and self.floor < 0:

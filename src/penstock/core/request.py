@@ -155,6 +155,14 @@ class Run(Protocol):
     def target(self) -> str:
         """The target that was asked last; empty where the model has but one."""
 
+    @property
+    def connect(self) -> float:
+        """Seconds there are to connect to a provider."""
+
+    @property
+    def held(self) -> float:
+        """Seconds the source was made to wait for its readers so far."""
+
     def said(self) -> Snapshot:
         """Everything readers have been given so far."""
 

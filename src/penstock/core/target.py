@@ -100,31 +100,31 @@ async def _watched(
 ) -> AsyncGenerator[Event, None]:
     began = clock()
     spoke: float | None = None
-    tokens = 0
+    held = 0.0
+    tokens = deltas = 0
     over = False
     health.asked(began)
     run.speaks(target.name)
     try:
         async with aclosing(target.source(request, run)) as events:
             async for event in events:
-                if type(event) is not Delta:
-                    if type(event) is Opened and spoke is None:
-                        spoke = clock()
-                        health.first(spoke - began)
-                    elif type(event) is Usage:
-                        tokens = event.output
-                        yield (
-                            event
-                            if target.price is None
-                            else msgspec.structs.replace(event, cost=target.price.of(event))
-                        )
-                        continue
-                    elif isinstance(event, TERMINAL):
-                        over = True
-                        if isinstance(event, Failed):
-                            health.failed(event.error, clock())
-                        else:
-                            health.answered(tokens, clock() - spoke if spoke is not None else 0.0)
+                if type(event) is Delta:
+                    deltas += 1
+                elif type(event) is Opened and spoke is None:
+                    spoke, held = clock(), run.held
+                    health.first(spoke - began)
+                elif type(event) is Usage:
+                    tokens = event.output
+                    if target.price is not None:
+                        event = msgspec.structs.replace(event, cost=target.price.of(event))  # noqa: PLW2901
+                elif isinstance(event, TERMINAL):
+                    over = True
+                    if isinstance(event, Failed):
+                        health.failed(event.error, clock())
+                    else:
+                        # Readers that take their time say nothing of the target.
+                        seconds = clock() - spoke - (run.held - held) if spoke is not None else 0.0
+                        health.answered(tokens or deltas, seconds)
                 yield event
     except (Broken, Refused) as problem:
         over = True

@@ -116,6 +116,16 @@ class RunHandle:
         """When an ended run is forgotten."""
         return (self.pump.ended or 0.0) + self.policy.limits.retention
 
+    @property
+    def connect(self) -> float:
+        """As `penstock.core.request.Run.connect`."""
+        return self.policy.limits.connect
+
+    @property
+    def held(self) -> float:
+        """As `penstock.core.request.Run.held`."""
+        return self.pump.held
+
     def said(self) -> Snapshot:
         """As `penstock.core.request.Run.said`."""
         return self.log.snapshot()

@@ -31,6 +31,8 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
 class TimeLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds."""
 
+    connect: float = 5.0
+    """To connect to a provider, for each that is asked."""
     first_token: float = 300.0
     gap: float = 120.0
     total: float = 1800.0

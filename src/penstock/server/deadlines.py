@@ -1,6 +1,7 @@
-"""Time limits that a request sets for itself: `Penstock-Timeout: first_token=10, gap=2.5, total=60`, in seconds.
+"""Limits that a request sets for itself: `Penstock-Timeout: connect=1, first_token=10, gap=2.5, total=60, floor=5`.
 
-A client may be less patient than the server, never more: what a provider may be waited for is the operator's to say.
+Times are in seconds, the floor is in tokens per second. A client may be less patient than the server, never more: what a
+provider may be waited for is the operator's to say.
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ from penstock.core.errors import Refused
 from penstock.flow.policy import TimeLimits
 
 HEADER = "penstock-timeout"
-NAMES = ("first_token", "gap", "total")
+TIMES = ("connect", "first_token", "gap", "total")
+NAMES = (*TIMES, "floor")
 SHORTEST = 0.01
+FASTEST = 10_000.0
+"""Tokens a second: no floor lies higher."""
 
 
 def limited(limits: TimeLimits, header: str) -> TimeLimits:
@@ -26,14 +30,16 @@ def limited(limits: TimeLimits, header: str) -> TimeLimits:
             raise _bad(
                 f"{item[:64]!r} is no limit, or is there twice; there are {', '.join(NAMES)}, as in 'first_token=10'"
             )
-        most = getattr(limits, name)
+        held = getattr(limits, name)
+        least, most = (SHORTEST, held) if name in TIMES else (held, FASTEST)
         try:
-            seconds = float(value)
+            number = float(value)
         except ValueError:
-            seconds = math.nan
-        if not SHORTEST <= seconds <= most:
-            raise _bad(f"{name} is a number of seconds from {SHORTEST} to {most:g} here, not {value[:32]!r}")
-        wanted[name] = seconds
+            number = math.nan
+        if not least <= number <= most:
+            unit = "seconds" if name in TIMES else "tokens a second"
+            raise _bad(f"{name} is a number of {unit} from {least:g} to {most:g} here, not {value[:32]!r}")
+        wanted[name] = number
     return msgspec.structs.replace(limits, **wanted)
 
 

@@ -101,34 +101,45 @@ class AiohttpClient:
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             read_bufsize=READ_BUFFER,
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
             proxy=proxy,
             trace_configs=[trace],
         )
 
-    async def post(self, body: bytes, headers: Mapping[str, str] = NO_HEADERS) -> AiohttpResponse:
+    async def post(
+        self, body: bytes, headers: Mapping[str, str] = NO_HEADERS, *, connect: float | None = None
+    ) -> AiohttpResponse:
         """As `upstream.Client.post`."""
-        return await self._request("POST", self._url, body, sendable(headers))
+        return await self._request("POST", self._url, body, sendable(headers), connect)
 
-    async def get(self, behind: str) -> AiohttpResponse:
+    async def get(self, behind: str, *, connect: float | None = None) -> AiohttpResponse:
         """As `upstream.Client.get`."""
-        return await self._request("GET", self._url + behind, None, {})
+        return await self._request("GET", self._url + behind, None, {}, connect)
 
-    async def _request(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> AiohttpResponse:
+    async def _request(
+        self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], connect: float | None
+    ) -> AiohttpResponse:
         """A server may hang up on a connection at rest just as it is used again, so where that happens the request goes out
         once more, in the end on a new one."""
+        seconds = CONNECT_SECONDS if connect is None else connect
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=seconds)
         while True:
             attempt = _Attempt()
             try:
                 response = await self._session.request(
-                    method, url, data=body, headers=headers, allow_redirects=False, trace_request_ctx=attempt
+                    method,
+                    url,
+                    data=body,
+                    headers=headers,
+                    allow_redirects=False,
+                    timeout=timeout,
+                    trace_request_ctx=attempt,
                 )
             except aiohttp.ClientResponseError as problem:
                 raise NotHTTP(type(problem).__name__) from None
             except (aiohttp.ClientError, OSError) as problem:
                 lost = isinstance(problem, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)
                 if not (lost and attempt.reused):
-                    raise _unreachable(problem) from None
+                    raise _unreachable(problem, seconds) from None
             else:
                 return AiohttpResponse(response)
 
@@ -140,13 +151,13 @@ class AiohttpClient:
         await self._session.close()
 
 
-def _unreachable(problem: BaseException) -> Unreachable:
+def _unreachable(problem: BaseException, seconds: float) -> Unreachable:
     """Why a connection could not be made or died at once, without the URL some messages of aiohttp hold."""
     match problem:
         case aiohttp.ClientConnectorDNSError():
             return Unreachable("its name does not resolve")
         case aiohttp.ConnectionTimeoutError() | TimeoutError():
-            return ConnectTimedOut(CONNECT_SECONDS)
+            return ConnectTimedOut(seconds)
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
             return Unreachable("its certificate is not trusted")
         case aiohttp.ServerDisconnectedError():

@@ -46,14 +46,17 @@ class HttpClient:
             resolve=resolve,
         )
 
-    async def post(self, body: bytes, headers: Mapping[str, str] = NO_HEADERS) -> HttpResponse:
+    async def post(
+        self, body: bytes, headers: Mapping[str, str] = NO_HEADERS, *, connect: float | None = None
+    ) -> HttpResponse:
         """As `upstream.Client.post`."""
         more = "".join(f"\r\n{name}: {value}" for name, value in sendable(headers).items()) if headers else ""
-        return await self._pool.post(b"%b%d%b\r\n\r\n" % (self._head, len(body), more.encode()), body)
+        return await self._pool.post(b"%b%d%b\r\n\r\n" % (self._head, len(body), more.encode()), body, connect)
 
-    async def get(self, behind: str) -> HttpResponse:
+    async def get(self, behind: str, *, connect: float | None = None) -> HttpResponse:
         """As `upstream.Client.get`."""
-        return await self._pool.post(head_of(self._url + behind, self._headers, method="GET") + b"0\r\n\r\n", b"")
+        head = head_of(self._url + behind, self._headers, method="GET") + b"0\r\n\r\n"
+        return await self._pool.post(head, b"", connect)
 
     async def warm(self) -> None:
         """As `upstream.Client.warm`."""

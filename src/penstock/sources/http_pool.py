@@ -51,8 +51,9 @@ class Pool:
         if is_address(host):
             self._addresses, self._believed_until = [host], float("inf")
 
-    async def post(self, head: bytes, body: bytes) -> HttpResponse:
-        """Send a request over a warm connection or a new one; return when the head of the answer is there.
+    async def post(self, head: bytes, body: bytes, connect: float | None = None) -> HttpResponse:
+        """Send a request over a warm connection or a new one, which may take `connect` seconds; return when the head of the
+        answer is there.
 
         A server may hang up on a connection at rest just as it is used again (RFC 9112 §9.3.1; llama.cpp does so after every
         streamed answer). Where not one byte was answered then, the request goes out once more, on a new connection. Raises
@@ -64,12 +65,12 @@ class Pool:
                 return await connection.exchange(head, body)
             except Disconnected:
                 pass
-        connection = await self._connect()
+        connection = await self._connect(self._connect_seconds if connect is None else connect)
         return await connection.exchange(head, body)
 
     async def warm(self) -> None:
         """Make a connection and let it rest, so that the next request need not wait for one. Raises `Unreachable`."""
-        self.rested(await self._connect())
+        self.rested(await self._connect(self._connect_seconds))
 
     async def close(self) -> None:
         """Cut every connection; return when their sockets are closed."""
@@ -117,14 +118,14 @@ class Pool:
             del self._idle[connection]
             connection.abort()
 
-    async def _connect(self) -> Connection:
+    async def _connect(self, seconds: float) -> Connection:
         try:
-            async with asyncio.timeout(self._connect_seconds):
-                return await self._try_each(await self._where())
+            async with asyncio.timeout(seconds):
+                return await self._try_each(await self._where(), seconds)
         except Unreachable:
             raise
         except TimeoutError:
-            raise ConnectTimedOut(self._connect_seconds) from None
+            raise ConnectTimedOut(seconds) from None
         except SSLCertVerificationError:
             raise Unreachable("its certificate is not trusted") from None
         except SSLError:
@@ -132,12 +133,12 @@ class Pool:
         except OSError as problem:
             raise Unreachable(os.strerror(problem.errno) if problem.errno else type(problem).__name__) from None
 
-    async def _try_each(self, addresses: list[str]) -> Connection:
+    async def _try_each(self, addresses: list[str], seconds: float) -> Connection:
         """Connect to the first address that answers. Each but the last gets a part of the time, so that one dead address
         (an IPv6 route that leads nowhere) does not use it up; what worked is tried first the next time."""
         for address in addresses[:-1]:
             try:
-                async with asyncio.timeout(self._connect_seconds / len(addresses)):
+                async with asyncio.timeout(seconds / len(addresses)):
                     connection = await self._open_to(address)
             except SSLCertVerificationError:
                 raise

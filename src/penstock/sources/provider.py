@@ -182,7 +182,8 @@ class HttpProvider:
         left_out = [request.spelled(name) for name in question.left_out]
         # The same question of the same run is the same: a provider that heard it before it was asked again need not answer twice.
         key = f"{run.id}-{crc32(question.body):08x}"
-        response = await self._ask(question.body, {"Idempotency-Key": key, **self._protocol.headers(request)})
+        headers = {"Idempotency-Key": key, **self._protocol.headers(request)}
+        response = await self._ask(question.body, headers, connect=run.connect)
         del request, question  # a long conversation is not to be held for as long as the answer takes
         parser = self._protocol.parser(self.host, secret=self._secret)
         answer = parser.answer
@@ -200,7 +201,7 @@ class HttpProvider:
                 if not data and left and (behind := parser.resume()):
                     left -= 1
                     response.close()
-                    response = await self._again(behind)
+                    response = await self._again(behind, connect=run.connect)
                     read = response.read
                     yield Note("recovery", {"from": behind.rpartition("=")[2]})
                     continue
@@ -267,9 +268,9 @@ class HttpProvider:
             raise Broken("provider_truncated", f"{self.host} ended its answer before it was complete") from None
         return b"".join(pieces)
 
-    async def _ask(self, body: bytes, headers: Mapping[str, str]) -> Response:
+    async def _ask(self, body: bytes, headers: Mapping[str, str], *, connect: float) -> Response:
         """Post the question; return the response once it is a stream."""
-        response = await self._post(self._own(), body, headers)
+        response = await self._post(self._own(), body, headers, connect=connect)
         media_type = self._protocol.media_type
         if response.status == 200 and _kind(response) == media_type and not _encoded(response):
             return response
@@ -278,12 +279,14 @@ class HttpProvider:
         finally:
             response.close()
 
-    async def _again(self, behind: str) -> Response:
+    async def _again(self, behind: str, *, connect: float) -> Response:
         """Read on an answer that the provider keeps. Raises `Broken`."""
         try:
-            response = await self._own().get(behind)
+            response = await self._own().get(behind, connect=connect)
         except NotHTTP:
             raise Broken("provider_garbled", f"{self.host} answered with something that is not HTTP") from None
+        except ConnectTimedOut as problem:
+            raise Broken("connect_timeout", f"{self.host} could not be reached again: {problem}") from None
         except Unreachable as problem:
             raise Broken("provider_unreachable", f"{self.host} could not be reached again: {problem}") from None
         if response.status == 200 and _kind(response) == self._protocol.media_type and not _encoded(response):
@@ -296,9 +299,11 @@ class HttpProvider:
             "provider_truncated", f"the stream broke off, and the rest is not to be had: {refusal.fault.message}"
         )
 
-    async def _post(self, client: Client, body: bytes, headers: Mapping[str, str]) -> Response:
+    async def _post(
+        self, client: Client, body: bytes, headers: Mapping[str, str], *, connect: float | None = None
+    ) -> Response:
         try:
-            return await client.post(body, headers)
+            return await client.post(body, headers, connect=connect)
         except NotHTTP:
             raise Broken("provider_garbled", f"{self.host} answered with something that is not HTTP") from None
         except ConnectTimedOut as problem:

@@ -10,8 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Protocol
 
-CONNECT_SECONDS = 10.0
-"""How long resolving, connecting and the TLS handshake may take together."""
+CONNECT_SECONDS = 5.0
+"""How long resolving, connecting and the TLS handshake may take together, where nobody says otherwise."""
 IDLE_SECONDS = 90.0
 """How long a connection is kept warm for the next request."""
 
@@ -72,11 +72,14 @@ class Response(Protocol):
 class Client(Protocol):
     """Posts to one URL over warm connections, and gets what lies below it."""
 
-    async def post(self, body: bytes, headers: Mapping[str, str] = NO_HEADERS) -> Response:
+    async def post(
+        self, body: bytes, headers: Mapping[str, str] = NO_HEADERS, *, connect: float | None = None
+    ) -> Response:
         """Send a request; return when the head of its answer is there. `headers` are for this one alone, and may be a
-        client's: those that cannot be sent are left out. Raises `Unreachable` and `NotHTTP`."""
+        client's: those that cannot be sent are left out. `connect` is how many seconds a connection may take, should it need
+        one. Raises `Unreachable` and `NotHTTP`."""
 
-    async def get(self, behind: str) -> Response:
+    async def get(self, behind: str, *, connect: float | None = None) -> Response:
         """As `post`, a GET of the URL with this behind it."""
 
     async def warm(self) -> None:

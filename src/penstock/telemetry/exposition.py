@@ -87,6 +87,12 @@ def doing(targets: Mapping[str, Health]) -> dict[str, Values]:
         },
         "penstock_target_in_flight": {(name,): health.in_flight for name, health in asked.items()},
         "penstock_target_resting": {(name,): not health.admits(now) for name, health in asked.items()},
+        "penstock_target_first_token_seconds": {
+            (name,): health.wait for name, health in asked.items() if health.wait is not None
+        },
+        "penstock_target_tokens_per_second": {
+            (name,): health.pace for name, health in asked.items() if health.pace is not None
+        },
     }
 
 

@@ -105,6 +105,18 @@ _TABLE = (
         ("target",),
     ),
     Family(
+        "penstock_target_first_token_seconds",
+        "gauge",
+        "From the question to the first token, a running mean; what `latency` and `auto` go by.",
+        ("target",),
+    ),
+    Family(
+        "penstock_target_tokens_per_second",
+        "gauge",
+        "How fast a target speaks, a running mean, without the time that slow readers held it up.",
+        ("target",),
+    ),
+    Family(
         "penstock_counted_tokens_total",
         "counter",
         "Tokens that no provider accounted for, as after a cancel: counted by the server, so they may be a few off.",

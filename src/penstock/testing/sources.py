@@ -70,6 +70,9 @@ class SoloRun:
         self.targets: list[str] = []
         self.account: Callable[[Usage | None], Usage] | None = None
         self.overdue: list[Callable[[Fault], bool]] = []
+        self.connect = 5.0
+        self.held = 0.0
+        """Seconds that readers kept the source waiting; a test's to say."""
         self.folder = Folder()
         """What the source has said; whoever reads it adds to it."""
 
