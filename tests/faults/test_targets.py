@@ -194,7 +194,7 @@ async def test_an_answer_that_breaks_off_goes_on_without_a_gap_and_without_a_rep
             assert told == Told(WHOLE, "finished")
             assert to.joints(run) == [{
                 "how": "continuation", "from": "a", "to": "b", "after": code, "strategy": "instructed",
-                "offset": len(SAID), "reasoning_carried": False,
+                "offset": len(SAID), "reasoning_carried": False, "used": {"input": 0, "output": 2},
             }]  # fmt: skip
 
 

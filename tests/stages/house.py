@@ -82,6 +82,8 @@ async def told(
     try:
         async with aclosing(source(request, run)) as events:
             async for event in events:
+                if isinstance(event, Usage) and run.account is not None:
+                    event = run.account(event)
                 said.append(event)
                 run.folder.add(Entry(len(said), len(said), 0, event))
     except Broken as problem:

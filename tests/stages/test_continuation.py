@@ -48,7 +48,7 @@ async def test_the_text_goes_on_in_the_part_that_is_open_and_a_note_names_the_jo
     (note,) = [event for event in said if isinstance(event, Note)]
     assert (note.topic, note.body) == ("continuation", {
         "from": "a", "to": "b", "after": "provider_truncated", "strategy": "instructed", "offset": 10,
-        "reasoning_carried": False,
+        "reasoning_carried": False, "used": {"input": 0, "output": 2},
     })  # fmt: skip
     assert said[-1] == Finished("stop")
     assert sum(isinstance(event, Closed) for event in said) == 1
@@ -157,9 +157,19 @@ async def test_reasoning_is_closed_and_not_carried() -> None:
         ),
         ([TEXT, Delta(0, "x"), ToolReturned("c", "done")], {}),
         ([TEXT, Delta(0, '{"a":')], {"response_format": {"type": "json_object"}}),
-        ([TEXT, Delta(0, "x"), Opened(1, "text", 1), Delta(1, "y")], {"n": 2}),
+        ([TEXT, Delta(0, '{"a":')], {"guided_json": {"type": "object"}}),
+        ([TEXT, Delta(0, "x"), Opened(1, "text", 1), Delta(1, "y")], {}),
+        ([TEXT, Delta(0, "x")], {"n": 2}),
     ],
-    ids=["within-a-call", "after-a-call", "after-a-tool-ran", "structured", "several-choices"],
+    ids=[
+        "within-a-call",
+        "after-a-call",
+        "after-a-tool-ran",
+        "structured",
+        "by-a-grammar",
+        "choices",
+        "choices-to-come",
+    ],
 )
 async def test_what_cannot_be_continued_honestly_stays_broken(said: Sequence[Event], params: dict[str, Any]) -> None:
     b, target = second(saying("more"))

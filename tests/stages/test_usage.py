@@ -6,11 +6,13 @@ import msgspec
 import pytest
 
 from penstock.core.events import Cancelled, Delta, Event, Failed, Finished, Opened, Usage
-from penstock.core.request import Principal
+from penstock.core.request import ChatRequest, Principal
 from penstock.core.source import Source, compose
 from penstock.core.target import House, Price, Target, switch
 from penstock.flow.policy import Policy
 from penstock.flow.runs import Runs
+from penstock.stages.continuation import INSTRUCTION
+from penstock.stages.continuation import build as continue_
 from penstock.stages.usage import build, tokens_of
 from penstock.stores.memory import MemoryStore
 from tests.flow.scripted import ASKED, OPENED, STARTED, Clock, Played, held, settle
@@ -24,10 +26,10 @@ def metered(home: House) -> Source:
     return compose(switch(home), [build(home)])
 
 
-async def said_by(source: Source, *, cancel: bool = False) -> list[Event]:
+async def said_by(source: Source, *, cancel: bool = False, asked: ChatRequest = ASKED) -> list[Event]:
     """Every event of a run, which is cancelled when nothing more is said."""
     runs = Runs(MemoryStore(clock=Clock()), clock=Clock())
-    handle = await runs.start(ASKED, source, Policy(), principal=Principal())
+    handle = await runs.start(asked, source, Policy(), principal=Principal())
     await settle()
     if cancel:
         runs.cancel(handle)
@@ -85,3 +87,58 @@ def test_a_question_is_counted_with_its_tools() -> None:
     tools = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
     longer = msgspec.structs.replace(ASKED, params={"tools": tools})
     assert tokens_of(longer) > tokens_of(ASKED) == 0
+
+
+def handed_over(first: Answering | Target, second: Source | Target) -> Source:
+    """A model whose first target may die in mid-sentence."""
+    home = house(a=first, b=second)
+    return compose(switch(home), [build(home), continue_(home)])
+
+
+def dying(word: str, price: Price | None = None) -> Target:
+    answer = refusing("provider_truncated", after=[STARTED, OPENED, Delta(0, word)])
+    return Target(name="", source=Answering(answer), price=price)
+
+
+def accounts(said: list[Event]) -> list[Usage]:
+    return [event for event in said if isinstance(event, Usage)]
+
+
+LONG = msgspec.structs.replace(ASKED, messages=({"role": "user", "content": "x" * 400},))
+
+
+async def test_what_was_reported_before_the_end_is_no_account_of_an_answer_that_was_cut() -> None:
+    early = Played(STARTED, Usage(9, 1, "reported", cached=4), OPENED, Delta(0, "a"), Delta(0, "b"), Delta(0, "c"))
+    said = await said_by(metered(house(a=early)), cancel=True)
+    assert accounts(said) == [Usage(9, 1, "reported", cached=4), Usage(9, 3, "counted", cached=4)]
+    assert said[-1] == Cancelled("client")
+
+
+async def test_what_was_reported_in_full_stands_however_the_run_ends() -> None:
+    whole = Played(STARTED, OPENED, Delta(0, "a"), Usage(9, 5, "reported"))
+    assert accounts(await said_by(metered(house(a=whole)), cancel=True)) == [Usage(9, 5, "reported")]
+
+
+async def test_every_target_is_paid_at_its_own_price_and_for_its_own_question() -> None:
+    cheap, dear = Price(input=1e6, output=1e6), Price(input=0.0, output=1e9)
+    (usage,) = accounts(await said_by(handed_over(dying("one ", cheap), dying("two", dear)), asked=LONG))
+    told_on = len("one " + INSTRUCTION)
+    assert (usage.input, usage.output, usage.grade) == (100 + (400 + told_on) // 4, 2, "counted")
+    assert usage.cost == pytest.approx(100 + 1 + 1000)
+
+
+async def test_a_cost_of_which_one_price_is_not_known_is_not_known() -> None:
+    priced = Target(name="", source=Answering(saying("two")), price=PRICE)
+    (usage,) = accounts(await said_by(handed_over(dying("one "), priced)))
+    assert (usage.output, usage.cost) == (2, None)
+
+
+async def test_what_is_drained_after_a_joint_is_added_to_what_was_used_before_it() -> None:
+    second = Played(STARTED, OPENED, Delta(0, "two"))
+    runs = Runs(MemoryStore(clock=Clock()), clock=Clock())
+    handle = await runs.start(ASKED, handed_over(dying("one "), second), Policy(), principal=Principal())
+    await settle()
+    runs.cancel(handle)
+    handle.settle(Usage(7, 5, "reported"))
+    assert handle.pump.usage == Usage(7, 6, "counted")
+    await runs.close()

@@ -256,10 +256,8 @@ class Pump:
         cut: dict[str, Json] | None = None if isinstance(terminal, Finished) else {"cut": True}
         for part in list(self._parts.open):
             self.log.append(Closed(part, cut), at)
-        if self.meter is not None and self.usage is None and before is not Phase.IDLE:
-            self.usage = self.meter(None)
-            self._observer.tokens_counted(self.run.id, self.usage)
-            self.log.append(self.usage, at)
+        if before is not Phase.IDLE and not (isinstance(terminal, Finished) and self.usage is not None):
+            self._account(at)
         self.log.append(terminal, at)
         self.log.seal()
         self._on_end()
@@ -269,6 +267,14 @@ class Pump:
         if self._task is not None and self._task is not asyncio.current_task():
             self._stopped = True
             self._task.cancel()
+
+    def _account(self, at: int) -> None:
+        """Count what was said, where the source has not, or went on after it had."""
+        usage = self.usage if self.meter is None else self.meter(None)
+        if usage is not None and usage != self.usage:
+            self.usage = usage
+            self._observer.tokens_counted(self.run.id, usage)
+            self.log.append(usage, at)
 
 
 def _cancelled() -> bool:

@@ -32,12 +32,28 @@ from penstock.core.request import ChatRequest, Message, Run
 from penstock.core.snapshot import Snapshot
 from penstock.core.source import Source, Stage
 from penstock.core.target import House, Target
+from penstock.stages.usage import counted, tokens_of
 
 INSTRUCTION = (
     "Your last message was cut off. Go on exactly where it stopped, with the very next character: repeat nothing, "
     "explain nothing, begin no new sentence unless the last one was complete."
 )
 """What a target is told that cannot be given the beginning of its own answer."""
+
+
+GRAMMARS = (
+    "format",  # Ollama
+    "grammar",  # llama.cpp
+    "json_schema",
+    "guided_choice",  # vLLM
+    "guided_grammar",
+    "guided_json",
+    "guided_regex",
+    "structured_outputs",
+    "ebnf",  # SGLang
+    "regex",
+)
+"""Parameters of engines of one's own that bind an answer to a form, as `response_format` does."""
 
 
 def build(house: House) -> Stage:
@@ -66,7 +82,12 @@ class _Continuing:
         """How the last target that spoke broke off."""
         self._tried: list[str] = []
         """Which targets could not go on after that, and how each failed."""
+        self._reported = Usage(tokens_of(request), 0, "counted")
+        """The last account of the attempt that speaks now; until it gives one, about how many tokens its question has."""
+        self._said = 0
+        """Pieces that were said before it spoke."""
         self._spent: list[Usage] = []
+        """What each of those before it used."""
         self._task: asyncio.Task[object] | None = None
         self._overdue: Fault | None = None
         self._watching = False
@@ -101,19 +122,37 @@ class _Continuing:
             if plan is None:
                 raise self._told(failure)
             target, strategy = plan
-            self._spent.append(self._house.priced(spent(so_far, self._spent), run.target))
+            used = self._settle(so_far)
             text = so_far.text()
             yield Note("continuation", {
                 "from": run.target, "to": target.name, "after": failure.fault.code, "strategy": strategy,
-                "offset": len(text), "reasoning_carried": False,
+                "offset": len(text), "reasoning_carried": False, "used": {"input": used.input, "output": used.output},
             })  # fmt: skip
             run.speaks(target.name, f"{run.target} broke off")
             for part in so_far.parts:
                 if not part.closed and part.kind != "text":
                     yield Closed(part.part)
-            joined = _Joined(so_far, text, self._spent, exact=strategy == "exact")
-            request = continued(self._request, text, strategy, said=self._spent)
-            events = self._source(msgspec.structs.replace(request, targets=(target.name,)), run)
+            joined = _Joined(so_far, text, exact=strategy == "exact")
+            asked = continued(self._request, text, strategy, said=self._spent)
+            self._reported = Usage(tokens_of(asked), 0, "counted")
+            events = self._source(msgspec.structs.replace(asked, targets=(target.name,)), run)
+
+    def _settle(self, so_far: Snapshot) -> Usage:
+        """What the attempt that broke used. From now on it is part of every account of the run."""
+        used = self._used(so_far)
+        self._said = _pieces(so_far)
+        self._spent.append(used)
+        self._run.meter(self._account)
+        return used
+
+    def _account(self, told: Usage | None) -> Usage:
+        """All attempts together, each at the price of its own target."""
+        last = self._used(self._run.said()) if told is None else self._house.priced(told, self._run.target)
+        return summed([*self._spent, last])
+
+    def _used(self, so_far: Snapshot) -> Usage:
+        """The account of the attempt that spoke last, as far as it got."""
+        return self._house.priced(counted(self._reported, _pieces(so_far) - self._said), self._run.target)
 
     def _judged(self, failure: Broken) -> Fault:
         """What decides whether to ask another: how the answer broke off. That a target could not go on with it, asked in a way
@@ -136,6 +175,8 @@ class _Continuing:
     def _look(self, event: Event) -> None:
         if isinstance(event, Failed):
             raise Broken.of(event.error)
+        if isinstance(event, Usage):
+            self._reported = event
         if not self._watching and isinstance(event, Opened):
             # Once there are words the stages behind this one have let go of the run's time limits.
             self._watching = True
@@ -175,16 +216,15 @@ class _Continuing:
 
 
 class _Joined:
-    """Turns the events of a later attempt into more of the parts that are open: same text part, other numbers, summed usage."""
+    """Turns the events of a later attempt into more of the parts that are open: same text part, other numbers."""
 
-    def __init__(self, so_far: Snapshot, text: str, spent: list[Usage], *, exact: bool):
+    def __init__(self, so_far: Snapshot, text: str, *, exact: bool):
         self._joint = None if exact or not text else Joint(text)
         self._next = max((part.part for part in so_far.parts), default=-1) + 1
         self._open = next((part.part for part in so_far.parts if part.kind == "text" and not part.closed), None)
         self._taken: int | None = None
         """The part of the attempt that goes on with what was said: with the open part, or in one of its own."""
         self._numbers: dict[int, int] = {}
-        self._spent = spent
 
     def said(self, event: Event) -> Iterator[Event]:
         """What an event of the attempt means in this run."""
@@ -212,8 +252,6 @@ class _Joined:
                 if event.part == self._taken and self._joint is not None and (text := self._joint.rest()):
                     yield Delta(self._numbers[event.part], text)
                 yield Closed(self._numbers[event.part], event.meta)
-            case Usage():
-                yield summed([*self._spent, event])
             case Finished():
                 if self._taken is None and self._open is not None:
                     yield Closed(self._open, {"finish_reason": event.reason})
@@ -242,15 +280,6 @@ def continued(request: ChatRequest, text: str, strategy: str, *, said: list[Usag
     return msgspec.structs.replace(request, messages=tuple(messages), params=params)
 
 
-def spent(so_far: Snapshot, before: list[Usage]) -> Usage:
-    """What the attempt that broke used: as it reported, else as many tokens as it said pieces."""
-    counted = sum(part.deltas for part in so_far.parts) - sum(usage.output for usage in before)
-    if so_far.usage is not None:
-        known = sum(usage.input for usage in before)
-        return Usage(max(0, so_far.usage.input - known), max(0, counted), "counted")
-    return Usage(0, max(0, counted), "counted")
-
-
 def summed(usages: list[Usage]) -> Usage:
     """All attempts together; only what every provider reported counts as reported."""
     return Usage(
@@ -269,16 +298,22 @@ def _sum(counts: list[int | None]) -> int | None:
     return sum(known) if known else None
 
 
+def _pieces(so_far: Snapshot) -> int:
+    return sum(part.deltas for part in so_far.parts)
+
+
 def _another_may(fault: Fault) -> bool:
     row = TABLE.get(fault.code)
     return row is not None and row.blame == "provider" and fault.code not in ("content_refused", "total_timeout")
 
 
 def _continuable(request: ChatRequest, so_far: Snapshot) -> bool:
-    form = request.params.get("response_format")
-    structured = isinstance(form, dict) and form.get("type") not in (None, "text")
+    params = request.params
+    form = params.get("response_format")
+    structured = (isinstance(form, dict) and form.get("type") not in (None, "text")) or any(map(params.get, GRAMMARS))
     return not (
         structured
+        or params.get("n", 1) not in (None, 1)
         or so_far.elided
         or so_far.tools
         or any(part.choice != 0 or part.kind in ("tool_call", "binary", "refusal") for part in so_far.parts)

@@ -24,11 +24,12 @@ def build(house: House) -> Stage:
 
     def stage(source: Source) -> Source:
         def metered(request: ChatRequest, run: Run) -> AsyncGenerator[Event, None]:
-            asked = tokens_of(request)
+            question = Usage(tokens_of(request), 0, "counted")
 
             def account(told: Usage | None) -> Usage:
                 if told is None:
-                    told = Usage(asked, sum(part.deltas for part in run.said().parts), "counted")
+                    so_far = run.said()
+                    told = counted(so_far.usage or question, sum(part.deltas for part in so_far.parts))
                 return told if told.cost is not None else house.priced(told, run.target)
 
             run.meter(account)
@@ -37,6 +38,12 @@ def build(house: House) -> Stage:
         return metered
 
     return stage
+
+
+def counted(told: Usage, pieces: int) -> Usage:
+    """The account of an answer that ended before it was complete: the last there was, with at least as many tokens as it said
+    pieces. What a provider reports at the beginning knows little of the end."""
+    return told if told.output >= pieces else msgspec.structs.replace(told, output=pieces, grade="counted", cost=None)
 
 
 def tokens_of(request: ChatRequest) -> int:
