@@ -3,6 +3,7 @@
 `HYPOTHESIS_PROFILE=chaos` tries a hundred times as many examples of every law that does not set its own number.
 """
 
+import gc
 import os
 
 from hypothesis import HealthCheck, Phase, settings
@@ -20,3 +21,9 @@ settings.register_profile(
 )
 settings.register_profile("chaos", settings.get_profile("quick"), max_examples=2000, stateful_step_count=80)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+def pytest_collection_finish() -> None:
+    """Whoever looks for what a test left behind need not go through all modules and all other tests each time: a quarter of a second."""
+    gc.collect()
+    gc.freeze()
