@@ -6,6 +6,7 @@ import gc
 
 from penstock.catalog import MOST_MODELS, Catalog
 from penstock.config.model import Config, ProviderConfig
+from penstock.config.models import ModelConfig, TargetConfig
 from penstock.config.server import ServerConfig
 from penstock.core.health import Health
 from penstock.sources.provider import HttpSource
@@ -20,6 +21,15 @@ async def test_the_model_that_answers_where_none_is_named_is_listed_once() -> No
         catalog = Catalog(Config(server=ServerConfig(model=default), providers=providers), {})
         assert [model.name for model in catalog.listed()] == names
         await catalog.close()
+
+
+async def test_a_model_takes_what_the_smallest_of_its_targets_takes_where_all_are_known() -> None:
+    windows = {"http://127.0.0.1:9/v1#a": 9000, "http://127.0.0.1:9/v1#b": 8000}
+    models = {"both": ModelConfig(targets=tuple(windows)), "more": ModelConfig(targets=(*windows, "demo"))}
+    targets = {name: TargetConfig(context=tokens) for name, tokens in windows.items()}
+    catalog = Catalog(Config(models=models, targets=targets), {})
+    assert (catalog.model("both").context, catalog.model("more").context) == (8000, None)
+    await catalog.close()
 
 
 async def test_names_that_clients_invent_are_not_remembered_beyond_a_bound() -> None:

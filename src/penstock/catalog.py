@@ -136,7 +136,11 @@ class Catalog:
             if len(said) == 1 and (has := said.pop()) is not None:
                 common[feature] = has
         if alias is not None:
-            common.update(_stated(alias.features))
+            promised = _stated(alias.features)
+            for own, it in behind.items():
+                if lacks := [feature for feature, has in promised.items() if has and it.features.get(feature) is False]:
+                    raise ValueError(f"models.{name}: {own!r} has no {lacks[0]}, and features says that this model has")
+            common.update(promised)
         (first, *_) = targets.values()
         if alias is not None:
             rules = (msgspec.structs.replace(rule, use=self._of(name, rule.use)) for rule in alias.rule)
@@ -158,6 +162,8 @@ class Catalog:
             limits=_limits(alias) if alias is not None else {},
             features=common,
             hints=staged.router.hints if staged.router is not None else (),
+            context=(alias.context if alias is not None else None)
+            or _least(it.stated.context for it in behind.values()),
         )
 
     def _unknown(self, name: str, grant: Grant) -> Refused:
@@ -239,6 +245,12 @@ def _provider_of(target: Target) -> str:
 
 def _limits(alias: ModelConfig) -> dict[str, float]:
     return {name: float(limit) for name, limit in msgspec.structs.asdict(alias.limits).items() if limit is not None}
+
+
+def _least(windows: Iterable[int | None]) -> int | None:
+    """The smallest, where all are known."""
+    known = list(windows)
+    return min((window for window in known if window is not None), default=None) if None not in known else None
 
 
 def _metered(target: Target) -> bool:

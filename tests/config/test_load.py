@@ -324,6 +324,14 @@ MISTAKES = [
         "penstock.toml:3: models.a.strategy: 'wighted' is no choice",
     ),
     (
+        "[models.a]\nfeatures.tools = true\ntargets = ['demo',\n'http://a/v1#x']\n[targets.'http://a/v1#x'.features]\ntools = false",
+        "penstock.toml:3: models.a.targets[1]: 'http://a/v1#x' has no tools, and this model promises it; name another",
+    ),
+    (
+        "[models.a]\ncontext = 9000\ntargets = ['http://a/v1#x']\n[targets.'http://a/v1#x']\ncontext = 8000\n",
+        "penstock.toml:3: models.a.targets[0]: 'http://a/v1#x' has a window of 8000 tokens, and this model promises 9000",
+    ),
+    (
         "[models.a]\ntargets = ['openai/x']\n",
         "penstock.toml:2: models.a.targets[0]: no provider is called 'openai'; none is",
     ),

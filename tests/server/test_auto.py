@@ -13,7 +13,7 @@ import pytest
 
 from penstock import assembly
 from penstock.config.model import Config
-from penstock.config.models import ModelConfig, RetryConfig, Strategy
+from penstock.config.models import Features, ModelConfig, RetryConfig, Strategy
 from penstock.config.rules import RuleConfig
 from penstock.config.units import Seconds
 from penstock.core.health import STALE
@@ -143,6 +143,12 @@ async def test_what_is_no_hint_in_the_metadata_goes_on_to_the_provider(
 ) -> None:
     assert await asked(client, metadata={"route": "checkout"}) == "a"
     assert (await providers[0].next_request()).json["metadata"] == {"route": "checkout"}
+
+
+def test_a_promise_that_a_fallback_is_known_not_to_keep_stops_the_start() -> None:
+    model = ModelConfig(targets=("http://127.0.0.1:1/v1#a", "demo"), features=Features(images=True))
+    with pytest.raises(ValueError, match=r"models\.m: 'demo' has no images, and features says that this model has"):
+        assembly.build(Config(models={"m": model}))
 
 
 def test_a_rule_about_what_its_target_is_known_not_to_do_stops_the_start() -> None:

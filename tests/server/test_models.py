@@ -20,7 +20,7 @@ from tests.server.reading import PROMPT
 from tests.serving import MODEL, Served, serving
 
 MODELS = {
-    "fast": ModelConfig(targets=("acme/org/small-1",), features=Features(tools=True, images=False)),
+    "fast": ModelConfig(targets=("acme/org/small-1",), features=Features(tools=True, images=False), context=8000),
     "local": ModelConfig(targets=("http://127.0.0.1:1/v1#qwen",)),
     "team/best": ModelConfig(targets=("acme/large",)),
 }
@@ -57,6 +57,7 @@ async def test_one_body_has_what_every_client_looks_for(asking: httpx2.AsyncClie
         "provider": "acme",
         "targets": ["acme/org/small-1"],
         "features": {**UNKNOWN, "tools": True, "images": False},
+        "context": 8000,
         "measured": None,
     }
     assert (await asking.get("/v1/models/fast")).json() == fast
@@ -67,6 +68,7 @@ async def test_what_nobody_said_of_a_model_is_null_and_its_address_is_nobodys_bu
 ) -> None:
     answer = await asking.get("/v1/models/local")
     assert (answer.json()["features"], answer.json()["targets"]) == (UNKNOWN, ["qwen"])
+    assert answer.json()["context"] is None
     assert "127.0.0.1" not in answer.text
 
 

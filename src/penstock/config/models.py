@@ -139,9 +139,14 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     features: Annotated[
         Features,
         Meta(
-            description="What it can and cannot, as in `{tools = true, images = false}`; nothing is tried or guessed."
+            description="What it can and cannot, as in `{tools = true, images = false}`; nothing is tried or guessed. A target that "
+            "is known not to do what is promised here is a mistake."
         ),
     ] = Features()
+    context: Annotated[
+        int | None,
+        Meta(description="How many tokens it takes. A target that is known to have a smaller window is a mistake."),
+    ] = None
     strategy: Annotated[
         Strategy,
         Meta(
@@ -189,5 +194,6 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             raise ValueError(f"targets names {len(self.targets)} models; it must name 1 to {MOST_TARGETS}")
         if len(set(self.targets)) < len(self.targets):
             raise ValueError("targets names a model twice")
-        if self.concurrent is not None and self.concurrent < 1:
-            raise ValueError(f"concurrent ({self.concurrent}) must be at least 1")
+        for name in ("concurrent", "context"):
+            if (most := getattr(self, name)) is not None and most < 1:
+                raise ValueError(f"{name} ({most}) must be at least 1")

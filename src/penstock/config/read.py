@@ -13,7 +13,7 @@ from penstock.config.bounds import Bounds, TimeLimits
 from penstock.config.errors import Wrong, nearest
 from penstock.config.locate import Key
 from penstock.config.model import AuthConfig, Config, DemoConfig, LogConfig, MetricsConfig, ProviderConfig
-from penstock.config.models import ModelConfig, PricesConfig, TargetConfig
+from penstock.config.models import Features, ModelConfig, PricesConfig, TargetConfig
 from penstock.config.providers import at_usual_address
 from penstock.config.routes import DEFAULT_ROUTES, RouteConfig
 from penstock.config.rules import read_rules
@@ -86,6 +86,7 @@ class Reader:
                 if target not in models or target == name:
                     _target(("models", name, "targets", number), target, config)
             _no_circle(name, models)
+            _promised(name, model, config)
             models[name] = msgspec.structs.replace(model, rule=read_rules(name, model, config))
         known = {target for model in models.values() for target in model.targets} - models.keys()
         for target in config.targets:
@@ -236,6 +237,25 @@ def _no_circle(name: str, models: Mapping[str, ModelConfig], way: tuple[str, ...
                 said = f"these names lead in a circle: {' → '.join((*way, target))}"
                 raise Wrong(("models", name, "targets", number), said)
             _no_circle(target, models, way)
+
+
+def _promised(name: str, model: ModelConfig, config: Config) -> None:
+    """As far as `[targets]` says, every target can do what the model promises: a fallback that cannot is none."""
+    for number, target in enumerate(model.targets):
+        if (stated := config.targets.get(target)) is None:
+            continue
+        key: Key = ("models", name, "targets", number)
+        for feature in Features.__struct_fields__:
+            if getattr(model.features, feature) and getattr(stated.features, feature) is False:
+                raise Wrong(key, f"{target!r} has no {feature}, and this model promises it; {_WAYS}")
+        if model.context is not None and stated.context is not None and stated.context < model.context:
+            raise Wrong(
+                key,
+                f"{target!r} has a window of {stated.context} tokens, and this model promises {model.context}; {_WAYS}",
+            )
+
+
+_WAYS = "name another target, or do not promise it: then what this one cannot do is asked of the others alone"
 
 
 def _target(key: Key, name: str, config: Config) -> None:

@@ -67,6 +67,7 @@ class ModelsApi:
             "provider": model.owner,
             "targets": model.targets,
             "features": {feature: model.features.get(feature) for feature in FEATURES},
+            "context": model.context,
             "measured": pace.of(model.name) if pace is not None else None,
         }
 

@@ -54,6 +54,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     """Time limits of its own, by their names in `TimeLimits`."""
     features: Mapping[str, bool] = {}
     """What it can and cannot, as far as its protocol or the configuration says; what is not in it is not known."""
+    context: int | None = None
+    """How many tokens it takes, where that is known."""
     hints: tuple[str, ...] = ()
     """What the header `Penstock-Route` may say to it; where it is nothing, the header is not read."""
 
