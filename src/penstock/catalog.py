@@ -201,7 +201,7 @@ class Catalog:
             case AtProvider(provider, upstream):
                 source = self._provider(provider).source(upstream)
             case AtUrl(base_url, upstream):
-                source = registry.resolve("sources", "openai")(base_url=base_url, model=upstream)
+                source = registry.resolve("providers", "openai")(base_url).source(upstream)
             case ThroughLitellm(upstream):
                 source = registry.resolve("sources", "litellm")(model=upstream)
             case Function(path):

@@ -38,10 +38,6 @@ TABLES: dict[str, dict[str, str]] = {
     },
     "sources": {
         "demo": "penstock.sources.demo:build",
-        "anthropic": "penstock.sources.anthropic_http:build",
-        "ollama": "penstock.sources.ollama_http:build",
-        "openai": "penstock.sources.openai_http:build",
-        "openai-responses": "penstock.sources.responses_http:build",
         "litellm": "penstock.sources.litellm:build",
         "callable": "penstock.sources.callable:build",
         "replay": "penstock.sources.replay:build",

@@ -9,7 +9,7 @@ from penstock.config.model import Config, ProviderConfig
 from penstock.config.models import ModelConfig
 from penstock.core.events import Closed, Delta, Finished, Json, Opened, Started, Usage
 from penstock.core.request import ChatRequest
-from penstock.sources.anthropic_http import build
+from penstock.sources.anthropic_http import AnthropicProvider
 from penstock.sources.provider import HttpSource
 from penstock.testing.sources import check_source
 from tests.live.llama import MODEL, slots_idle
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.needs("llama")
 
 @pytest.fixture
 async def source(llama_server: str) -> AsyncGenerator[HttpSource]:
-    source = build(base_url=llama_server, model=MODEL)
+    source = AnthropicProvider(llama_server).source(MODEL)
     yield source
     await source.close()
     await slots_idle(llama_server)

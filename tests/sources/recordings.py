@@ -6,9 +6,11 @@ from pathlib import Path
 
 from penstock.core.events import Event, Failed
 from penstock.sources.anthropic_http import AnthropicMessages
+from penstock.sources.ending import Ending
 from penstock.sources.ollama_http import OllamaChat
 from penstock.sources.openai_http import OpenAIChat
-from penstock.sources.provider import Parser, Protocol
+from penstock.sources.parser import Parser
+from penstock.sources.provider import Protocol
 from penstock.sources.responses_http import OpenAIResponses
 
 FOLDER = Path(__file__).parents[2] / "protocols" / "upstream"
@@ -29,11 +31,11 @@ def protocol_of(recording: Path) -> Protocol:
     return PROTOCOLS.get(recording.stem.partition("_")[0], OpenAIChat())
 
 
-def parser_of(recording: Path) -> Parser:
+def parser_of(recording: Path) -> Parser[Ending]:
     return protocol_of(recording).parser("provider.test", secret=None)
 
 
-def parsed(parser: Parser, *pieces: bytes) -> list[Event]:
+def parsed(parser: Parser[Ending], *pieces: bytes) -> list[Event]:
     """The events of a stream that ends cleanly; a failure as its `Failed`."""
     events: list[Event] = []
     for piece in pieces:

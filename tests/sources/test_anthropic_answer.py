@@ -7,7 +7,8 @@ import pytest
 
 from penstock.core.events import Chunk, Closed, Delta, Event, Failed, Finished, Note, Opened, Usage
 from penstock.core.events import Json as Value
-from penstock.sources.anthropic_answer import MEDIA_TYPE, AnswerParser
+from penstock.sources.anthropic_answer import MEDIA_TYPE
+from penstock.sources.anthropic_http import AnthropicMessages
 from penstock.sources.sse_splitter import LIMIT
 from tests.sources.asking import text
 from tests.sources.recordings import parsed as read
@@ -16,7 +17,7 @@ Json = object
 
 
 def parsed(*pieces: bytes) -> list[Event]:
-    return read(AnswerParser("provider.test"), *pieces)
+    return read(AnthropicMessages().parser("provider.test", secret=None), *pieces)
 
 
 def sse(*events: Mapping[str, Json] | bytes) -> bytes:
@@ -238,7 +239,7 @@ def test_a_line_that_never_ends_is_garbled() -> None:
 
 
 def test_what_the_provider_quotes_of_the_key_is_not_quoted() -> None:
-    parser = AnswerParser("provider.test", secret="sk-secret")
+    parser = AnthropicMessages().parser("provider.test", secret="sk-secret")
     events = read(parser, sse({"type": "error", "error": {"type": "api_error", "message": "bad key sk-secret"}}))
     assert isinstance(events[-1], Failed)
     assert "sk-secret" not in events[-1].error.message

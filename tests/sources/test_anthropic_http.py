@@ -9,7 +9,7 @@ import pytest
 
 from penstock.core.events import Closed, Delta, Finished, Note, Opened, Started, Usage
 from penstock.core.request import ChatRequest
-from penstock.sources.anthropic_http import AnthropicProvider, build
+from penstock.sources.anthropic_http import AnthropicProvider
 from penstock.sources.provider import HttpSource
 from penstock.testing.sources import check_source
 from tests.fakes.provider import Provider
@@ -25,7 +25,7 @@ SAID = "Hello! A penstock is a gated pipe – wie ein Fallrohr 🚰."
 
 @pytest.fixture
 async def source(provider: Provider, client: str) -> AsyncGenerator[HttpSource]:
-    source = build(base_url=provider.base_url, model="claude-test", api_key="sk-ant-secret")
+    source = AnthropicProvider(provider.base_url, api_key="sk-ant-secret").source("claude-test")
     yield source
     await source.close()
 

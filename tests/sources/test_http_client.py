@@ -341,13 +341,13 @@ import asyncio, sys
 {before}
 from penstock.core.errors import Broken
 from penstock.core.request import ChatRequest
-from penstock.sources.openai_http import build
+from penstock.sources.openai_http import OpenAIProvider
 from penstock.testing.sources import SoloRun
 
 BOTH = {{"aiohttp", "httptools"}}
 
 async def main():
-    source = build(base_url="http://127.0.0.1:1/v1", model="m")
+    source = OpenAIProvider("http://127.0.0.1:1/v1").source("m")
     assert not any(sys.modules.get(name) for name in BOTH)
     try:
         async for event in source(ChatRequest(model="m", messages=()), SoloRun()):

@@ -8,8 +8,7 @@ import pytest
 
 from penstock.core.events import Closed, Delta, Event, Failed, Finished, Opened, Started, Usage
 from penstock.sources.line_splitter import LineSplitter
-from penstock.sources.ollama_answer import AnswerParser
-from penstock.sources.ollama_http import OllamaProvider, build
+from penstock.sources.ollama_http import OllamaChat, OllamaProvider
 from penstock.sources.provider import HttpSource
 from penstock.sources.sse_splitter import LIMIT
 from penstock.testing.sources import check_source
@@ -27,7 +26,7 @@ LINES = Head(headers={"Content-Type": "application/x-ndjson"})
 
 @pytest.fixture
 async def source(provider: Provider) -> AsyncGenerator[HttpSource]:
-    source = build(base_url=provider.base_url, model="qwen3", api_key="sk-secret")
+    source = OllamaProvider(provider.base_url, api_key="sk-secret").source("qwen3")
     yield source
     await source.close()
 
@@ -172,7 +171,7 @@ async def test_leaving_closes_the_connection_at_once(source: HttpSource, provide
 
 def parsed(*lines: object) -> list[Event]:
     stream = b"".join((line if isinstance(line, bytes) else json.dumps(line).encode()) + b"\n" for line in lines)
-    return read(AnswerParser("provider.test"), stream)
+    return read(OllamaChat().parser("provider.test", secret=None), stream)
 
 
 def code(events: list[Event]) -> str:
@@ -224,7 +223,7 @@ def test_what_follows_the_end_is_ignored() -> None:
 
 
 def test_a_line_that_never_ends_is_garbled() -> None:
-    parser = AnswerParser("provider.test")
+    parser = OllamaChat().parser("provider.test", secret=None)
     pieces = [b"x" * (LIMIT // 2)] * 3
     assert code(read(parser, *pieces)) == "provider_garbled"
 

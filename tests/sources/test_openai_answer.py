@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from penstock.core.events import Closed, Delta, Event, Failed, Finished, Json, Opened, Usage
 from penstock.core.lifecycle import Parts, Phase, step
-from penstock.sources.openai_answer import AnswerParser
+from penstock.sources.openai_http import OpenAIChat
 from tests.sources.asking import text
 from tests.sources.recordings import parsed as read
 
 
 def parsed(*pieces: bytes) -> list[Event]:
     """The events of a stream that ends cleanly; a failure as its `Failed`."""
-    return read(AnswerParser("provider.test"), *pieces)
+    return read(OpenAIChat().parser("provider.test", secret=None), *pieces)
 
 
 def sse(*chunks: object) -> bytes:

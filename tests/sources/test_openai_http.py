@@ -10,8 +10,9 @@ import pytest
 from penstock.core.events import Closed, Delta, Event, Finished, Opened, Started, Usage
 from penstock.core.request import ChatRequest
 from penstock.sources import http_response
-from penstock.sources.openai_http import OpenAIProvider, build
-from penstock.sources.provider import HttpSource, proxy_of, url_of
+from penstock.sources.base_url import proxy_of, url_of
+from penstock.sources.openai_http import OpenAIProvider
+from penstock.sources.provider import HttpSource
 from penstock.testing.sources import SoloRun, check_source
 from tests.fakes.provider import Connection, Provider, head_bytes
 from tests.fakes.script import (
@@ -44,7 +45,7 @@ from tests.waiting import until
 
 @pytest.fixture
 async def source(provider: Provider, client: str) -> AsyncGenerator[HttpSource]:
-    source = build(base_url=provider.base_url, model="upstream-model", api_key="sk-secret")
+    source = OpenAIProvider(provider.base_url, api_key="sk-secret").source("upstream-model")
     yield source
     await source.close()
 
@@ -93,7 +94,7 @@ async def test_the_provider_is_asked_with_the_clients_parameters_streamed_and_co
 
 
 async def test_without_a_key_no_credentials_are_sent_and_own_headers_are(provider: Provider) -> None:
-    source = build(base_url=provider.base_url, model="m", headers={"X-Team": "blue", "User-Agent": "mine"})
+    source = OpenAIProvider(provider.base_url, headers={"X-Team": "blue", "User-Agent": "mine"}).source("m")
     await heard(ask(source))
     await source.close()
     headers = (await provider.next_request()).headers
@@ -120,7 +121,7 @@ def test_a_base_url_is_taken_in_every_usual_form(base_url: str, url: str) -> Non
 @pytest.mark.parametrize("base_url", ["", "api.test/v1", "ftp://api.test", "http://", "http://[::1"])
 def test_a_base_url_that_is_none_is_refused(base_url: str) -> None:
     with pytest.raises(ValueError, match=r"URL|base_url"):
-        build(base_url=base_url, model="m")
+        OpenAIProvider(base_url)
 
 
 def test_the_name_of_a_provider_holds_no_credentials() -> None:
@@ -151,13 +152,13 @@ def test_a_proxy_is_taken_from_the_environment(scheme: str, host: str, proxy: st
 @pytest.mark.usefixtures("proxied")
 def test_a_proxy_that_speaks_no_http_is_refused_with_the_way_out() -> None:
     with pytest.raises(ValueError, match=r"http_proxy must be an http:// address; set no_proxy=api\.test"):
-        build(base_url="http://api.test", model="m")
+        OpenAIProvider("http://api.test")
 
 
 async def test_a_proxy_is_asked_in_the_providers_place(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", provider.base_url.removesuffix("/v1"))
     monkeypatch.delenv("no_proxy", raising=False)
-    source = build(base_url="http://api.test:81/v1", model="m")
+    source = OpenAIProvider("http://api.test:81/v1").source("m")
     assert await failure(source) == ("", "provider_model_unknown")  # the fake knows no such route
     await source.close()
     assert [request.path for request in provider.requests] == ["http://api.test:81/v1/chat/completions"]
@@ -170,7 +171,7 @@ def test_a_key_or_a_header_that_cannot_be_sent_is_refused_when_the_source_is_mad
     key: str, headers: dict[str, str]
 ) -> None:
     with pytest.raises(ValueError, match="header") as refused:
-        build(base_url="https://api.test", model="m", api_key=key, headers=headers)
+        OpenAIProvider("https://api.test", api_key=key, headers=headers)
     assert key.strip() not in str(refused.value)
 
 
@@ -275,7 +276,7 @@ async def test_a_refused_connection_is_unreachable(source: HttpSource, provider:
 
 
 async def test_a_name_that_does_not_resolve_is_unreachable_and_says_so() -> None:
-    source = build(base_url="http://nowhere.invalid", model="m")
+    source = OpenAIProvider("http://nowhere.invalid").source("m")
     _, broken = await heard(ask(source))
     await source.close()
     assert broken is not None

@@ -6,7 +6,7 @@ import pytest
 
 from penstock.core.carried import BLOCK
 from penstock.core.events import Chunk, Closed, Delta, Event, Failed, Finished, Opened, Usage
-from penstock.sources.responses_answer import AnswerParser
+from penstock.sources.responses_http import OpenAIResponses
 from tests.sources.asking import text
 from tests.sources.recordings import parsed as read
 
@@ -20,7 +20,7 @@ def said(event: str, **members: object) -> bytes:
 
 
 def parsed(*pieces: bytes) -> list[Event]:
-    return read(AnswerParser("provider.test"), *pieces)
+    return read(OpenAIResponses().parser("provider.test", secret=None), *pieces)
 
 
 def heard(*events: bytes) -> list[Event]:
@@ -207,7 +207,7 @@ def test_an_item_nested_beyond_reason_is_null() -> None:
 
 
 def test_where_the_answer_stands_is_known_for_whoever_reads_on() -> None:
-    reading = AnswerParser("provider.test")
+    reading = OpenAIResponses().parser("provider.test", secret=None)
     reading.feed(said("response.created", response={"id": "resp_1", "background": True}, sequence_number=0))
     reading.feed(said(DELTA, delta="a", sequence_number=7))
     assert (reading.answer.response_id, reading.answer.sequence) == ("resp_1", 7)

@@ -11,7 +11,7 @@ import pytest
 
 from penstock.core.errors import Broken
 from penstock.core.events import Delta, Event, Finished, Note
-from penstock.sources.provider import MOST_RESUMES
+from penstock.sources.provider import MOST_RESUMES, HttpProvider
 from penstock.sources.responses_http import ResponsesProvider
 from penstock.testing.sources import SoloRun
 from tests.fakes.provider import Provider
@@ -52,13 +52,13 @@ def done(number: int) -> list[Step]:
 
 
 @pytest.fixture
-async def upstream(provider: Provider) -> AsyncGenerator[ResponsesProvider]:
+async def upstream(provider: Provider) -> AsyncGenerator[HttpProvider]:
     made = ResponsesProvider(provider.base_url)
     yield made
     await made.close()
 
 
-async def said_by(upstream: ResponsesProvider, request: Any = ASKED) -> tuple[list[Event], Broken | None]:
+async def said_by(upstream: HttpProvider, request: Any = ASKED) -> tuple[list[Event], Broken | None]:
     said: list[Event] = []
     try:
         async for event in upstream.source("m")(request, SoloRun()):
@@ -72,9 +72,7 @@ def text(said: list[Event]) -> str:
     return "".join(event.text for event in said if isinstance(event, Delta))
 
 
-async def test_a_kept_answer_is_read_on_behind_its_last_whole_event(
-    provider: Provider, upstream: ResponsesProvider
-) -> None:
+async def test_a_kept_answer_is_read_on_behind_its_last_whole_event(provider: Provider, upstream: HttpProvider) -> None:
     provider.script(
         begun(background=True), word(3, "The "), word(4, "quick "), Body(b'data: {"type":"response.outp'), Cut()
     )
@@ -93,9 +91,7 @@ async def test_a_kept_answer_is_read_on_behind_its_last_whole_event(
     ]  # fmt: skip
 
 
-async def test_an_answer_that_is_not_kept_is_not_asked_for_again(
-    provider: Provider, upstream: ResponsesProvider
-) -> None:
+async def test_an_answer_that_is_not_kept_is_not_asked_for_again(provider: Provider, upstream: HttpProvider) -> None:
     provider.script(begun(background=False), word(3, "half"), Cut())
     said, broken = await said_by(upstream, question())
     assert broken is not None
@@ -103,7 +99,7 @@ async def test_an_answer_that_is_not_kept_is_not_asked_for_again(
     assert "background" not in provider.requests[0].json
 
 
-async def test_a_provider_that_has_lost_it_is_believed(provider: Provider, upstream: ResponsesProvider) -> None:
+async def test_a_provider_that_has_lost_it_is_believed(provider: Provider, upstream: HttpProvider) -> None:
     provider.script(begun(background=True), word(3, "half"), Cut())
     provider.script(Reply(status=404, body={"error": {"message": "gone", "type": "invalid_request_error"}}))
     said, broken = await said_by(upstream)
@@ -111,7 +107,7 @@ async def test_a_provider_that_has_lost_it_is_believed(provider: Provider, upstr
     assert (text(said), broken.fault.code) == ("half", "provider_truncated")
 
 
-async def test_it_is_not_read_on_for_ever(provider: Provider, upstream: ResponsesProvider) -> None:
+async def test_it_is_not_read_on_for_ever(provider: Provider, upstream: HttpProvider) -> None:
     provider.script(begun(background=True), word(3, "half"), Cut())
     for _ in range(MOST_RESUMES + 1):
         provider.script(Head(), Cut())
@@ -120,7 +116,7 @@ async def test_it_is_not_read_on_for_ever(provider: Provider, upstream: Response
     assert (broken.fault.code, len(provider.requests)) == ("provider_truncated", 1 + MOST_RESUMES)
 
 
-async def test_whoever_says_store_false_is_not_kept_anywhere(provider: Provider, upstream: ResponsesProvider) -> None:
+async def test_whoever_says_store_false_is_not_kept_anywhere(provider: Provider, upstream: HttpProvider) -> None:
     provider.script(begun(background=False), word(3, "x"), done(4))
     kept_out = msgspec.structs.replace(question(store=False), background=True)
     assert (await said_by(upstream, kept_out))[1] is None

@@ -24,7 +24,7 @@ from penstock.sources.anthropic_events import (
 from penstock.sources.ending import Ending
 from penstock.sources.halves import Halves
 from penstock.sources.loose import Loose, NotAnObject, loosely
-from penstock.sources.sse_splitter import LIMIT, SseSplitter
+from penstock.sources.sse_splitter import LIMIT
 
 MEDIA_TYPE = BLOCK % "anthropic"
 KINDS: dict[str, Kind] = {"text": "text", "thinking": "reasoning", "tool_use": "tool_call"}
@@ -76,8 +76,13 @@ class Answer(Ending):
         self._reason = ""
         self._next = 0
 
-    def take_usual(self, event: StreamEvent, payload: bytes, events: list[Event]) -> None:
-        """As `take`, for an event whose strings are whole: nearly every one is just another piece of text."""
+    def read(self, payload: bytes, events: list[Event]) -> None:
+        """An event. Nearly every one is just another piece of text."""
+        try:
+            event = strict(payload)
+        except (ValueError, RecursionError):
+            self._odd(payload, events)
+            return
         piece = event.delta
         if (
             piece is not None
@@ -89,12 +94,18 @@ class Answer(Ending):
             block.said += len(piece.text)
             events.append(Delta(block.part, piece.text))
         else:
-            self.take(event, payload, events)
+            self._take(event, payload, events)
 
-    def take(self, event: StreamEvent, payload: bytes, events: list[Event]) -> None:
+    def _odd(self, payload: bytes, events: list[Event]) -> None:
+        """What is no event as providers usually send them."""
+        if payload.strip():
+            try:
+                self._take(lenient(payload), payload, events)
+            except NotAnObject:
+                self.garble("an event that is not a JSON object")
+
+    def _take(self, event: StreamEvent, payload: bytes, events: list[Event]) -> None:
         """Add to `events` what the event says. `payload` is its JSON, for what no field was made for."""
-        if self.ended:
-            return
         match event.type:
             case "content_block_delta":
                 block = self._blocks.get(event.index) if event.index is not None else None
@@ -338,44 +349,3 @@ def _citation(stated: Json, start: int, end: int) -> Json:
         "quote": stated.get("cited_text"),
     }
     return {**{name: value for name, value in known.items() if isinstance(value, str)}, **place, "anthropic": stated}
-
-
-class AnswerParser:
-    """Bytes of an event stream → events. After every call look at `answer.ended` and `answer.broken`."""
-
-    __slots__ = ("_splitter", "answer")
-
-    def __init__(self, host: str, *, secret: str | None = None):
-        self.answer = Answer(host, secret=secret)
-        self._splitter = SseSplitter()
-
-    def feed(self, data: bytes) -> list[Event]:
-        """What these bytes say. What follows `message_stop` or an error is ignored."""
-        events: list[Event] = []
-        answer = self.answer
-        for payload in self._splitter.feed(data):
-            try:
-                answer.take_usual(strict(payload), payload, events)
-            except (ValueError, RecursionError):
-                self._odd(payload, events)
-            if answer.ended:
-                return events
-        if self._splitter.overflowed:
-            answer.garble(f"a line or an event longer than {LIMIT} bytes")
-        return events
-
-    def resume(self) -> str:
-        """Nothing is kept that could be read on."""
-        return ""
-
-    def end(self) -> list[Event]:
-        """The body ended, and no `message_stop` had come."""
-        self.answer.truncate()
-        return []
-
-    def _odd(self, payload: bytes, events: list[Event]) -> None:
-        if payload.strip():
-            try:
-                self.answer.take(lenient(payload), payload, events)
-            except NotAnObject:
-                self.answer.garble("an event that is not a JSON object")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from penstock.core.request import ChatRequest
 from penstock.sources import anthropic_request
-from penstock.sources.anthropic_answer import AnswerParser
-from penstock.sources.provider import EVENT_STREAM, HttpProvider, HttpSource, Question, without_version
+from penstock.sources.anthropic_answer import Answer
+from penstock.sources.parser import Parser
+from penstock.sources.provider import EVENT_STREAM, HttpProvider, Question
+from penstock.sources.sse_splitter import SseSplitter
 
 VERSION = "2023-06-01"
 """The only version of the API since then; new things come by `anthropic-beta`."""
@@ -20,6 +23,7 @@ class AnthropicMessages:
     root = ""
     media_type = EVENT_STREAM
     calls: Mapping[str, str] = {"count_tokens": "/v1/messages/count_tokens"}
+    features: Mapping[str, bool] = {"audio": False, "embeddings": False}
 
     def credentials(self, api_key: str) -> Mapping[str, str]:
         return {"x-api-key": api_key}
@@ -36,23 +40,10 @@ class AnthropicMessages:
     def question(self, model: str, request: ChatRequest, *, host: str) -> Question:
         return anthropic_request.question(model, request, host=host)
 
-    def parser(self, host: str, *, secret: str | None) -> AnswerParser:
-        return AnswerParser(host, secret=secret)
+    def parser(self, host: str, *, secret: str | None) -> Parser[Answer]:
+        return Parser(Answer(host, secret=secret), SseSplitter)
 
 
-class AnthropicProvider(HttpProvider):
-    """One server that speaks the Messages API, and one key."""
-
-    features: Mapping[str, bool] = {"audio": False, "embeddings": False}
-
-    def __init__(self, base_url: str, *, api_key: str | None = None, headers: Mapping[str, str] | None = None):
-        """`base_url` ends where `/v1/messages` begins, as the clients of Anthropic have it; a `/v1` at its end is the same.
-        Raises `ValueError`."""
-        super().__init__(AnthropicMessages(), without_version(base_url), api_key=api_key, headers=headers)
-
-
-def build(
-    *, base_url: str, model: str, api_key: str | None = None, headers: Mapping[str, str] | None = None
-) -> HttpSource:
-    """A source for `model` at an Anthropic `base_url`, with a pool of its own. Raises `ValueError` for a bad URL."""
-    return AnthropicProvider(base_url, api_key=api_key, headers=headers).source(model)
+AnthropicProvider = partial(HttpProvider, AnthropicMessages())
+"""One server that speaks the Messages API, and one key. `base_url` ends where `/v1/messages` begins, as the clients of Anthropic have it;
+a `/v1` at its end is the same."""

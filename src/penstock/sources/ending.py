@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from penstock.core.errors import Broken
+from penstock.core.events import Event
 from penstock.sources import provider_errors
 from penstock.sources.loose import Loose
 
@@ -22,6 +23,18 @@ class Ending:
         """Why the answer cannot be completed; to be raised after the events that were given with it."""
         self._host = host
         self._secret = secret
+
+    def read(self, payload: bytes, events: list[Event]) -> None:
+        """Add to `events` what one payload of the body says."""
+        raise NotImplementedError
+
+    def over(self, rest: bytes, events: list[Event]) -> None:
+        """The body ended cleanly, which is too early unless the protocol has no other end. `rest` stood behind the last payload."""
+        self.truncate()
+
+    def resume(self) -> str:
+        """Where the provider keeps the rest of the answer, behind the URL of the question; empty where it keeps none."""
+        return ""
 
     def truncate(self) -> None:
         """The stream is over before the answer was."""

@@ -10,9 +10,12 @@ class LineSplitter:
 
     __slots__ = ("_held", "_held_size", "overflowed")
 
+    unit = "a line"
+    limit = LIMIT
+
     def __init__(self) -> None:
         self.overflowed = False
-        """A line grew beyond `LIMIT`; nothing more will be given."""
+        """A line grew beyond the limit; nothing more will be given."""
         # In pieces: a trickle is not to be copied again with every byte.
         self._held: list[bytes] = []
         self._held_size = 0
@@ -30,7 +33,7 @@ class LineSplitter:
         if rest:
             self._held.append(rest)
             self._held_size += len(rest)
-        if self._held_size > LIMIT or any(len(line) > LIMIT for line in lines):
+        if self._held_size > self.limit or any(len(line) > self.limit for line in lines):
             self.overflowed = True
             return []
         return lines

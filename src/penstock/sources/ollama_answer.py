@@ -13,9 +13,7 @@ import msgspec
 from penstock.core.events import Closed, Delta, Event, Finished, Kind, Opened, Usage
 from penstock.sources.ending import Ending
 from penstock.sources.halves import marked
-from penstock.sources.line_splitter import LineSplitter
 from penstock.sources.loose import Loose, count_of
-from penstock.sources.sse_splitter import LIMIT
 
 
 class Message(msgspec.Struct, gc=False):
@@ -66,8 +64,23 @@ class Answer(Ending):
         self._calls = 0
         self._next = 0
 
-    def take(self, line: Line, events: list[Event]) -> None:
-        """Add to `events` what the line says."""
+    def read(self, payload: bytes, events: list[Event]) -> None:
+        try:
+            line = read_line(payload)
+        except ValueError:
+            self.garble("a line that is not an answer's JSON object")
+        else:
+            self._take(line, events)
+
+    def over(self, rest: bytes, events: list[Event]) -> None:
+        """The last line may lack its end, or be half of one."""
+        try:
+            self._take(read_line(rest), events)
+        except ValueError:
+            events.clear()
+        self.truncate()
+
+    def _take(self, line: Line, events: list[Event]) -> None:
         if line.error:
             self.fail(line.error)
             return
@@ -126,44 +139,3 @@ class Answer(Ending):
             events.append(Usage(asked or 0, answered or 0, "reported"))
         reason = line.done_reason if isinstance(line.done_reason, str) and line.done_reason else "stop"
         events.append(Finished("tool_calls" if self._calls and reason == "stop" else reason))
-
-
-class AnswerParser:
-    """Bytes of a stream of lines → events. After every call look at `answer.ended` and `answer.broken`."""
-
-    __slots__ = ("_splitter", "answer")
-
-    def __init__(self, host: str, *, secret: str | None = None):
-        self.answer = Answer(host, secret=secret)
-        self._splitter = LineSplitter()
-
-    def feed(self, data: bytes) -> list[Event]:
-        """What these bytes say. What follows the line that is done, or an error, is ignored."""
-        events: list[Event] = []
-        answer = self.answer
-        for payload in self._splitter.feed(data):
-            try:
-                line = read_line(payload)
-            except ValueError:
-                answer.garble("a line that is not an answer's JSON object")
-            else:
-                answer.take(line, events)
-            if answer.ended:
-                return events
-        if self._splitter.overflowed:
-            answer.garble(f"a line longer than {LIMIT} bytes")
-        return events
-
-    def resume(self) -> str:
-        """Nothing is kept that could be read on."""
-        return ""
-
-    def end(self) -> list[Event]:
-        """The body ended; its last line may lack its end, or be half of one."""
-        events: list[Event] = []
-        try:
-            self.answer.take(read_line(self._splitter.rest()), events)
-        except ValueError:
-            events.clear()
-        self.answer.truncate()
-        return events

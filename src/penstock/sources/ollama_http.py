@@ -6,11 +6,14 @@ Ollama speaks OpenAI's chat as well, but loses there what it knows: `num_ctx` an
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from penstock.core.request import ChatRequest
 from penstock.sources import ollama_request
-from penstock.sources.ollama_answer import AnswerParser
-from penstock.sources.provider import HttpProvider, HttpSource, Question, without_version
+from penstock.sources.line_splitter import LineSplitter
+from penstock.sources.ollama_answer import Answer
+from penstock.sources.parser import Parser
+from penstock.sources.provider import HttpProvider, Question
 
 
 class OllamaChat:
@@ -20,6 +23,7 @@ class OllamaChat:
     root = ""
     media_type = "application/x-ndjson"
     calls: Mapping[str, str] = {"embeddings": "/v1/embeddings"}
+    features: Mapping[str, bool] = {"audio": False}
 
     def credentials(self, api_key: str) -> Mapping[str, str]:
         """A server on one's own machine wants none; one behind a gateway, and Ollama's cloud, do."""
@@ -31,23 +35,9 @@ class OllamaChat:
     def question(self, model: str, request: ChatRequest, *, host: str) -> Question:
         return ollama_request.question(model, request, host=host)
 
-    def parser(self, host: str, *, secret: str | None) -> AnswerParser:
-        return AnswerParser(host, secret=secret)
+    def parser(self, host: str, *, secret: str | None) -> Parser[Answer]:
+        return Parser(Answer(host, secret=secret), LineSplitter)
 
 
-class OllamaProvider(HttpProvider):
-    """One Ollama server."""
-
-    features: Mapping[str, bool] = {"audio": False}
-
-    def __init__(self, base_url: str, *, api_key: str | None = None, headers: Mapping[str, str] | None = None):
-        """`base_url` ends where `/api/chat` begins; a `/v1` at its end, where OpenAI's chat is, means the same server.
-        Raises `ValueError`."""
-        super().__init__(OllamaChat(), without_version(base_url), api_key=api_key, headers=headers)
-
-
-def build(
-    *, base_url: str, model: str, api_key: str | None = None, headers: Mapping[str, str] | None = None
-) -> HttpSource:
-    """A source for `model` at an Ollama `base_url`, with a pool of its own. Raises `ValueError` for a bad URL."""
-    return OllamaProvider(base_url, api_key=api_key, headers=headers).source(model)
+OllamaProvider = partial(HttpProvider, OllamaChat())
+"""One Ollama server. `base_url` ends where `/api/chat` begins; a `/v1` at its end, where OpenAI's chat is, means the same server."""

@@ -13,7 +13,6 @@ from penstock.sources.ending import Ending
 from penstock.sources.halves import Halves
 from penstock.sources.loose import Loose, NotAnObject
 from penstock.sources.openai_chunks import CallPiece, ChatChunk, Choice, Tokens, lenient, strict
-from penstock.sources.sse_splitter import LIMIT, SseSplitter
 
 
 class _Call:
@@ -57,8 +56,13 @@ class Answer(Ending):
         self._tokens: Tokens | None = None
         self._next = 0
 
-    def take_usual(self, chunk: ChatChunk, events: list[Event]) -> None:
-        """As `take`, for a chunk whose strings are whole: nearly every one is just another piece of text."""
+    def read(self, payload: bytes, events: list[Event]) -> None:
+        """A chunk, or `[DONE]`. Nearly every one is just another piece of text."""
+        try:
+            chunk = strict(payload)
+        except (ValueError, RecursionError):
+            self._odd(payload, events)
+            return
         choices = chunk.choices
         if choices and len(choices) == 1 and chunk.usage is None and chunk.error is None:
             choice = choices[0]
@@ -77,7 +81,25 @@ class Answer(Ending):
             ):
                 events.append(Delta(part, delta.content))
                 return
-        self.take(chunk, events)
+        if choices is None and chunk.error is None:
+            self._odd(payload, events)
+        else:
+            self.take(chunk, events)
+
+    def over(self, rest: bytes, events: list[Event]) -> None:
+        """Some providers send no `[DONE]`."""
+        self.complete(events)
+
+    def _odd(self, payload: bytes, events: list[Event]) -> None:
+        """What is no chunk as providers usually send them."""
+        payload = payload.strip()
+        if payload == b"[DONE]":
+            self.complete(events)
+        elif payload:
+            try:
+                self.take(lenient(payload), events)
+            except NotAnObject:
+                self.garble("an event that is not a JSON object")
 
     def take(self, chunk: ChatChunk, events: list[Event]) -> None:
         """Add to `events` what the chunk says."""
@@ -230,56 +252,3 @@ class Answer(Ending):
 def _tells(logprobs: Loose) -> bool:
     """Whether a `logprobs` value holds anything: providers send null, and empty lists beside role and finish."""
     return any(logprobs.values()) if isinstance(logprobs, dict) else bool(logprobs)
-
-
-class AnswerParser:
-    """Bytes of a provider's event stream → events. After every call look at `answer.ended` and `answer.broken`."""
-
-    __slots__ = ("_splitter", "answer")
-
-    def __init__(self, host: str, *, secret: str | None = None):
-        self.answer = Answer(host, secret=secret)
-        self._splitter = SseSplitter()
-
-    def feed(self, data: bytes) -> list[Event]:
-        """What these bytes say. What follows `[DONE]` or an error is ignored."""
-        events: list[Event] = []
-        answer = self.answer
-        take = answer.take_usual
-        for payload in self._splitter.feed(data):
-            try:
-                chunk = strict(payload)
-            except (ValueError, RecursionError):
-                self._odd(payload, events)
-                if answer.ended:
-                    return events
-            else:
-                if chunk.choices is None and chunk.error is None:
-                    self._odd(payload, events)
-                else:
-                    take(chunk, events)
-                if answer.ended:
-                    return events
-        if self._splitter.overflowed:
-            answer.garble(f"a line or an event longer than {LIMIT} bytes")
-        return events
-
-    def resume(self) -> str:
-        """Nothing is kept that could be read on."""
-        return ""
-
-    def end(self) -> list[Event]:
-        """The body ended cleanly."""
-        events: list[Event] = []
-        self.answer.complete(events)
-        return events
-
-    def _odd(self, payload: bytes, events: list[Event]) -> None:
-        payload = payload.strip()
-        if payload == b"[DONE]":
-            self.answer.complete(events)
-        elif payload:
-            try:
-                self.answer.take(lenient(payload), events)
-            except NotAnObject:
-                self.answer.garble("an event that is not a JSON object")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import msgspec
 
 from penstock.core.carried import BOXES
 from penstock.core.request import ChatRequest, Message
 from penstock.sources.foreign import readable
-from penstock.sources.openai_answer import AnswerParser
-from penstock.sources.provider import EVENT_STREAM, HttpProvider, HttpSource, Question
+from penstock.sources.openai_answer import Answer
+from penstock.sources.parser import Parser
+from penstock.sources.provider import EVENT_STREAM, HttpProvider, Question
+from penstock.sources.sse_splitter import SseSplitter
 from penstock.sources.translation import OPENAI, without_hints
 
 
@@ -21,6 +24,7 @@ class OpenAIChat:
     root = "/v1"
     media_type = EVENT_STREAM
     calls: Mapping[str, str] = {"embeddings": "/embeddings"}
+    features: Mapping[str, bool] = {}
 
     def credentials(self, api_key: str) -> Mapping[str, str]:
         return {"Authorization": f"Bearer {api_key}"}
@@ -51,8 +55,8 @@ class OpenAIChat:
             left_out=tuple(left_out),
         )
 
-    def parser(self, host: str, *, secret: str | None) -> AnswerParser:
-        return AnswerParser(host, secret=secret)
+    def parser(self, host: str, *, secret: str | None) -> Parser[Answer]:
+        return Parser(Answer(host, secret=secret), SseSplitter)
 
 
 def _plain(message: Message, left_out: list[str]) -> Message:
@@ -70,16 +74,5 @@ def _plain(message: Message, left_out: list[str]) -> Message:
     return plain
 
 
-class OpenAIProvider(HttpProvider):
-    """One OpenAI-compatible server and one key."""
-
-    def __init__(self, base_url: str, *, api_key: str | None = None, headers: Mapping[str, str] | None = None):
-        """`base_url` ends where `/chat/completions` begins; without a path it gets `/v1`. Raises `ValueError`."""
-        super().__init__(OpenAIChat(), base_url, api_key=api_key, headers=headers)
-
-
-def build(
-    *, base_url: str, model: str, api_key: str | None = None, headers: Mapping[str, str] | None = None
-) -> HttpSource:
-    """A source for `model` at an OpenAI-compatible `base_url`, with a pool of its own. Raises `ValueError` for a bad URL."""
-    return OpenAIProvider(base_url, api_key=api_key, headers=headers).source(model)
+OpenAIProvider = partial(HttpProvider, OpenAIChat())
+"""One OpenAI-compatible server and one key. `base_url` ends where `/chat/completions` begins; without a path it gets `/v1`."""

@@ -12,7 +12,6 @@ import typing
 from collections.abc import AsyncGenerator, Collection, Mapping
 from functools import partial
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 from zlib import crc32
 
 import msgspec
@@ -22,7 +21,9 @@ from penstock.core.errors import Broken
 from penstock.core.events import Event, Json, Note, Started, Usage
 from penstock.core.request import ChatRequest, Run, outweighs
 from penstock.sources import provider_errors
+from penstock.sources.base_url import proxy_of, url_of
 from penstock.sources.ending import Ending
+from penstock.sources.parser import Parser
 from penstock.sources.upstream import (
     BodyBroken,
     Client,
@@ -34,7 +35,6 @@ from penstock.sources.upstream import (
     client_for,
 )
 
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 EVENT_STREAM = "text/event-stream"
 JSON = "application/json"
 ERROR_BODY = 64 * 1024
@@ -53,23 +53,6 @@ DRAIN_SECONDS = 0.05
 """How long a finished answer may take to end its body, so that the connection can be used again."""
 
 
-class Parser(typing.Protocol):
-    """Bytes of a body → events. After every call look at `answer`."""
-
-    @property
-    def answer(self) -> Ending: ...
-
-    def feed(self, data: bytes) -> list[Event]:
-        """What these bytes say, wherever the network cut them."""
-
-    def end(self) -> list[Event]:
-        """The body ended cleanly."""
-
-    def resume(self) -> str:
-        """Where a body that broke off goes on, to be appended to the URL of the question; empty where it does not. What was
-        cut within an event is forgotten then."""
-
-
 class Question(msgspec.Struct, frozen=True):
     """What a provider is asked: the body of one POST."""
 
@@ -85,11 +68,14 @@ class Protocol(typing.Protocol):
     path: str
     """Where to post, below the base URL."""
     root: str
-    """The path of a base URL that has none."""
+    """The path of a base URL that has none; empty where the paths of the protocol begin at the host."""
     media_type: str
     """Of an answer that is streamed."""
     calls: Mapping[str, str]
     """What can be asked beside questions, by the name in `penstock.core.source.Caller`, and where to post it."""
+    features: Mapping[str, bool]
+    """What the protocol settles for every model (`tools`, `reasoning`, `images`, `audio`, `prefill`, `embeddings`); the rest is
+    not known."""
 
     def credentials(self, api_key: str) -> Mapping[str, str]:
         """The headers that carry the key."""
@@ -100,16 +86,12 @@ class Protocol(typing.Protocol):
     def question(self, model: str, request: ChatRequest, *, host: str) -> Question:
         """What to ask, always streamed, always with usage. Raises `Broken(not_carried)` for what the protocol has no words for."""
 
-    def parser(self, host: str, *, secret: str | None) -> Parser:
+    def parser(self, host: str, *, secret: str | None) -> Parser[Ending]:
         """For one answer."""
 
 
 class HttpProvider:
     """One server and one key. Its models share a pool of connections, made when the first run asks."""
-
-    features: Mapping[str, bool] = {}
-    """What its protocol settles for every model (`tools`, `reasoning`, `images`, `audio`, `prefill`, `embeddings`); the rest is
-    not known."""
 
     def __init__(
         self,
@@ -122,6 +104,7 @@ class HttpProvider:
         """`base_url` ends where the protocol's path begins; without a path it gets its `root`. Raises `ValueError` for a
         URL, a key or a header that cannot be sent."""
         self._protocol = protocol
+        self.features = protocol.features
         self._url = url_of(base_url, protocol.root, protocol.path)
         self._call_urls = {name: url_of(base_url, protocol.root, path) for name, path in protocol.calls.items()}
         parts = urlsplit(self._url)
@@ -216,7 +199,7 @@ class HttpProvider:
                 await self._bill(response, parser, run)
             response.close()
 
-    async def _bill(self, response: Response, parser: Parser, run: Run) -> None:
+    async def _bill(self, response: Response, parser: Parser[Ending], run: Run) -> None:
         """Nobody listens any more: read on for a while, only for the provider's account of its tokens."""
         try:
             async with asyncio.timeout(self.drain):
@@ -354,36 +337,12 @@ class HttpSource:
         await self._provider.close()
 
 
-def url_of(base_url: str, root: str, path: str) -> str:
-    """Where to post: `https://host` gets the root, any other path is used as it is. Raises `ValueError`."""
-    parts = urlsplit(base_url.strip())
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
-        raise ValueError(f"base_url must be like https://host/v1, not {base_url!r}")
-    return parts._replace(path=(parts.path.rstrip("/") or root) + path, fragment="").geturl()
-
-
 def spelled(problem: Broken, request: ChatRequest) -> Broken:
     """Why a request cannot be given to a provider, with the place in the spelling of who made it."""
     fault = problem.fault
     if fault.param is None:
         return problem
     return Broken.of(msgspec.structs.replace(fault, param=request.spelled(fault.param)))
-
-
-def without_version(base_url: str) -> str:
-    """A base URL for a protocol whose paths say `/v1`, or nothing of the kind, themselves: one that ends in `/v1` means the same."""
-    return base_url.strip().rstrip("/").removesuffix("/v1")
-
-
-def proxy_of(scheme: str, host: str) -> str | None:
-    """The proxy the environment names for a host, once, since asking aiohttp to trust the environment costs every request a
-    look into files. The machine itself is never behind a proxy. Raises `ValueError` where the proxy speaks no HTTP."""
-    proxy = getproxies().get(scheme)
-    if not proxy or host in LOOPBACK or proxy_bypass(host):
-        return None
-    if urlsplit(proxy).scheme not in ("http", "https"):
-        raise ValueError(f"{scheme}_proxy must be an http:// address; set no_proxy={host} to go without")
-    return proxy
 
 
 def _kind(response: Response) -> str:

@@ -17,7 +17,6 @@ from penstock.sources.halves import Halves
 from penstock.sources.loose import Loose, NotAnObject, name_of, objects_of, storable, text_of
 from penstock.sources.responses_events import Said, lenient, strict
 from penstock.sources.responses_items import NAME, Item, Part, citation_of, json_of, signature_of, usage_of
-from penstock.sources.sse_splitter import SseSplitter
 
 LARGEST = 16 * 1024 * 1024
 """Bytes of one event: an item can be an image, and the last event repeats the whole answer."""
@@ -66,18 +65,35 @@ class Answer(Ending):
         self._calls = False
         self._items: list[Item] = []
 
-    def take(self, said: Said, events: list[Event]) -> None:
-        """Add to `events` what one event says."""
-        if self.ended:
-            return
-        kind = said.type
+    def read(self, payload: bytes, events: list[Event]) -> None:
+        """An event. Nearly every one is just another piece of text."""
+        try:
+            said = strict(payload)
+        except (ValueError, RecursionError):
+            if payload.strip() in (b"", b"[DONE]"):
+                return
+            try:
+                said = lenient(payload)
+            except NotAnObject:
+                self.garble("an event that is not a JSON object")
+                return
         if said.sequence_number is not None:
             self.sequence = said.sequence_number
-        if kind == _TEXT and said.delta and not said.logprobs:
+        if said.type == _TEXT and said.delta and not said.logprobs:
             place = said.item_id if said.output_index is None else said.output_index
             if (part := self._plain.get((place, said.content_index))) is not None:
                 events.append(Delta(part, said.delta))
                 return
+        self._take(said, events)
+
+    def resume(self) -> str:
+        """A background answer is read on behind its last event that came whole."""
+        if not self.kept or self.sequence < 0:
+            return ""
+        return f"/{self.response_id}?stream=true&starting_after={self.sequence}"
+
+    def _take(self, said: Said, events: list[Event]) -> None:
+        kind = said.type
         if (delta := _SAYS.get(kind)) is not None:
             self._say(self._item_of(said, delta[0]), delta[1], said, said.delta or "", events)
         elif (whole := _DONE.get(kind)) is not None:
@@ -330,48 +346,3 @@ class Answer(Ending):
             events.append(usage)
         self.ended = True
         events.append(Finished(reason))
-
-
-class AnswerParser:
-    """Bytes of a provider's event stream → events. After every call look at `answer.ended` and `answer.broken`."""
-
-    __slots__ = ("_splitter", "answer")
-
-    def __init__(self, host: str, *, secret: str | None = None):
-        self.answer = Answer(host, secret=secret)
-        self._splitter = SseSplitter(LARGEST)
-
-    def feed(self, data: bytes) -> list[Event]:
-        """What these bytes say. What follows the last event of an answer is ignored."""
-        events: list[Event] = []
-        answer = self.answer
-        for payload in self._splitter.feed(data):
-            try:
-                said = strict(payload)
-            except (ValueError, RecursionError):
-                if payload.strip() in (b"", b"[DONE]"):
-                    continue
-                try:
-                    said = lenient(payload)
-                except NotAnObject:
-                    answer.garble("an event that is not a JSON object")
-                    return events
-            answer.take(said, events)
-            if answer.ended:
-                return events
-        if self._splitter.overflowed:
-            answer.garble(f"a line or an event longer than {LARGEST} bytes")
-        return events
-
-    def resume(self) -> str:
-        """A background answer is read on behind its last event that came whole."""
-        answer = self.answer
-        if not answer.kept or answer.sequence < 0:
-            return ""
-        self._splitter = SseSplitter(LARGEST)
-        return f"/{answer.response_id}?stream=true&starting_after={answer.sequence}"
-
-    def end(self) -> list[Event]:
-        """The body ended cleanly: too early, if the answer's last event has not come."""
-        self.answer.truncate()
-        return []

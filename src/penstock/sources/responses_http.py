@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from penstock.core.request import ChatRequest
 from penstock.sources import responses_request
-from penstock.sources.provider import EVENT_STREAM, HttpProvider, HttpSource, Question
-from penstock.sources.responses_answer import AnswerParser
+from penstock.sources.parser import Parser
+from penstock.sources.provider import EVENT_STREAM, HttpProvider, Question
+from penstock.sources.responses_answer import LARGEST, Answer
+from penstock.sources.sse_splitter import SseSplitter
 
 
 class OpenAIResponses:
@@ -17,6 +20,7 @@ class OpenAIResponses:
     root = "/v1"
     media_type = EVENT_STREAM
     calls: Mapping[str, str] = {"embeddings": "/embeddings"}
+    features: Mapping[str, bool] = {}
 
     def credentials(self, api_key: str) -> Mapping[str, str]:
         return {"Authorization": f"Bearer {api_key}"}
@@ -28,20 +32,9 @@ class OpenAIResponses:
         """Always streamed; kept by the provider only where the client says `store`."""
         return responses_request.question(model, request, host=host)
 
-    def parser(self, host: str, *, secret: str | None) -> AnswerParser:
-        return AnswerParser(host, secret=secret)
+    def parser(self, host: str, *, secret: str | None) -> Parser[Answer]:
+        return Parser(Answer(host, secret=secret), partial(SseSplitter, LARGEST))
 
 
-class ResponsesProvider(HttpProvider):
-    """One server that speaks Responses, and one key."""
-
-    def __init__(self, base_url: str, *, api_key: str | None = None, headers: Mapping[str, str] | None = None):
-        """`base_url` ends where `/responses` begins; without a path it gets `/v1`. Raises `ValueError`."""
-        super().__init__(OpenAIResponses(), base_url, api_key=api_key, headers=headers)
-
-
-def build(
-    *, base_url: str, model: str, api_key: str | None = None, headers: Mapping[str, str] | None = None
-) -> HttpSource:
-    """A source for `model` at a `base_url` that speaks Responses, with a pool of its own. Raises `ValueError` for a bad URL."""
-    return ResponsesProvider(base_url, api_key=api_key, headers=headers).source(model)
+ResponsesProvider = partial(HttpProvider, OpenAIResponses())
+"""One server that speaks Responses, and one key. `base_url` ends where `/responses` begins; without a path it gets `/v1`."""

@@ -14,12 +14,14 @@ _BOM = b"\xef\xbb\xbf"
 class SseSplitter:
     """Feed it bytes; it gives the data of every event they complete. An event without its blank line is never given."""
 
-    __slots__ = ("_begun", "_data", "_held", "_held_size", "_limit", "_skip_lf", "overflowed")
+    __slots__ = ("_begun", "_data", "_held", "_held_size", "_skip_lf", "limit", "overflowed")
+
+    unit = "a line or an event"
 
     def __init__(self, limit: int = LIMIT) -> None:
         self.overflowed = False
         """A line or an event grew beyond the limit; nothing more will be given."""
-        self._limit = limit
+        self.limit = limit
         # What follows the last whole event or line, in pieces: a trickle is not to be copied again with every byte.
         self._held: list[bytes] = []
         self._held_size = 0
@@ -44,7 +46,7 @@ class SseSplitter:
                 return []
             self._begun = True
             data = data.removeprefix(_BOM)
-        if not (self._data or self._skip_lf or len(data) > self._limit or b"\r" in data):
+        if not (self._data or self._skip_lf or len(data) > self.limit or b"\r" in data):
             # What every provider sends: events of one `data: ` line, or of one behind an `event: ` line, LF ends. Anything else
             # is read line by line.
             whole, _, rest = data.rpartition(b"\n\n")
@@ -59,6 +61,10 @@ class SseSplitter:
                         self._hold(rest)
                     return events
         return self._by_line(data)
+
+    def rest(self) -> bytes:
+        """Nothing: half an event is none."""
+        return b""
 
     def _by_line(self, data: bytes) -> list[bytes]:
         if self.overflowed or not data:
@@ -89,7 +95,7 @@ class SseSplitter:
         self._too_large(self._held_size)
 
     def _too_large(self, size: int) -> bool:
-        if size > self._limit:
+        if size > self.limit:
             self.overflowed = True
             self._held.clear()
             self._held_size = 0
