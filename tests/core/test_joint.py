@@ -31,6 +31,18 @@ def joined(said: str, pieces: list[str]) -> str:
         ("a brown", "brownies", "brownies"),
         ("It ends.", ". And", ". And"),
         ("Ein Wörtchen ü", "Wörtchen über", "ber"),
+        ("今天天气很好", "气很好。", "。"),
+        ("ありがとうございます", "ございます！", "！"),
+        ("e\u0301te\u0301", "\u0301x", "\u0301x"),
+        ("| a | b |\n| --- | --- |", "| --- | --- |\n| 1 | 2 |", "\n| 1 | 2 |"),
+        ("def f():\n        ", "        return 1", "return 1"),
+        # One more round of a pattern is no repetition: nobody can tell, and no word is to be missing.
+        ("aaaaaaaaaaaa", "aaaaaaab", "aaaaaaab"),
+        ("ha ha ha ha ", "ha ha!", "ha ha!"),
+        ("-----------", "-------|", "-------|"),
+        ("[0, 0, 0, 0, ", "0, 0, 1]", "0, 0, 1]"),
+        ("👍👍👍👍👍👍👍👍", "👍👍👍👍", "👍👍👍👍"),
+        ("- item\n- item\n", "- item\n- last", "- item\n- last"),
     ],
 )
 def test_a_repetition_is_left_out_and_a_coincidence_is_not(said: str, more: str, new: str) -> None:
@@ -57,3 +69,18 @@ def test_a_text_that_repeats_nothing_is_held_back_for_no_piece() -> None:
     joint = Joint("The quick brown fox")
     assert joint.more(" jumps") == " jumps"
     assert joint.more(" over") == " over"
+
+
+LONG = "".join(f"Sentence {number} of many. " for number in range(1500))
+
+
+@pytest.mark.parametrize("size", [4, 1000, 40_000])
+@pytest.mark.parametrize("start", [0, len(LONG) - 16_000, len(LONG) - 401])
+def test_a_repetition_may_be_long_and_the_whole_text_of_any_length(start: int, size: int) -> None:
+    again = LONG[start:] + "The end."
+    assert joined(LONG, [again[at : at + size] for at in range(0, len(again), size)]) == "The end."
+
+
+def test_a_repetition_that_leaves_its_text_on_the_way_is_said_whole() -> None:
+    other = LONG[:2000] + "but not so"
+    assert joined(LONG, [other[at : at + 7] for at in range(0, len(other), 7)]) == other

@@ -85,6 +85,14 @@ async def test_a_repetition_at_the_joint_is_left_out_but_not_where_the_engine_go
     assert words(said) == "quickquick quack"
 
 
+async def test_a_target_that_begins_again_is_heard_from_where_the_first_broke_off_and_is_not_taken_for_silent() -> None:
+    whole = [f"Sentence {number}. " for number in range(200)]
+    said, broken = await told(continuing(house(a=Scripted(half(*whole[:150])), b=Scripted(saying(*whole)))))
+    assert (words(said), broken) == ("".join(whole), None)
+    notes = [note.body for note in said if isinstance(note, Note) and note.topic == "repetition"]
+    assert notes == [{"characters": 1030}]
+
+
 async def test_what_was_held_back_as_a_repetition_is_not_said_when_its_target_dies_too() -> None:
     c = Scripted(saying("brown fox."))
     home = house(a=Scripted(half("The quick ")), b=Scripted(half("The qu")), c=c)

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-REACH = 400
-"""Characters at the end of the first text that the second may repeat."""
+REACH = 16_384
+"""Characters at the end of the first text that the second may repeat. The first as a whole it may repeat however long it is."""
 LEAST = 6
-"""Characters that are no coincidence. Shorter overlaps count where they are whole words."""
+"""Characters that are no coincidence. Shorter overlaps count where they are whole words, or of letters that say more."""
 
 
 class Joint:
     """Takes the second text piece by piece, holds back what may be a repetition, and gives what is new."""
 
-    __slots__ = ("_held", "_tail", "trimmed")
+    __slots__ = ("_at", "_held", "_said", "trimmed")
 
     def __init__(self, said: str):
-        self._tail = said[-REACH:]
+        self._said = said
+        self._at = max(0, len(said) - REACH)
         self._held: str | None = ""
         self.trimmed = 0
         """Characters that were left out because they had been said."""
+
+    @property
+    def held(self) -> int:
+        """Characters that are held back."""
+        return len(self._held or "")
 
     def more(self, text: str) -> str:
         """What is certain to be new of everything up to this piece; empty while it may all be a repetition."""
@@ -32,34 +38,57 @@ class Joint:
         """What is new of what was held back: nothing more will come that could decide it."""
         if self._held is None:
             return ""
-        held, self._held = self._held, None
-        self.trimmed = overlap(self._tail, held)
+        held, said = self._held, self._said
+        self._held, self._said = None, ""
+        self.trimmed = overlap(said, held)
         return held[self.trimmed :]
 
     def _undecided(self, held: str) -> bool:
-        """Whether what came so far stands somewhere in the tail, so that more of it may be a repetition up to its end."""
-        at = self._tail.find(held)
-        while at >= 0:
-            # Whether a short word ends there shows in what follows it.
-            if at + len(held) < len(self._tail) or len(held) < LEAST:
-                return True
-            at = self._tail.find(held, at + 1)
-        return False
+        """Whether what came so far stands somewhere in the first text, so that more of it may be a repetition up to its end."""
+        said = self._said
+        # Where less of it did not stand, more of it does not.
+        self._at = at = said.find(held, self._at) if self._at >= 0 else -1
+        # Whether a short word ends there shows in what follows it.
+        if at >= 0 and (at + len(held) < len(said) or len(held) < LEAST):
+            return True
+        return len(held) < len(said) and said.startswith(held)
 
 
 def overlap(said: str, more: str) -> int:
     """How many characters at the beginning of `more` repeat the end of `said`: the most that are no coincidence, else none."""
-    for length in range(min(len(said), len(more), REACH), 0, -1):
+    length = _long(said, more)
+    if length:
+        return 0 if _patterned(said, length) else length
+    for length in range(min(len(said), len(more), LEAST - 1), 0, -1):
         if said.endswith(more[:length]) and _meant(said, more, length):
-            return length
+            return 0 if _patterned(said, length) else length
     return 0
 
 
+def _long(said: str, more: str) -> int:
+    """The longest overlap of at least `LEAST` characters; 0 where there is none."""
+    if len(said) >= LEAST and more.startswith(said):
+        return len(said)
+    head, at = more[:LEAST], max(0, len(said) - REACH)
+    while LEAST <= len(head) and (at := said.find(head, at)) >= 0:
+        if more.startswith(said[at:]):
+            return len(said) - at
+        at += 1
+    return 0
+
+
+def _patterned(said: str, length: int) -> bool:
+    """Whether the end of `said` is a pattern of which the overlap is one more round, as in "ha ha ha " + "ha ha!", in a row of dashes
+    or of zeros: then it is no sign of a repetition."""
+    again = said[-length:]
+    return said.find(again, max(0, len(said) - 2 * length), len(said) - 1) >= 0
+
+
 def _meant(said: str, more: str, length: int) -> bool:
-    if length >= LEAST:
-        return True
-    # "... the" + "the cat", and "one " + "one two": whole words are repeated. "... a" + "and": none is.
     again = more[:length]
+    if sum(2 if letter >= "\u2e80" else 1 for letter in again) >= LEAST:
+        return True  # an ideograph, or a syllable, says as much as several letters
+    # "... the" + "the cat", and "one " + "one two": whole words are repeated. "... a" + "and": none is.
     begins = not (again[0].isalnum() and said[-length - 1 : -length].isalnum())
     ends = not (again[-1].isalnum() and more[length : length + 1].isalnum())
     return length > 1 and begins and ends and any(letter.isalnum() for letter in again)

@@ -41,6 +41,8 @@ INSTRUCTION = (
 """What a target is told that cannot be given the beginning of its own answer."""
 
 
+REPEATED = 1024
+"""Characters of a repetition after which a note says that the next target is at work: what it repeats is not said again."""
 GRAMMARS = (
     "format",  # Ollama
     "grammar",  # llama.cpp
@@ -224,6 +226,8 @@ class _Joined:
         self._open = next((part.part for part in so_far.parts if part.kind == "text" and not part.closed), None)
         self._taken: int | None = None
         """The part of the attempt that goes on with what was said: with the open part, or in one of its own."""
+        self._noted = 0
+        """Characters of a repetition that readers were told of while they wait."""
         self._numbers: dict[int, int] = {}
 
     def said(self, event: Event) -> Iterator[Event]:
@@ -244,6 +248,9 @@ class _Joined:
             case Delta() if event.part == self._taken and self._joint is not None:
                 if text := self._joint.more(event.text):
                     yield Delta(self._numbers[event.part], text, event.logprobs)
+                elif self._joint.held - self._noted >= REPEATED:
+                    self._noted = self._joint.held
+                    yield Note("repetition", {"characters": self._noted})
             case Delta():
                 yield Delta(self._numbers[event.part], event.text, event.logprobs)
             case Chunk():
