@@ -74,20 +74,11 @@ async def answered(base_url: str) -> Message:
 
 
 def comparable(message: Message) -> dict[str, Any]:
-    """A message without its id and model, neighbouring texts as one, and what nobody said left out."""
+    """A message without its id and model, and what nobody said left out."""
     told = message.model_dump(exclude_none=True, exclude={"id", "model"})
-    content: list[dict[str, Any]] = []
-    for block in told.pop("content"):
-        block.pop("caller", None)  # of a tool_use; it stays with its part, where a stream has no place for it any more
-        if content and block["type"] == content[-1]["type"] == "text":
-            content[-1]["text"] += block["text"]
-            if cited := [*content[-1].get("citations", []), *block.get("citations", [])]:
-                content[-1]["citations"] = cited
-        else:
-            content.append(block)
     usage = told.pop("usage")
     counts = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
-    return {**told, "content": content, "usage": {name: usage.get(name) or 0 for name in counts}}
+    return {**told, "usage": {name: usage.get(name) or 0 for name in counts}}
 
 
 @pytest.mark.parametrize(

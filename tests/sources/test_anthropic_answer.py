@@ -113,7 +113,9 @@ def test_texts_that_follow_one_another_are_one_part_and_citations_know_their_wor
     )
     assert events == [
         Opened(0, "text"),
-        *(Delta(0, piece) for piece in ("Ab ", "cd", " éf")),
+        *(Delta(0, piece) for piece in ("Ab ", "cd")),
+        Note("block", {"part": 0, "at": 5}),
+        Delta(0, " éf"),
         Closed(0, {"citations": [{"title": "Book", "quote": "So.", "start": 5, "end": 8, "anthropic": cited}]}),
         Opened(1, "tool_call", name="f", call_id="a"),
         Delta(1, "{}"),

@@ -221,3 +221,15 @@ async def test_it_keeps_the_law_of_sources_wherever_it_is_left() -> None:
 
     said, broken = await check_source(source, ASKED)
     assert (words(said), broken) == ("The quick brown fox.", None)
+
+
+async def test_places_in_the_text_of_the_one_who_goes_on_are_places_in_the_whole_text() -> None:
+    _, target = second([
+        STARTED, Opened(3, "text"), Delta(3, "The qu"), Delta(3, "ick "), Note("block", {"part": 3, "at": 10}),
+        Delta(3, "fox"), Closed(3, {"citations": [{"quote": "fox", "start": 10, "end": 13}, "odd"]}), Finished("stop"),
+    ])  # fmt: skip
+    said, _ = await told(continuing(house(a=Scripted(half("Now: ", "The qu")), b=target)))
+    assert words(said) == "Now: The quick fox"
+    assert [event for event in said if isinstance(event, Note)][1:] == [Note("block", {"part": 0, "at": 15})]
+    (closed,) = [event for event in said if isinstance(event, Closed)]
+    assert closed.meta == {"citations": [{"quote": "fox", "start": 15, "end": 18}, "odd"]}

@@ -39,7 +39,11 @@ class Started(msgspec.Struct, frozen=True, tag="started", omit_defaults=True):
 
 
 class Opened(msgspec.Struct, frozen=True, tag="opened", omit_defaults=True):
-    """A part begins. Part numbers are unique within a run; `choice` counts alternative answers from 0."""
+    """A part begins. Part numbers are unique within a run; `choice` counts alternative answers from 0.
+
+    `meta` may hold the name of a dialect: members of the provider's item or block that are known as it begins, and that
+    nothing else here says.
+    """
 
     part: int
     kind: Kind
@@ -48,6 +52,7 @@ class Opened(msgspec.Struct, frozen=True, tag="opened", omit_defaults=True):
     name: str | None = None
     call_id: str | None = None
     media_type: str | None = None
+    meta: dict[str, Json] | None = None
 
 
 class Delta(msgspec.Struct, frozen=True, tag="delta", omit_defaults=True, gc=False):
@@ -90,7 +95,12 @@ class ToolReturned(msgspec.Struct, frozen=True, tag="tool_returned"):
 
 
 class Note(msgspec.Struct, frozen=True, tag="note"):
-    """Progress, retrieval hits, look-ups, accepted input, a fallback, a continuation."""
+    """Progress, retrieval hits, look-ups, accepted input, a fallback, a continuation.
+
+    Of the topic `block`: a text that is one part came in several blocks, and another of them begins. `body` has the `part`, which
+    is open and was opened last, how many of its characters stand before the border (`at`), the `citations` of the block that
+    ended there, and under the name of a dialect what is known of the new one.
+    """
 
     topic: str
     body: Json

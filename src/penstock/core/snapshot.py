@@ -56,13 +56,17 @@ class PartSoFar(msgspec.Struct, frozen=True, omit_defaults=True):
     elided: int = 0
     closed: bool = False
     meta: dict[str, Json] | None = None
+    begun: dict[str, Json] | None = None
+    """The `meta` it was opened with; `meta` is what it was closed with."""
     beside: tuple[tuple[int, int], ...] = ()
     """The parts of its choice that were open when it was opened, with the characters or bytes each had said by then: what a
     dialect in which one part ends where the next begins has to know."""
 
     def opening(self) -> Opened:
         """The event that opened this part."""
-        return Opened(self.part, self.kind, self.choice, self.author, self.name, self.call_id, self.media_type)
+        return Opened(
+            self.part, self.kind, self.choice, self.author, self.name, self.call_id, self.media_type, self.begun
+        )
 
     def retold(self) -> list[Delta]:
         """Its text again, for a reader that has nothing of it."""
@@ -138,7 +142,7 @@ class _Growing:
         return PartSoFar(
             o.part, o.kind, o.choice, o.author, o.name, o.call_id, o.media_type,
             self.texts[0], bytes(self.data), tuple(self.logprobs), self.deltas, self.elided, self.closed, self.meta,
-            self.beside,
+            o.meta, self.beside,
         )  # fmt: skip
 
 

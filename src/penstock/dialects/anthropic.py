@@ -5,11 +5,11 @@ Only choice 0 is told, since a message is one answer. Notes and results of serve
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from penstock.core.events import Fault, Finished, Json
+from penstock.core.events import Fault, Finished, Json, Note
 from penstock.core.frame import Frame, Traits, View
 from penstock.core.request import ChatRequest
 from penstock.core.snapshot import PartSoFar, Snapshot
@@ -24,6 +24,7 @@ from penstock.dialects.anthropic_answer import (
     told,
     tool_input,
 )
+from penstock.dialects.anthropic_borders import blocks_of
 from penstock.dialects.anthropic_messages import NAME
 from penstock.dialects.anthropic_request import read_request
 from penstock.dialects.anthropic_stream import AnthropicRenderer
@@ -54,11 +55,12 @@ class AnthropicDialect:
 
     def whole(self, snapshot: Snapshot, view: View) -> bytes:
         model = snapshot.started.model if snapshot.started else view.model
-        blocks = (_block(part) for part in snapshot.parts if told(part.opening()))
+        told_parts = (part for part in snapshot.parts if told(part.opening()))
+        blocks = (block for part in told_parts for block in _blocks(part, snapshot.notes))
         stopping = Stopping()
         stopping.prime(snapshot)
         end = snapshot.end if isinstance(snapshot.end, Finished) else Finished()
-        said: dict[str, Json] = {"content": [block for block in blocks if block is not None]}
+        said: dict[str, Json] = {"content": list(blocks)}
         return msgspec.json.encode({**message(view, model, snapshot.usage), **said, **stopping.delta(end)})
 
     def refuse(self, fault: Fault, request_id: str) -> bytes:
@@ -68,18 +70,21 @@ class AnthropicDialect:
         return ()
 
 
-def _block(part: PartSoFar) -> Json:
-    """A part as a whole block; None for a box without a block."""
+def _blocks(part: PartSoFar, notes: Sequence[Note]) -> Iterator[Json]:
+    """A part as whole blocks; none for a box without a block."""
     if part.kind == "binary":
-        return boxed_block(part.data)
-    block = empty_block(part.opening())
-    match part.kind:
-        case "tool_call":
-            block["input"] = tool_input(part.text)
-        case "reasoning":
-            block.update(thinking=part.text, signature=signature(part.meta))
-        case _:
-            block["text"] = part.text
-            if cited := citations(part.kind, part.meta):
-                block["citations"] = cited
-    return block
+        if (boxed := boxed_block(part.data)) is not None:
+            yield boxed
+        return
+    for piece in blocks_of(part, notes):
+        block = empty_block(piece.opened)
+        match part.kind:
+            case "tool_call":
+                block["input"] = tool_input(piece.text)
+            case "reasoning":
+                block.update(thinking=piece.text, signature=signature(piece.meta))
+            case _:
+                block["text"] = piece.text
+                if cited := citations(part.kind, piece.meta):
+                    block["citations"] = cited
+        yield block

@@ -139,14 +139,17 @@ def message(view: View, model: str, usage: Usage | None) -> Object:
 
 
 def empty_block(opened: Opened) -> Object:
-    """What `content_block_start` says of a part that comes in pieces."""
+    """What `content_block_start` says of a part that comes in pieces, with what only a provider of this protocol says of it."""
+    block: Object
     match opened.kind:
         case "tool_call":
-            return {"type": "tool_use", "id": call_id(opened), "name": opened.name or "", "input": {}}
+            block = {"type": "tool_use", "id": call_id(opened), "name": opened.name or "", "input": {}}
         case "reasoning":
-            return {"type": "thinking", "thinking": "", "signature": ""}
+            block = {"type": "thinking", "thinking": "", "signature": ""}
         case _:
-            return {"type": "text", "text": ""}
+            block = {"type": "text", "text": ""}
+    own = opened.meta.get(NAME) if opened.meta else None
+    return block | without(own, *block) if is_object(own) else block
 
 
 def boxed_block(data: bytes) -> Object | None:

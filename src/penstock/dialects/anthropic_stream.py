@@ -1,5 +1,6 @@
 """A run as the stream of an Anthropic message: blocks, one after the other, each with its deltas, its start and its stop.
 
+A part is a block, or several where a note says so (`anthropic_borders`).
 A run may have several parts open at once; a message has one block open at a time. So a block ends where the next part of the
 answer begins, unless it is a tool call whose arguments are not complete, or a box: for the end of these the next part waits.
 What a part says after its block has ended is told before the message ends, in a block more; after complete arguments there
@@ -45,6 +46,7 @@ from penstock.dialects.anthropic_answer import (
     told,
     usage_of,
 )
+from penstock.dialects.anthropic_borders import blocks_of, border_of, cited_by, untold
 from penstock.dialects.anthropic_fields import Object
 
 _DELTAS = {
@@ -57,12 +59,16 @@ _DELTA = "content_block_delta"
 
 
 class _Block:
-    """One part that is told: what of it waits to be told, and how far it has come."""
+    """A part that is told, or one block of it: what of it waits to be told, and how far it has come."""
 
-    __slots__ = ("closed", "cut", "data", "late", "meta", "opened", "stopped", "words")
+    __slots__ = ("begin", "cited", "closed", "cut", "data", "late", "meta", "opened", "stopped", "words")
 
-    def __init__(self, opened: Opened):
+    def __init__(self, opened: Opened, begin: int, cited: tuple[Json, ...]):
         self.opened = opened
+        self.begin = begin
+        """How many characters of its part blocks before it have said."""
+        self.cited = cited
+        """The citations that these blocks ended with."""
         self.words: list[str] = []
         """Of a block that has not begun: what it will say. Of a tool call: its arguments."""
         self.data = bytearray()
@@ -167,6 +173,7 @@ class AnthropicRenderer:
                 self._stopping.returned(event.call_id)
             case Note():
                 self._stopping.noted(event)
+                return self._border(event)
             case Finished():
                 return self._finished(event)
             case Failed():
@@ -191,11 +198,12 @@ class AnthropicRenderer:
                 before = self._blocks[-1]
                 said = dict(part.beside).get(before.opened.part)
                 if said is not None:
-                    before.next_begins(said)
-            block = self._add(opened)
-            block.words = [part.text]
-            block.data += part.data
-            block.closed, block.meta = part.closed, part.meta
+                    before.next_begins(said - before.begin)
+            for piece in blocks_of(part, so_far.notes):
+                block = self._add(piece.opened, piece.begin, piece.cited)
+                block.words = [piece.text]
+                block.data += part.data
+                block.closed, block.meta = piece.closed, piece.meta
         return self._advance()
 
     def _opened(self, event: Opened) -> Sequence[Frame]:
@@ -207,8 +215,21 @@ class AnthropicRenderer:
         self._add(event)
         return self._advance()
 
-    def _add(self, opened: Opened) -> _Block:
-        block = self._by_part[opened.part] = _Block(opened)
+    def _border(self, note: Note) -> Sequence[Frame]:
+        """What is said of the text that is open belongs to another block from here on."""
+        border = border_of(note)
+        if border is None or not self._blocks:
+            return ()
+        last = self._blocks[-1]
+        if last.closed or last.opened.kind != "text" or last.opened.part != border.part:
+            return ()
+        last.closed, last.meta = True, border.ended
+        opened = msgspec.structs.replace(last.opened, meta=border.begun)
+        self._add(opened, border.at, last.cited + cited_by(border.ended))
+        return self._advance()
+
+    def _add(self, opened: Opened, begin: int = 0, cited: tuple[Json, ...] = ()) -> _Block:
+        block = self._by_part[opened.part] = _Block(opened, begin, cited)
         self._blocks.append(block)
         return block
 
@@ -222,7 +243,7 @@ class AnthropicRenderer:
         if block is None:
             return ()
         self._stopping.closed(event.part, event.meta)
-        block.closed, block.meta = True, event.meta
+        block.closed, block.meta = True, untold(event.meta, block.cited)
         return self._advance()
 
     def _advance(self) -> list[Frame]:
@@ -276,7 +297,7 @@ class AnthropicRenderer:
         return frames
 
     def _meta(self, block: _Block) -> list[Frame]:
-        """What a part says at its end."""
+        """What a block says at its end."""
         kind = block.opened.kind
         deltas: list[Object] = [
             {"type": "citations_delta", "citation": citation} for citation in citations(kind, block.meta)

@@ -1,10 +1,10 @@
 """Events of Anthropic's message stream → our events: the whole state of one answer, and nothing of the network.
 
-`text`, `thinking` and `tool_use` blocks become parts of their kind; texts that follow one another are one part, since citations
-cut a sentence into blocks. Any other block (`redacted_thinking`, the tools that run at the provider and their results, what is
-yet to be invented) is carried whole, as a binary part that holds its JSON. Events of a type unknown are passed over, as the API
-asks of its clients. What ends a message beside its reason (`stop_sequence`, `stop_details`, `container`) is a `Note` of the
-topic `stop`. `message_stop` alone is a good end.
+`text`, `thinking` and `tool_use` blocks become parts of their kind. Texts that follow one another are one part, since citations cut
+a sentence into blocks; a `Note` of the topic `block` says where another of them begins. Any other block (`redacted_thinking`, the
+tools that run at the provider and their results, what is yet to be invented) is carried whole, as a binary part that holds its
+JSON. Events of a type unknown are passed over, as the API asks of its clients. What ends a message beside its reason
+(`stop_sequence`, `stop_details`, `container`) is a `Note` of the topic `stop`. `message_stop` alone is a good end.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from penstock.sources.halves import Halves
 from penstock.sources.loose import Loose, NotAnObject, loosely
 from penstock.sources.sse_splitter import LIMIT
 
-MEDIA_TYPE = BLOCK % "anthropic"
+SPEAKS = "anthropic"
+MEDIA_TYPE = BLOCK % SPEAKS
 KINDS: dict[str, Kind] = {"text": "text", "thinking": "reasoning", "tool_use": "tool_call"}
 WORDS = ("type", "text", "thinking", "signature", "citations", "id", "name", "input")
 """Members of those blocks that our events have words for; any others are kept with their part."""
@@ -38,7 +39,7 @@ REASONS = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", 
 class _Block:
     """One content block while it comes in, or a row of texts. What cannot go out in pieces is kept until it stops."""
 
-    __slots__ = ("begin", "box", "citations", "cited", "input", "kept", "kind", "part", "said", "signature")
+    __slots__ = ("begin", "box", "citations", "cited", "input", "kept", "kind", "part", "said", "signature", "told")
 
     def __init__(self, kind: Kind, part: int):
         self.kind = kind
@@ -49,8 +50,15 @@ class _Block:
         self.begin = 0  # of the latest text of the row, among the characters said
         self.cited: list[Loose] = []  # by the latest text of the row
         self.citations: list[Json] = []
+        self.told = 0  # of these, at the borders of the row
         self.input: list[str] = []
         self.box: dict[str, Loose] = {}
+
+    def border(self, begun: dict[str, Loose]) -> dict[str, Json]:
+        """What a note says where the next text of the row begins, which begins with these members."""
+        cited, self.told = self.citations[self.told :], len(self.citations)
+        body: dict[str, Json] = {"part": self.part, "at": self.said}
+        return body | ({"citations": cited} if cited else {}) | ({SPEAKS: begun} if begun else {})
 
 
 class Answer(Ending):
@@ -148,7 +156,7 @@ class Answer(Ending):
         kind = KINDS.get(str(stated.get("type")), "binary")
         if kind == "text" and self._texts is not None:
             block = self._blocks[event.index] = self._texts
-            block.box |= _rest(stated)
+            events.append(Note("block", block.border(_rest(stated))))
             self._begin(block, event.index, stated, events)
             return
         self._finish_texts(events)
@@ -159,7 +167,8 @@ class Answer(Ending):
             block.kept = len(payload)
             events.append(Opened(block.part, kind, media_type=MEDIA_TYPE))
             return
-        block.box = _rest(stated)
+        rest = _rest(stated)
+        begun: dict[str, Json] | None = {SPEAKS: rest} if rest else None
         if kind == "tool_call":
             name, call_id = stated.get("name"), stated.get("id")
             opened = Opened(
@@ -167,12 +176,13 @@ class Answer(Ending):
                 kind,
                 name=name if isinstance(name, str) else None,
                 call_id=call_id if isinstance(call_id, str) else f"toolu_{event.index}",
+                meta=begun,
             )
             events.append(opened)
-            if isinstance(begun := stated.get("input"), dict) and begun:
-                self._say(block, msgspec.json.encode(begun).decode(), events)
+            if isinstance(said := stated.get("input"), dict) and said:
+                self._say(block, msgspec.json.encode(said).decode(), events)
             return
-        events.append(Opened(block.part, kind))
+        events.append(Opened(block.part, kind, meta=begun))
         if kind == "text":
             self._texts = block
         self._begin(block, event.index, stated, events)
@@ -278,7 +288,7 @@ class Answer(Ending):
         if block.citations:
             meta["citations"] = block.citations
         if block.box and block.kind != "binary":
-            meta["anthropic"] = block.box
+            meta[SPEAKS] = block.box
         events.append(Closed(block.part, meta or None))
 
     def _end(self, event: StreamEvent, payload: bytes, events: list[Event]) -> None:

@@ -22,6 +22,7 @@ from penstock.core.events import (
     Failed,
     Fault,
     Finished,
+    Json,
     Note,
     Opened,
     Started,
@@ -229,6 +230,8 @@ class _Joined:
         self._noted = 0
         """Characters of a repetition that readers were told of while they wait."""
         self._numbers: dict[int, int] = {}
+        self._said = next((len(part.text) for part in so_far.parts if part.part == self._open), 0)
+        """Characters of the open part that were said before this attempt."""
 
     def said(self, event: Event) -> Iterator[Event]:
         """What an event of the attempt means in this run."""
@@ -256,15 +259,41 @@ class _Joined:
             case Chunk():
                 yield Chunk(self._numbers[event.part], event.data)
             case Closed():
-                if event.part == self._taken and self._joint is not None and (text := self._joint.rest()):
-                    yield Delta(self._numbers[event.part], text)
-                yield Closed(self._numbers[event.part], event.meta)
+                yield from self._rest(event.part)
+                yield Closed(self._numbers[event.part], self._placed(event.part, event.meta))
+            case Note("block", dict(border)) if isinstance(part := border.get("part"), int) and part in self._numbers:
+                yield from self._rest(part)
+                yield Note("block", {**(self._placed(part, border) or {}), "part": self._numbers[part]})
             case Finished():
                 if self._taken is None and self._open is not None:
                     yield Closed(self._open, {"finish_reason": event.reason})
                 yield event
             case _:
                 yield event
+
+    def _rest(self, part: int) -> Iterator[Event]:
+        """What was held back of a part as a possible repetition."""
+        if part == self._taken and self._joint is not None and (text := self._joint.rest()):
+            yield Delta(self._numbers[part], text)
+
+    def _placed(self, part: int, told: dict[str, Json] | None) -> dict[str, Json] | None:
+        """What an attempt tells of places in its text, as places in the part that goes on with it."""
+        if told is None or part != self._taken or self._open is None:
+            return told
+        by = self._said - (self._joint.trimmed if self._joint is not None else 0)
+        placed = dict(told)
+        if isinstance(at := told.get("at"), int):
+            placed["at"] = at + by
+        if isinstance(cited := told.get("citations"), list):
+            placed["citations"] = [_moved(one, by) for one in cited]
+        return placed
+
+
+def _moved(citation: Json, by: int) -> Json:
+    if not isinstance(citation, dict):
+        return citation
+    places = {name: max(0, at + by) for name in ("start", "end") if isinstance(at := citation.get(name), int)}
+    return citation | places
 
 
 def continued(request: ChatRequest, text: str, strategy: str, *, said: list[Usage]) -> ChatRequest:
