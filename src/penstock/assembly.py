@@ -26,6 +26,7 @@ from penstock.server.app import App
 from penstock.server.connections import ConnectionLimits
 from penstock.server.gate import Gate
 from penstock.server.service import Route, Service
+from penstock.staging import Staging
 from penstock.telemetry.exposition import Exposition
 from penstock.telemetry.loop_lag import LoopWatch
 from penstock.telemetry.metrics import Metrics
@@ -48,8 +49,19 @@ def build(
     Raises `registry.UnknownName` for a dialect or stage that nobody registered, `Refused` for a model that cannot be,
     `ValueError` for keys that cannot be read.
     """
-    settings = settings or config.Config()
-    catalog = Catalog(settings, sources or {})
+    return _built(settings or config.Config(), sources, observer, mounted=mounted, principal=principal)
+
+
+def _built(
+    settings: config.Config,
+    sources: Mapping[str, Source] | None,
+    observer: Observer | None,
+    *,
+    mounted: bool = False,
+    principal: PrincipalOf | None = None,
+    after: Staging | None = None,
+) -> App:
+    catalog = Catalog(settings, sources or {}, after=after)
     metrics = Metrics(catalog.named) if settings.metrics.enabled else None
     pace = Pace(catalog.named)
     told = Several(*(each for each in (metrics, pace, observer) if each is not None))
@@ -80,6 +92,7 @@ def build(
         gate=_gate(settings, runs.observer, mounted=mounted, principal=principal),
         close=catalog.close,
         warm=catalog.warm if any(provider.warm for provider in settings.providers.values()) else None,
+        standing=catalog.staging,
         pages={} if sources else pages(),
         exposition=Exposition(metrics, __version__, targets=catalog.health) if metrics else None,
         scrape_here=settings.metrics.port is None,
@@ -98,7 +111,10 @@ def build(
 def reload(app: App, settings: config.Config) -> None:
     """Serve by another configuration from now on; live runs go on as they began. Raises as `build`, and has then changed nothing."""
     runs = app.service.runs
-    fresh = build(settings, observer=runs.observer).service
+    stood = app.service.standing
+    fresh = _built(settings, None, runs.observer, after=stood if isinstance(stood, Staging) else None).service
+    if isinstance(fresh.standing, Staging):
+        fresh.standing.settle()
     runs.max_bytes, runs.max_runs, runs.memory = fresh.runs.max_bytes, fresh.runs.max_runs, fresh.runs.memory
     runs.max_lag = fresh.runs.max_lag
     known, named = app.service.exposition, fresh.exposition

@@ -44,7 +44,8 @@ LONGEST_NAME = 256
 class Catalog:
     """Models by name: aliases of the configuration, names of providers, and one source behind each, made when it is first asked for."""
 
-    def __init__(self, settings: Config, sources: Mapping[str, Source]):
+    def __init__(self, settings: Config, sources: Mapping[str, Source], *, after: Staging | None = None):
+        """`after` is the `staging` of the configuration before this one."""
         self._settings = settings
         self._models = {
             name: Model(name=name, source=source, callers=callers([source])) for name, source in sources.items()
@@ -53,7 +54,7 @@ class Catalog:
         self._default = next(iter(sources), settings.default_model)
         self._named = [*sources, *settings.models, *([] if sources else ["demo"])]
         self._providers: dict[str, Any] = {}
-        self._staging = Staging(prices(settings.prices.file))
+        self.staging = Staging(prices(settings.prices.file), after=after)
         self._routers: dict[str, Router] = {}
         self._sources: list[Source] = list(sources.values())
         """Every source that the operator named, whatever stands before it. What clients may name holds nothing of its own."""
@@ -76,7 +77,7 @@ class Catalog:
     @property
     def health(self) -> Mapping[str, Health]:
         """How the targets do that stages look after, by the names clients may know. It grows with the models that are asked for."""
-        return self._staging.known
+        return self.staging.known
 
     @property
     def named(self) -> frozenset[str]:
@@ -145,7 +146,7 @@ class Catalog:
         if alias is not None:
             rules = (msgspec.structs.replace(rule, use=self._of(name, rule.use)) for rule in alias.rule)
             alias = msgspec.structs.replace(alias, rule=tuple(rules))
-        staged = self._staging.model(name, alias, behind)
+        staged = self.staging.model(name, alias, behind)
         if staged.router is not None:
             self._routers[name] = staged.router
         return Model(

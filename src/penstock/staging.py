@@ -16,6 +16,7 @@ from penstock.core.source import Source, Stage, compose
 from penstock.core.target import House, Price, Target, switch
 from penstock.stages import continuation, fallback, hedge, queue, retry, routing, usage
 from penstock.stages.auto import Auto
+from penstock.stages.sticky import Sticky
 
 NEVER = RetryConfig(attempts=1)
 BRIEFLY = RetryConfig(attempts=2, patience=Seconds(1))
@@ -55,14 +56,20 @@ class Staging:
         self,
         prices: Mapping[str, PriceConfig],
         *,
+        after: Staging | None = None,
         clock: Callable[[], float] = time.monotonic,
         draw: random.Random | None = None,
     ):
+        """`after` is that of an earlier configuration: what it knows of the same targets and conversations is known here."""
         self.health: dict[str, Health] = {}
         """By the words of the configuration, which may be addresses."""
         self.known: dict[str, Health] = {}
         """The same by the names clients may know; of two by one name the first."""
         self._doors: dict[str, queue.Turnstile] = {}
+        self._sizes: dict[str, TargetConfig] = {}
+        """How large each of the doors is to be."""
+        self._sticky: dict[str, Sticky] = {}
+        self._after = after
         self._prices = prices
         self._clock = clock
         self._random = draw or random.Random()  # noqa: S311 - for jitter and weights, not for secrets
@@ -80,7 +87,7 @@ class Staging:
         if several:
             rules = tuple(_rule(f"models.{name}.rule[{n}]", rule, behind) for n, rule in enumerate(model.rule))
             auto = Auto(rules=rules, hints=model.hints)
-            router = routing.Router(house, model.strategy, auto=auto, sticky=model.sticky)
+            router = routing.Router(house, model.strategy, auto=auto, sticky=self._conversations(name, model))
             stages += [routing.build(router), continuation.build(house)]
             if model.hedge:
                 stages.append(hedge.build(house))
@@ -95,16 +102,32 @@ class Staging:
 
     def _turnstiles(self, behind: Mapping[str, Behind]) -> dict[str, queue.Turnstile]:
         """One for each target that takes only so many; models that share a target share it."""
-        return {
-            target: self._doors.setdefault(it.configured, queue.Turnstile(it.stated.concurrent, line=it.stated.queue))
-            for target, it in behind.items()
-            if it.stated.concurrent is not None
-        }
+        doors: dict[str, queue.Turnstile] = {}
+        for target, it in behind.items():
+            if (places := it.stated.concurrent) is not None:
+                door = self._doors.get(it.configured) or (self._after and self._after._doors.get(it.configured))
+                doors[target] = self._doors[it.configured] = door or queue.Turnstile(places, line=it.stated.queue)
+                self._sizes[it.configured] = it.stated
+        return doors
+
+    def _conversations(self, name: str, model: ModelConfig) -> Sticky | None:
+        if not model.sticky:
+            return None
+        earlier = self._after._sticky.get(name) if self._after is not None else None
+        self._sticky[name] = Sticky() if earlier is None else earlier
+        return self._sticky[name]
+
+    def settle(self) -> None:
+        """Take the place of the earlier one for good: what is shared with it goes by this configuration from now on."""
+        self._after = None
+        for configured, stated in self._sizes.items():
+            if stated.concurrent is not None:
+                self._doors[configured].resize(stated.concurrent, line=stated.queue)
 
     def _health(self, configured: str, *, named: bool) -> Health:
         health = self.health.get(configured)
         if health is None:
-            health = Health()
+            health = (self._after and self._after.health.get(configured)) or Health()
             if named or len(self.health) < MOST_HEALTH:
                 self.health[configured] = health
         return health

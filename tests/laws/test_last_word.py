@@ -36,6 +36,7 @@ from penstock.flow.watchdog import Watchdog
 from penstock.stages import continuation, fallback, hedge, queue, retry, routing, usage
 from penstock.stages.hedge import Hedging
 from penstock.stages.queue import Turnstile
+from penstock.stages.sticky import Sticky
 from penstock.stores.memory import MemoryStore
 from penstock.testing.strategies import runs
 from tests.flow.scripted import ASKED, Clock, Seen, held, never, settle
@@ -176,7 +177,7 @@ async def _at_once(seconds: float) -> None:
 
 
 BUILDERS: dict[str, Builder] = {
-    "routing": lambda home: routing.build(routing.Router(home, "auto", sticky=True)),
+    "routing": lambda home: routing.build(routing.Router(home, "auto", sticky=Sticky())),
     "continuation": continuation.build,
     "fallback": fallback.build,
     "hedge": partial(hedge.build, how=Hedging(least=0.0)),

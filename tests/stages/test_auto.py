@@ -159,7 +159,7 @@ def test_a_target_that_is_still_slow_when_it_is_tried_loses_its_traffic_again() 
 
 async def test_a_conversation_stays_with_the_target_that_answered_it_while_that_is_well() -> None:
     home = house(a=Scripted(refusing(after=())), b=Scripted(saying("x")))
-    router = Router(home, "order", sticky=True)
+    router = Router(home, "order", sticky=Sticky())
     assert router.sticky is not None
     run = SoloRun()
     run.speaks("b")
@@ -178,7 +178,7 @@ async def test_a_conversation_stays_with_the_target_that_answered_it_while_that_
 
 async def test_a_hint_moves_a_conversation() -> None:
     home = house(a=target(), b=target())
-    router = Router(home, "auto", sticky=True)
+    router = Router(home, "auto", sticky=Sticky())
     assert router.decide(asking(hint="a"), last="b").targets == ("a", "b")
 
 

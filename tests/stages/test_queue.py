@@ -6,9 +6,11 @@ import asyncio
 
 import pytest
 
-from penstock.core.errors import Broken
+from penstock.core.errors import Broken, fault
 from penstock.core.events import Note
+from penstock.core.source import compose
 from penstock.core.target import switch
+from penstock.stages import fallback, retry
 from penstock.stages.queue import Turnstile, build
 from penstock.testing.sources import SoloRun
 from tests.flow.scripted import settle
@@ -85,3 +87,54 @@ async def test_leaving_in_mid_answer_gives_the_place_back() -> None:
     await anext(events)
     await events.aclose()
     await asyncio.wait_for(turnstile.enter("next"), 60)
+
+
+async def test_whoever_waits_too_long_is_sent_on_and_the_target_is_not_blamed() -> None:
+    home = house(a=Scripted(saying("x")), b=Scripted(saying("y")))
+    turnstile = Turnstile(1, line=5)
+    await turnstile.enter("somebody")
+    run = SoloRun()
+    stages = [fallback.build(home), retry.build(home), build(home, {"a": turnstile})]
+    asking = asyncio.ensure_future(told(compose(switch(home), stages), run=run))
+    await settle()
+    assert run.overdue[-1](fault("first_token_timeout"))
+    said, _ = await asking
+    assert (words(said), home.health["a"].failures, turnstile.waiting) == ("y", 0, 0)
+    assert [note.body for note in said if isinstance(note, Note)] == [{"from": "a", "to": "b", "after": "target_busy"}]
+
+
+async def test_the_time_of_a_target_begins_with_its_turn() -> None:
+    home = house(a=Scripted(saying("x")))
+    turnstile = Turnstile(1, line=5)
+    await turnstile.enter("somebody")
+    run, begun = SoloRun(), list[object]()
+    attempt = run.attempt
+    run.attempt = lambda overdue: (begun.append(overdue), attempt(overdue))[1]  # type: ignore[method-assign]
+    events = build(home, {"a": turnstile})(switch(home))(ASKED, run)
+    first = asyncio.ensure_future(anext(events))
+    await settle()
+    assert len(begun) == 1
+    turnstile.leave()
+    assert await first == Note("queue", {"target": "a", "behind": 0})
+    assert len(begun) == 2
+    await events.aclose()
+    assert run.overdue == []
+
+
+async def test_a_line_may_become_longer_or_shorter_and_sends_nobody_away() -> None:
+    turnstile = Turnstile(1, line=5)
+    await turnstile.enter("a")
+    waiting = [asyncio.ensure_future(turnstile.enter("b")) for _ in range(3)]
+    await settle()
+    turnstile.resize(3, line=5)
+    await settle()
+    assert [each.done() for each in waiting] == [True, True, False]
+    turnstile.resize(1, line=0)
+    for done in ([True, True, False], [True, True, False], [True, True, True]):
+        turnstile.leave()
+        await settle()
+        assert [each.done() for each in waiting] == done
+    with pytest.raises(Broken):
+        await turnstile.enter("c")
+    turnstile.leave()
+    assert not await turnstile.enter("c")

@@ -176,6 +176,7 @@ class App:
         retiring = asyncio.get_running_loop().create_task(self._retire(close), name="retire a configuration")
         self._retiring.add(retiring)
         retiring.add_done_callback(self._retiring.discard)
+        self._warm_up()
 
     async def _retire(self, close: Callable[[], Awaitable[None]]) -> None:
         """Close what an earlier configuration held open once no run needs it any more."""
@@ -270,8 +271,11 @@ class App:
             self.service.loop_watch.start()
         loop = asyncio.get_running_loop()
         self._ticking = loop.create_task(self._watchdog.run(), name="penstock watchdog")
+        self._warm_up()
+
+    def _warm_up(self) -> None:
         if self.service.warm is not None:
-            warming = loop.create_task(self._warm(self.service.warm), name="warm the providers")
+            warming = asyncio.get_running_loop().create_task(self._warm(self.service.warm), name="warm the providers")
             self._retiring.add(warming)
             warming.add_done_callback(self._retiring.discard)
 

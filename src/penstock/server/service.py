@@ -93,9 +93,11 @@ class Service(msgspec.Struct, kw_only=True):
     gate: Gate
     """Who may enter, and which runs they find."""
     close: Callable[[], Awaitable[None]]
+    """Closes what the sources hold open."""
     warm: Callable[[], Awaitable[None]] | None = None
     """Makes the connections that are to be there before anybody asks."""
-    """Close what the sources hold open."""
+    standing: object = None
+    """What another configuration goes on from, such as how the targets do; the assembly's own."""
     pages: Mapping[str, tuple[bytes, str]] = {}
     """Static pages: path → contents and content type."""
     exposition: Callable[[Levels, str], tuple[bytes, str]] | None = None

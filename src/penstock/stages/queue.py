@@ -1,18 +1,24 @@
-"""So many runs at once for a target, and a bounded line before it: fair between principals, left without a trace, honest when full."""
+"""So many runs at once for a target, and a bounded line before it: fair between principals, left without a trace, honest when full.
+
+The time in the line is not the target's: a run that waited too long is sent on, and the target is not blamed for it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 
 from penstock.core.errors import Broken
-from penstock.core.events import Event, Note
+from penstock.core.events import Event, Fault, Note
 from penstock.core.relay import Relay, Rest
 from penstock.core.request import ChatRequest, Run
 from penstock.core.source import Source, Stage
 from penstock.core.target import House
+
+Overdue = Callable[[Fault], bool]
+"""As `penstock.core.request.Run.attempt` takes it."""
 
 
 class Turnstile:
@@ -25,27 +31,54 @@ class Turnstile:
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
         self.waiting = 0
 
-    async def enter(self, who: str) -> None:
-        """Take a place, or wait for one. Raises `Broken(target_busy)` where the line is full."""
+    def resize(self, places: int, *, line: int) -> None:
+        """From now on so many. Nobody is sent away for it: who is through stays, and who waits goes on waiting."""
+        self._places, self._line = places, line
+        while self._taken < self._places and self._waiting:
+            self._taken += 1
+            self._call_next()
+
+    async def enter(self, who: str, watch: Callable[[Overdue], Callable[[], None]] | None = None) -> bool:
+        """Take a place, or wait for one; returns whether that was needed. `watch` is told who is to be asked when it takes too
+        long, and returns what takes that back. Raises `Broken(target_busy)` where the line is full, or was waited in for too
+        long."""
         if self._taken < self._places:
             self._taken += 1
-            return
+            return False
         if self.waiting >= self._line:
             raise Broken("target_busy", retry_after=1.0)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(who, deque()).append(turn)
         self.waiting += 1
+
+        def overdue(_: Fault) -> bool:
+            if turn.done():
+                return False
+            self._forget(who, turn)
+            turn.set_exception(Broken("target_busy", "others were answered for too long", retry_after=1.0))
+            return True
+
+        settled = watch(overdue) if watch is not None else None
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self.leave()  # its turn had come just then
-            else:
+            if not turn.done() or turn.cancelled():
                 self._forget(who, turn)
+            elif turn.exception() is None:
+                self.leave()  # its turn had come just then
             raise
+        finally:
+            if settled is not None:
+                settled()
+        return True
 
     def leave(self) -> None:
         """Give a place back: it is the turn of the principal that waits longest since its last one."""
+        if self._taken > self._places or not self._call_next():
+            self._taken -= 1
+
+    def _call_next(self) -> bool:
+        """Give the place of somebody who leaves to who waits; whether there was anybody."""
         while self._waiting:
             who, turns = self._waiting.popitem(last=False)
             turn = turns.popleft()
@@ -54,8 +87,8 @@ class Turnstile:
                 self._waiting[who] = turns
             if not turn.done():
                 turn.set_result(None)
-                return
-        self._taken -= 1
+                return True
+        return False
 
     def _forget(self, who: str, turn: asyncio.Future[None]) -> None:
         turns = self._waiting.get(who)
@@ -85,11 +118,18 @@ async def _enter(
     source: Source, request: ChatRequest, run: Run, turnstile: Turnstile, name: str
 ) -> AsyncGenerator[Event | Rest, None]:
     before = turnstile.waiting
-    await turnstile.enter(run.principal.name)
+    waited = await turnstile.enter(run.principal.name, run.attempt)
+    settled = run.attempt(_never) if waited else None  # the target's time begins now
     try:
         async with aclosing(source(request, run)) as events:
-            if before:
+            if waited:
                 yield Note("queue", {"target": name, "behind": before})
             yield Rest(events)
     finally:
+        if settled is not None:
+            settled()
         turnstile.leave()
+
+
+def _never(_: Fault) -> bool:
+    return False

@@ -41,11 +41,19 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 class Router:
     """Decides for one model."""
 
-    def __init__(self, house: House, strategy: Strategy = "order", *, auto: Auto = Auto(), sticky: bool = False):  # noqa: B008 - frozen
+    def __init__(
+        self,
+        house: House,
+        strategy: Strategy = "order",
+        *,
+        auto: Auto = Auto(),  # noqa: B008 - frozen
+        sticky: Sticky | None = None,
+    ):
+        """With `sticky` conversations stay with the target that answered them."""
         self._house = house
         self._strategy = strategy
         self._auto = auto
-        self.sticky = Sticky() if sticky else None
+        self.sticky = sticky
         self.hints = self._hints()
         """What clients may hint; nothing where nobody listens."""
 
