@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
 from penstock.core.errors import Broken, fault
-from penstock.core.events import Note
+from penstock.core.events import Fault, Note
 from penstock.core.source import compose
 from penstock.core.target import switch
 from penstock.stages import fallback, retry
@@ -107,9 +108,14 @@ async def test_the_time_of_a_target_begins_with_its_turn() -> None:
     home = house(a=Scripted(saying("x")))
     turnstile = Turnstile(1, line=5)
     await turnstile.enter("somebody")
-    run, begun = SoloRun(), list[object]()
-    attempt = run.attempt
-    run.attempt = lambda overdue: (begun.append(overdue), attempt(overdue))[1]  # type: ignore[method-assign]
+    begun: list[object] = []
+
+    class Timed(SoloRun):
+        def attempt(self, overdue: Callable[[Fault], bool]) -> Callable[[], None]:
+            begun.append(overdue)
+            return super().attempt(overdue)
+
+    run = Timed()
     events = build(home, {"a": turnstile})(switch(home))(ASKED, run)
     first = asyncio.ensure_future(anext(events))
     await settle()

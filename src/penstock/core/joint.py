@@ -70,7 +70,7 @@ def _long(said: str, more: str) -> int:
     if len(said) >= LEAST and more.startswith(said):
         return len(said)
     head, at = more[:LEAST], max(0, len(said) - REACH)
-    while LEAST <= len(head) and (at := said.find(head, at)) >= 0:
+    while len(head) >= LEAST and (at := said.find(head, at)) >= 0:
         if more.startswith(said[at:]):
             return len(said) - at
         at += 1
