@@ -57,7 +57,7 @@ from penstock.encoders.stream import Stream
 from penstock.encoders.websocket import WebSocketEncoder
 from penstock.server.app import App, Endpoint
 from penstock.server.negotiation import MEDIA_TYPES
-from penstock.telemetry import metrics
+from penstock.telemetry import families
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
@@ -66,7 +66,7 @@ BLOCK = re.compile(r"(<!-- generated: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 PAGES: dict[str, Callable[[], str]] = {
     "reference/config.md": explain.reference,
     "reference/cli.md": cli.reference,
-    "reference/metrics.md": metrics.reference,
+    "reference/metrics.md": families.reference,
 }
 """Pages that are generated whole, by the room they describe."""
 

@@ -8,7 +8,8 @@ from hypothesis import given
 
 from penstock.flow.store import Store
 from penstock.stores.memory import MemoryStore
-from penstock.testing.laws.stores import Deed, Pass, StoreLaws, check_fence, interleavings
+from penstock.testing.laws.fence import Deed, check_fence, interleavings
+from penstock.testing.laws.stores import Pass, StoreLaws
 from tests.flow.scripted import Clock
 
 

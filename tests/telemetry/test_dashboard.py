@@ -9,7 +9,7 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry, ProcessCollector
 
-from penstock.telemetry.metrics import FAMILIES, Family
+from penstock.telemetry.families import FAMILIES, Family
 from tests.tools import ROOT
 
 DASHBOARD = ROOT / "deploy" / "grafana" / "penstock.json"

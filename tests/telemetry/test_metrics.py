@@ -12,8 +12,9 @@ from penstock.core.measure import MOMENTS, Histogram, Levels
 from penstock.core.observer import Observer, Origin, Several
 from penstock.core.request import ChatRequest, Principal
 from penstock.telemetry.exposition import Exposition
+from penstock.telemetry.families import OTHER
 from penstock.telemetry.loop_lag import HELD
-from penstock.telemetry.metrics import OTHER, Metrics
+from penstock.telemetry.metrics import Metrics
 from tests.telemetry.pages import Page
 
 RUN = "st_k5xw2mq7z4c3ab6nd5pe2rf7ys"

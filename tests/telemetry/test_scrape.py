@@ -11,7 +11,7 @@ from penstock.config.models import ModelConfig
 from penstock.config.units import Seconds
 from penstock.core.events import Usage
 from penstock.server.listener import listen
-from penstock.telemetry.metrics import FAMILIES, OTHER
+from penstock.telemetry.families import FAMILIES, OTHER
 from tests.server.reading import PROMPT, detached, event_stream, lines, said, websocket
 from tests.serving import Served, configured, serving
 from tests.telemetry.pages import Page, scraped

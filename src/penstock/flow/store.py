@@ -2,7 +2,7 @@
 
 Readers always read memory; a store only makes two memories agree. Every method is atomic. A claim carries a fence that
 grows with every owner, and a push under an older fence is refused: after a takeover the former owner can add nothing.
-`penstock.testing.laws.stores` holds every implementation to this.
+`penstock.testing.laws.stores` and `penstock.testing.laws.fence` hold every implementation to this.
 """
 
 from __future__ import annotations

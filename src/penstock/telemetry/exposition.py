@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, cast
 
 from penstock.core.health import Health
 from penstock.core.measure import Attendance, Histogram, Levels
-from penstock.telemetry.metrics import FAMILIES, Family, Labels, Metrics
+from penstock.telemetry.families import FAMILIES, Family, Labels
+from penstock.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
