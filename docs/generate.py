@@ -300,6 +300,7 @@ PURPOSE = {
     "/v1/models/{model}": "one of them; its name may hold slashes",
     "/v1/embeddings": "embeddings of an OpenAI-compatible provider; see [embeddings](#embeddings-and-token-counts)",
     "/v1/messages/count_tokens": "how many tokens a question has; see [token counts](#embeddings-and-token-counts)",
+    "/v1/responses/input_tokens": "the same, in the words of OpenAI Responses",
     "/metrics": "the figures of the server, as Prometheus reads them; see [the metrics](metrics.md)",
     "/healthz": "200 while the process lives",
     "/readyz": "200 while it wants traffic, 503 while it drains",

@@ -79,6 +79,7 @@ def test_check_needs_no_web_server_running_but_says_what_it_would_serve(runner: 
         "/v1/models/{model}",
         "/v1/embeddings",
         "/v1/messages/count_tokens",
+        "/v1/responses/input_tokens",
         "/healthz",
         "/metrics",
     ]

@@ -25,7 +25,7 @@ from tests.contract.validate import (
 
 TEMPLATES = {
     path: re.compile(re.sub(r"\{[a-z]+\}", "[^/]+", path.replace("{model}", ".+")))
-    for path in sorted(document(OPENAPI)["paths"], key=len)
+    for path in sorted(document(OPENAPI)["paths"], key=lambda path: ("{" in path, len(path)))
 }
 STREAMS = {"text/event-stream": "sse", "application/x-ndjson": "ndjson", "text/plain": "text"}
 

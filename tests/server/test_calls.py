@@ -37,10 +37,12 @@ def config(provider: Provider) -> Config:
         providers={
             "open": ProviderConfig(base_url=provider.base_url, api_key=key),
             "claudes": ProviderConfig(base_url=provider.base_url, api_key=key, kind="anthropic"),
+            "thinkers": ProviderConfig(base_url=provider.base_url, api_key=key, kind="openai-responses"),
         },
         models={
             "embedder": ModelConfig(targets=("open/up",)),
             "claude": ModelConfig(targets=("claudes/opus",)),
+            "thinker": ModelConfig(targets=("thinkers/gpt",)),
             "demo": ModelConfig(targets=("demo",)),
             "either": ModelConfig(targets=("demo", "claude", "embedder")),
         },
@@ -267,3 +269,38 @@ def test_an_estimate_of_a_deep_or_odd_request_is_a_number() -> None:
         deep = {"content": [deep]}
     assert estimate({"messages": [deep]}) > 4
     assert estimate({"messages": "odd", "system": None, "tools": 7}) > 0
+
+
+async def test_tokens_are_counted_in_openais_words_too(
+    served: Served, client: httpx2.AsyncClient, provider: Provider
+) -> None:
+    provider.script(Reply(body={"object": "response.input_tokens", "input_tokens": 11}))
+    spoken = {"type": "message", "role": "user", "content": "Hello"}
+    thought = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "rs_1:gAAAA"}
+    asked = {"model": "thinker", "instructions": "Be brief.", "input": [{**spoken, "id": "msg_1"}, thought]}
+    answer = await client.post("/v1/responses/input_tokens", json=asked)
+    assert (answer.status_code, answer.json()["input_tokens"]) == (200, 11)
+    request = await provider.next_request()
+    assert request.path == "/v1/responses/input_tokens"
+    assert request.json == {"model": "gpt", "instructions": "Be brief.", "input": [spoken]}
+    async with openai.AsyncOpenAI(base_url=served.url, api_key="any", max_retries=0) as sdk:
+        counted = await sdk.responses.input_tokens.with_raw_response.count(
+            model="demo", instructions="x" * 40, input="y" * 40
+        )
+    assert (counted.parse().input_tokens, counted.parse().object) == (20, "response.input_tokens")
+    assert counted.headers["penstock-estimated"] == "true"
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"input": 7}, "input"),
+        ({"previous_response_id": "resp_1"}, "previous_response_id"),
+        ({"conversation": "conv_1"}, "conversation"),
+    ],
+)
+async def test_a_count_of_what_the_provider_does_not_have_is_refused(
+    client: httpx2.AsyncClient, fields: dict[str, Any], param: str
+) -> None:
+    answer = await client.post("/v1/responses/input_tokens", json={"model": "thinker", **fields})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)

@@ -108,10 +108,18 @@ async def test_what_openai_has_and_is_not_served_is_404_in_its_words_naming_what
 async def test_a_method_that_a_path_does_not_take_is_told_with_the_path_it_was_read_as(
     client: httpx2.AsyncClient,
 ) -> None:
-    answer = await client.post("/v1/responses/input_tokens", json={"model": "nobody", "input": "Hello"})
+    answer = await client.post("/v1/responses/resp_1", json={"model": "nobody", "input": "Hello"})
     check_value("openai-responses", answer.json(), "refusal")
     assert answer.status_code == 405
     assert answer.json()["error"]["message"] == "POST is not allowed at /v1/responses/{answer}; GET, DELETE are"
+
+
+async def test_an_operation_beside_the_answers_that_is_not_served_is_no_answer(client: httpx2.AsyncClient) -> None:
+    answer = await client.post("/v1/responses/compact", json={"model": "demo", "input": "Hello"})
+    check_value("openai-chat", answer.json(), "refusal")
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (404, "route_not_found")
+    assert error["message"] == "nothing is served at /v1/responses/compact; did you mean /v1/responses?"
 
 
 async def test_embeddings_are_among_what_is_named(client: httpx2.AsyncClient) -> None:

@@ -38,6 +38,7 @@ ALWAYS = (
     ("GET", "/v1/models/{model}", "one of them"),
     ("POST", "/v1/embeddings", "embeddings, of OpenAI-compatible providers"),
     ("POST", "/v1/messages/count_tokens", "how many tokens a question has"),
+    ("POST", "/v1/responses/input_tokens", "the same, in OpenAI's words"),
     ("GET", "/healthz /readyz", "health"),
 )
 """What is served whatever the configuration says: methods, path, purpose."""

@@ -85,6 +85,7 @@ RESERVED = frozenset(
         "/v1/models",
         "/v1/embeddings",
         "/v1/messages/count_tokens",
+        "/v1/responses/input_tokens",
         "/healthz",
         "/readyz",
         "/metrics",

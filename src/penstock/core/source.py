@@ -25,7 +25,7 @@ class Caller(Protocol):
 
     @property
     def calls(self) -> Collection[str]:
-        """What it can be asked: `embeddings` in the shape of OpenAI, `count_tokens` in the shape of Anthropic."""
+        """What it can be asked: `embeddings` and `input_tokens` in the shape of OpenAI, `count_tokens` in that of Anthropic."""
 
     async def call(self, name: str, fields: dict[str, Json], headers: dict[str, str]) -> bytes:
         """Ask with the fields of a body, but for its `model`, and with headers as in `ChatRequest.headers`. Returns JSON.

@@ -8,7 +8,7 @@ from typing import Literal
 from urllib.parse import parse_qs
 
 from starlette._utils import get_route_path
-from starlette.routing import BaseRoute, Router, WebSocketRoute
+from starlette.routing import BaseRoute, Match, Router, WebSocketRoute
 from starlette.routing import Route as HttpRoute
 from starlette.types import Receive, Scope, Send
 
@@ -20,7 +20,7 @@ from penstock.core.observer import REQUEST_ID, Observer
 from penstock.flow.watchdog import Watchdog
 from penstock.server import elsewhere
 from penstock.server.answers_api import AnswersApi
-from penstock.server.calls_api import COUNT_TOKENS, EMBEDDINGS, CallsApi
+from penstock.server.calls_api import COUNT_TOKENS, EMBEDDINGS, INPUT_TOKENS, CallsApi
 from penstock.server.chats_api import ChatsApi
 from penstock.server.door import Starter
 from penstock.server.exchange import ClientGone, Cut, Exchange, Header
@@ -156,6 +156,21 @@ class Endpoint:
         return ", ".join(self._answers)
 
 
+class AnswerRoute(HttpRoute):
+    """The path of one answer. Nothing is posted to an answer, so a name that is no answer's is an operation, and not served."""
+
+    def __init__(self, path: str, endpoint: Endpoint, prefix: str):
+        super().__init__(path, endpoint)
+        self._prefix = prefix
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        match, found = super().matches(scope)
+        if match is Match.NONE or scope["method"] != "POST":
+            return match, found
+        named: str = found["path_params"]["answer"]
+        return (match, found) if named.startswith(self._prefix) else (Match.NONE, {})
+
+
 class App:
     """The whole server as one ASGI application; mount it, or serve it. The ticker starts with the first request or the lifespan."""
 
@@ -209,6 +224,7 @@ class App:
             ("/v1/models/{model:path}", {"GET": models.show}, None, "key"),
             (EMBEDDINGS, {"POST": calls.embeddings}, None, "key"),
             (COUNT_TOKENS, {"POST": calls.count_tokens}, None, "key"),
+            (INPUT_TOKENS, {"POST": calls.input_tokens}, None, "key"),
             ("/healthz", {"GET": health.live, "HEAD": health.live}, None, "health"),
             ("/readyz", {"GET": health.ready, "HEAD": health.ready}, None, "health"),
         ]
@@ -230,31 +246,29 @@ class App:
                     endpoints.append((of_one, {"GET": kept.show, "DELETE": kept.delete}, route.dialect, "key"))
                     endpoints.append((f"{of_one}/cancel", {"POST": kept.cancel}, route.dialect, "key"))
                     endpoints.append((f"{of_one}/input_items", {"GET": kept.input_items}, route.dialect, "key"))
-                    endpoint = SocketEndpoint(service, route, ResponsesSocket, route.dialect)
-                    sockets.append(WebSocketRoute(route.path, endpoint))
+                    socket = SocketEndpoint(service, route, ResponsesSocket, route.dialect)
+                    sockets.append(WebSocketRoute(route.path, socket))
                 if route.dialect.traits.chats and "POST" in route.methods:
                     chats = ChatsApi(service, route)
                     of_chat = f"{route.path}/{{chat:path}}/stream"
                     endpoints.append((of_chat, {"GET": chats.resume, "DELETE": chats.stop}, route.dialect, "key"))
                 endpoints.append((route.path, answers, route.dialect, "key"))
-        return [
-            *(
-                HttpRoute(
-                    path,
-                    Endpoint(
-                        answers,
-                        dialect,
-                        service.dialects,
-                        service.runs.observer,
-                        path=path.replace(":path", ""),
-                        gate=service.gate,
-                        way=way,
-                    ),
-                )
-                for path, answers, dialect, way in endpoints
-            ),
-            *sockets,
-        ]
+        routes: list[BaseRoute] = []
+        for path, answers, dialect, way in endpoints:
+            endpoint = Endpoint(
+                answers,
+                dialect,
+                service.dialects,
+                service.runs.observer,
+                path=path.replace(":path", ""),
+                gate=service.gate,
+                way=way,
+            )
+            if dialect is not None and path.endswith("/{answer}"):
+                routes.append(AnswerRoute(path, endpoint, dialect.traits.answer_prefix))
+            else:
+                routes.append(HttpRoute(path, endpoint))
+        return routes + sockets
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

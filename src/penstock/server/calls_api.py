@@ -1,4 +1,4 @@
-"""What models answer beside questions, whole: `/v1/embeddings`, and `/v1/messages/count_tokens`.
+"""What models answer beside questions, whole: `/v1/embeddings`, `/v1/messages/count_tokens`, `/v1/responses/input_tokens`.
 
 A body is read as far as it takes to know whom to ask and that it is one; the rest goes to the provider as it came, and so does its answer
 come back. Nothing of this is a run: nobody can come back to it.
@@ -26,6 +26,7 @@ from penstock.server.token_estimate import estimate
 
 EMBEDDINGS = "/v1/embeddings"
 COUNT_TOKENS = "/v1/messages/count_tokens"
+INPUT_TOKENS = "/v1/responses/input_tokens"
 ESTIMATED: Header = (b"penstock-estimated", b"true")
 """On a count that is no tokenizer's."""
 
@@ -35,7 +36,7 @@ Fields = dict[str, Json]
 
 
 class CallsApi:
-    """Both of them, for one configuration."""
+    """All of them, for one configuration."""
 
     def __init__(self, service: Service):
         self._service = service
@@ -70,6 +71,17 @@ class CallsApi:
         passes = dialect.traits.passes if dialect is not None else ()
         headers = {name: value for name in passes if (value := exchange.header(name))}
         answer = await self._call(exchange, source, "count_tokens", fields, headers)
+        await exchange.reply(200, answer, "application/json")
+
+    async def input_tokens(self, exchange: Exchange) -> None:
+        """As `count_tokens`, in the words of OpenAI Responses."""
+        fields = await self._asked(exchange, INPUT_TOKENS, _read_input)
+        source = _caller(self._model(exchange, fields), "input_tokens")
+        if source is None:
+            counted = {"object": "response.input_tokens", "input_tokens": await asyncio.to_thread(estimate, fields)}
+            await exchange.reply(200, _encode(counted), "application/json", [ESTIMATED])
+            return
+        answer = await self._call(exchange, source, "input_tokens", fields, {})
         await exchange.reply(200, answer, "application/json")
 
     async def _asked(self, exchange: Exchange, path: str, read: Callable[[bytes], Fields]) -> Fields:
@@ -149,6 +161,26 @@ def _read_messages(body: bytes) -> Fields:
         raise Refused(
             "invalid_request", "'messages' is required: a list with at least one {role, content}", param="messages"
         )
+    return fields
+
+
+def _read_input(body: bytes) -> Fields:
+    """What is counted of a question: earlier answers are held here, not by the provider, which would not know their items either."""
+    fields = _named(body)
+    for name in ("conversation", "previous_response_id"):
+        if fields.get(name) is not None:
+            raise Refused(
+                "not_offered", f"{name!r} is not followed to count tokens; send the whole 'input'", param=name
+            )
+    given = fields.get("input")
+    if isinstance(given, list):
+        fields["input"] = [
+            {name: value for name, value in item.items() if name != "id"} if isinstance(item, dict) else item
+            for item in given
+            if not (isinstance(item, dict) and item.get("type") == "reasoning")
+        ]
+    elif given is not None and not isinstance(given, str):
+        raise Refused("invalid_request", "'input' is a text or a list of items", param="input")
     return fields
 
 

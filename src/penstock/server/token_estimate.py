@@ -14,15 +14,18 @@ MESSAGE = 4
 PICTURE = 1_600
 """Tokens of an image or a page that cannot be looked into: those of a large one."""
 
-_SILENT = frozenset({"type", "role", "id", "tool_use_id", "cache_control", "media_type", "signature"})
+_PICTURES = ("image", "image_url", "base64", "input_image")
+_SILENT = frozenset(
+    {"type", "role", "id", "call_id", "tool_use_id", "cache_control", "media_type", "signature", "status", "detail"}
+)
 """Members that no model reads as words."""
 
 
 def estimate(fields: dict[str, Json]) -> int:
-    """The tokens of a request in the shape of Anthropic or OpenAI: its system prompt, tools and messages."""
-    messages = fields.get("messages")
-    framing = MESSAGE * len(messages) if isinstance(messages, list) else 0
-    said = _weight([fields.get("system"), fields.get("messages")])
+    """The tokens of a request in the shape of Anthropic or OpenAI: its system prompt, tools, and messages or items."""
+    asked = [fields.get("messages"), fields.get("input")]
+    framing = MESSAGE * sum(len(each) for each in asked if isinstance(each, list))
+    said = _weight([fields.get("system"), fields.get("instructions"), *asked])
     return framing + math.ceil(said + _weight(fields.get("tools"), names=True))
 
 
@@ -37,7 +40,7 @@ def _weight(value: Json, *, names: bool = False) -> float:
         elif isinstance(each, list):
             waiting += each
         elif isinstance(each, dict):
-            if each.get("type") in ("image", "image_url", "base64"):
+            if each.get("type") in _PICTURES:
                 total += PICTURE
             else:
                 waiting += (inner for name, inner in each.items() if name not in _SILENT)

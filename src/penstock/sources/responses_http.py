@@ -19,7 +19,7 @@ class OpenAIResponses:
     path = "/responses"
     root = "/v1"
     media_type = EVENT_STREAM
-    calls: Mapping[str, str] = {"embeddings": "/embeddings"}
+    calls: Mapping[str, str] = {"embeddings": "/embeddings", "input_tokens": "/responses/input_tokens"}
     features: Mapping[str, bool] = {}
 
     def credentials(self, api_key: str) -> Mapping[str, str]:

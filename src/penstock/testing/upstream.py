@@ -41,7 +41,8 @@ from penstock.testing.script import (
 
 CHAT = "/v1/chat/completions"
 RESPONSES = "/v1/responses"
-QUESTIONS = frozenset({CHAT, RESPONSES, "/v1/messages", "/api/chat", "/v1/embeddings", "/v1/messages/count_tokens"})
+COUNTS = ("/v1/messages/count_tokens", "/v1/responses/input_tokens")
+QUESTIONS = frozenset({CHAT, RESPONSES, "/v1/messages", "/api/chat", "/v1/embeddings", *COUNTS})
 """Where questions are posted; only for the first there is a usual answer, the others need a script."""
 MODELS = "/v1/models"
 USUAL = ("Hello", ", ", "world", "!")
