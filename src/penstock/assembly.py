@@ -7,6 +7,8 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from penstock import __version__, registry
 from penstock.auth.browser import Browsers
 from penstock.auth.capability import Capabilities
@@ -208,4 +210,5 @@ def _bounds(given: config_bounds.Bounds) -> Bounds:
 
 
 def _limits(given: config_bounds.TimeLimits) -> TimeLimits:
-    return TimeLimits(**{name: float(getattr(given, name)) for name in given.__struct_fields__})
+    stated = {name: float(getattr(given, name)) for name in given.__struct_fields__}
+    return msgspec.structs.replace(TimeLimits(), **stated)

@@ -11,8 +11,8 @@ DOWN = fault("provider_unreachable")
 
 
 def fail(health: Health, now: float, code: str = "provider_unreachable", *, retry_after: float | None = None) -> None:
-    health.asked(now)
-    health.failed(fault(code, retry_after=retry_after), now)
+    probe = health.asked(now)
+    health.failed(fault(code, retry_after=retry_after), now, probe=probe)
 
 
 def test_means_follow_what_is_measured() -> None:
@@ -43,9 +43,9 @@ def test_five_failures_in_a_row_open_the_circuit_and_a_probe_closes_it() -> None
     fail(health, 0.0)
     assert (health.circuit(4.9), health.back(1.0)) == (Circuit.OPEN, 4.0)
     assert health.circuit(5.0) is Circuit.HALF_OPEN
-    health.asked(5.0)
+    assert health.asked(5.0)
     assert health.circuit(5.1) is Circuit.OPEN, "one probe at a time"
-    health.answered(1, 1.0)
+    health.answered(1, 1.0, probe=True)
     assert health.circuit(5.2) is Circuit.CLOSED
 
 
@@ -86,6 +86,27 @@ def test_a_provider_that_limits_is_left_alone_for_as_long_as_it_says() -> None:
 def test_a_probe_that_is_given_up_leaves_the_next_one_free() -> None:
     health = Health(Breaking(failures=1))
     fail(health, 0.0)
-    health.asked(5.0)
-    health.left()
+    assert health.asked(5.0)
+    health.left(probe=True)
     assert (health.circuit(5.0), health.in_flight) == (Circuit.HALF_OPEN, 0)
+
+
+def test_the_first_word_of_a_probe_is_enough_since_an_answer_may_take_minutes() -> None:
+    health = Health(Breaking(failures=1))
+    fail(health, 0.0)
+    assert health.asked(5.0)
+    health.first(0.5, probe=True)
+    assert health.circuit(5.5) is Circuit.CLOSED
+
+
+def test_what_began_before_a_rest_neither_ends_it_nor_frees_the_place_of_the_probe() -> None:
+    health = Health(Breaking(failures=1))
+    for _ in range(4):
+        assert not health.asked(0.0)
+    health.failed(DOWN, 0.0)
+    health.answered(1, 1.0)
+    assert health.circuit(1.0) is Circuit.OPEN
+    assert health.asked(5.0)
+    health.left()
+    health.first(6.0)
+    assert health.circuit(6.0) is Circuit.OPEN, "the probe is still on its way"

@@ -28,6 +28,10 @@ def test_a_request_may_be_less_patient_than_the_server() -> None:
     assert limited(LIMITS, "") == LIMITS
 
 
+def test_a_limit_that_is_what_it_would_have_been_is_not_the_request_s_own() -> None:
+    assert limited(LIMITS, f"gap={LIMITS.gap},floor=9,connect=1").own == {"throughput_timeout", "connect_timeout"}
+
+
 @pytest.mark.parametrize(
     ("header", "said"),
     [

@@ -118,26 +118,29 @@ class Health:
             return float(self.in_flight)
         return 0.0 if self.due(now) else usual
 
-    def asked(self, now: float) -> None:
-        """An attempt begins."""
+    def asked(self, now: float) -> bool:
+        """An attempt begins. Whether it is the probe of a target that rested; of one, whoever tells how it went says so."""
         self._anew = self._anew or self.due(now)
         self._asked_at = now
         self.in_flight += 1
-        if self.circuit(now) is Circuit.HALF_OPEN:
-            self._probing = True
+        probe = self.circuit(now) is Circuit.HALF_OPEN
+        self._probing = self._probing or probe
+        return probe
 
-    def left(self) -> None:
+    def left(self, *, probe: bool = False) -> None:
         """An attempt was given up by us, which says nothing of the target."""
         self.in_flight -= 1
         self.outcomes["given_up"] += 1
-        self._probing = False
+        self._probing = self._probing and not probe
 
-    def first(self, seconds: float) -> None:
-        """The first token came, so long after it was asked."""
+    def first(self, seconds: float, *, probe: bool = False) -> None:
+        """The first token came, so long after it was asked. Of a probe that is enough: an answer may take minutes."""
         self._first.append(seconds)
         self.wait = seconds if self._anew else _mean(self.wait, seconds)
+        if probe:
+            self._close()
 
-    def answered(self, tokens: int, seconds: float) -> None:
+    def answered(self, tokens: int, seconds: float, *, probe: bool = False) -> None:
         """An attempt ended well, after so many tokens in so many seconds since the first."""
         self.in_flight -= 1
         self.outcomes["answered"] += 1
@@ -147,19 +150,20 @@ class Health:
         self._anew = False
         self._past.append(True)
         self._row = 0
-        self._rest = self.breaking.rest
+        if probe or self._open_until is None:
+            # What began before a rest says nothing of the time after it.
+            self._rest = self.breaking.rest
+            self._close()
+
+    def _close(self) -> None:
         self._open_until = None
         self._probing = False
 
-    def failed(self, fault: Fault, now: float) -> None:
-        """An attempt failed."""
+    def failed(self, fault: Fault, now: float, *, probe: bool = False) -> None:
+        """An attempt failed, or took too long so that we gave it up. What the client is to blame for says nothing of the target."""
         self.in_flight -= 1
         self.outcomes["failed"] += 1
-        self.blame(fault, now)
-
-    def blame(self, fault: Fault, now: float) -> None:
-        """A target failed, or took too long so that we gave it up. What the client is to blame for says nothing of the target."""
-        probing, self._probing = self._probing, False
+        self._probing = self._probing and not probe
         row = TABLE.get(fault.code)
         if row is None or row.blame != "provider" or row.status in (400, 404) or fault.code == "target_busy":
             return
@@ -171,7 +175,7 @@ class Health:
         self._row += 1
         breaking = self.breaking
         full = len(self._past) == breaking.of
-        if probing:
+        if probe:
             self._rest = min(self._rest * 2, breaking.longest)
             self._open_until = now + self._rest
         elif self._row >= breaking.failures or (full and self._past.count(False) >= breaking.share * breaking.of):

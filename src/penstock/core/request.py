@@ -181,6 +181,12 @@ class Run(Protocol):
         """From here on it is this target of the model that answers, by the name clients know, and why; where none is given the
         last one holds."""
 
+    def impatient(self, fault: Fault) -> bool:
+        """Whether that is a time limit which the request set itself: who asks it says nothing of the target."""
+
+    def raised(self, problem: Exception) -> None:
+        """A source raised what is no error of ours: for whoever has to mend it, since another target may answer."""
+
     def attempt(self, overdue: Callable[[Fault], bool]) -> Callable[[], None]:
         """A source is asked, perhaps not for the first time: the limit of the first token counts from now on.
 

@@ -75,10 +75,6 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
         it = self.targets.get(target) or next(iter(self.targets.values()))
         return usage if it.price is None else msgspec.structs.replace(usage, cost=it.price.of(usage))
 
-    def blame(self, target: str) -> Callable[[Fault], None]:
-        """To be told of a fault of this target that it cannot know of itself: that it was given up for taking too long."""
-        return lambda fault: self.health[target].blame(fault, self.clock())
-
 
 Builder = Callable[[House], Stage]
 """What the registry holds for a stage: made once for each model."""
@@ -103,7 +99,15 @@ async def _watched(
     held = 0.0
     tokens = deltas = 0
     over = False
-    health.asked(began)
+    wrong: Fault | None = None
+
+    def overdue(fault: Fault) -> bool:
+        nonlocal wrong
+        wrong = fault
+        return False  # whether another is asked is not decided here
+
+    settled = run.attempt(overdue)
+    probe = health.asked(began)
     run.speaks(target.name)
     try:
         async with aclosing(target.source(request, run)) as events:
@@ -112,7 +116,7 @@ async def _watched(
                     deltas += 1
                 elif type(event) is Opened and spoke is None:
                     spoke, held = clock(), run.held
-                    health.first(spoke - began)
+                    health.first(spoke - began, probe=probe)
                 elif type(event) is Usage:
                     tokens = event.output
                     if target.price is not None:
@@ -120,16 +124,25 @@ async def _watched(
                 elif isinstance(event, TERMINAL):
                     over = True
                     if isinstance(event, Failed):
-                        health.failed(event.error, clock())
+                        health.failed(event.error, clock(), probe=probe)
                     else:
                         # Readers that take their time say nothing of the target.
                         seconds = clock() - spoke - (run.held - held) if spoke is not None else 0.0
-                        health.answered(tokens or deltas, seconds)
+                        health.answered(tokens or deltas, seconds, probe=probe)
                 yield event
     except (Broken, Refused) as problem:
-        over = True
-        health.failed(problem.fault, clock())
+        wrong = problem.fault
         raise
+    except Exception as problem:
+        run.raised(problem)
+        broken = Broken("source_failed", f"the target raised {type(problem).__name__}; the server's log has it")
+        wrong = broken.fault
+        raise broken from problem
     finally:
-        if not over:
-            health.left()
+        settled()
+        if over:
+            pass
+        elif wrong is None or run.impatient(wrong):
+            health.left(probe=probe)
+        else:
+            health.failed(wrong, clock(), probe=probe)

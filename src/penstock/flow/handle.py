@@ -149,6 +149,14 @@ class RunHandle:
             self.why = why
             self.pump.chosen(target, why)
 
+    def impatient(self, fault: Fault) -> bool:
+        """As `penstock.core.request.Run.impatient`."""
+        return fault.code in self.policy.limits.own
+
+    def raised(self, problem: Exception) -> None:
+        """As `penstock.core.request.Run.raised`."""
+        self.pump.raised(problem)
+
     def attempt(self, overdue: Callable[[Fault], bool]) -> Callable[[], None]:
         """As `penstock.core.request.Run.attempt`."""
         return self.pump.attempt(overdue)

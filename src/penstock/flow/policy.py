@@ -42,6 +42,8 @@ class TimeLimits(msgspec.Struct, frozen=True, kw_only=True):
     """A reader that owes and makes no progress for so long is dropped."""
     retention: float = 600.0
     """How long an ended run can still be read."""
+    own: frozenset[str] = frozenset()
+    """The codes of the limits that the request set itself, below what it would have been given."""
 
 
 class OnDisconnect(msgspec.Struct, frozen=True):

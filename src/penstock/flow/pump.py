@@ -196,6 +196,10 @@ class Pump:
         """A target of the model is asked for the run."""
         self._observer.target_chosen(self.run.id, target, why)
 
+    def raised(self, problem: Exception) -> None:
+        """A source raised, and another may be asked instead."""
+        self._observer.source_raised(self.run.id, problem)
+
     def settle(self, usage: Usage) -> None:
         """The account of a run that has ended, which its source learnt while it closed. The log is sealed: it stands beside it."""
         usage = msgspec.structs.replace(usage, grade="drained")

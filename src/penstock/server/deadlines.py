@@ -16,6 +16,8 @@ from penstock.flow.policy import TimeLimits
 HEADER = "penstock-timeout"
 TIMES = ("connect", "first_token", "gap", "total")
 NAMES = (*TIMES, "floor")
+CODES = {"floor": "throughput_timeout"}
+"""The errors of those limits of which the name does not say it."""
 SHORTEST = 0.01
 FASTEST = 10_000.0
 """Tokens a second: no floor lies higher."""
@@ -40,7 +42,8 @@ def limited(limits: TimeLimits, header: str) -> TimeLimits:
             unit = "seconds" if name in TIMES else "tokens a second"
             raise _bad(f"{name} is a number of {unit} from {least:g} to {most:g} here, not {value[:32]!r}")
         wanted[name] = number
-    return msgspec.structs.replace(limits, **wanted)
+    own = frozenset(CODES.get(name, f"{name}_timeout") for name in wanted if wanted[name] != getattr(limits, name))
+    return msgspec.structs.replace(limits, **wanted, own=own)
 
 
 def _bad(message: str) -> Refused:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 
 from penstock.core.errors import Broken
 from penstock.core.events import Cancelled, Event, Failed, Fault, Finished, Opened, ToolReturned
@@ -15,15 +15,11 @@ FIRST = (Opened, ToolReturned, Finished, Cancelled)
 
 
 class Attempt:
-    """Asks `source`. While it waits for the first word, a time limit of the run ends this attempt instead of the run.
+    """Asks `source`. While it waits for the first word, a time limit of the run ends this attempt instead of the run."""
 
-    Nobody behind it learns why it was given up then, so `blame` is told.
-    """
+    __slots__ = ("_overdue", "_run", "_task", "events", "target")
 
-    __slots__ = ("_blame", "_overdue", "_run", "_task", "events", "target")
-
-    def __init__(self, source: Source, request: ChatRequest, run: Run, *, blame: Callable[[Fault], None]):
-        self._blame = blame
+    def __init__(self, source: Source, request: ChatRequest, run: Run):
         self.target = request.targets[0] if request.targets else ""
         """The first that was asked."""
         self.events: AsyncGenerator[Event, None] = source(request, run)
@@ -44,10 +40,8 @@ class Attempt:
                 if isinstance(event, FIRST):
                     return held
         except asyncio.CancelledError:
-            if self._overdue is None or self._task is None:
-                raise
-            self._task.uncancel()
-            self._blame(self._overdue)
+            if self._overdue is None or self._task is None or self._task.uncancel() > 0:
+                raise  # somebody else wants an end too
             raise Broken.of(self._overdue) from None
         finally:
             self._task = None

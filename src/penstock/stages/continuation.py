@@ -8,7 +8,7 @@ output, or with several choices. Reasoning is not carried: the next target think
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 
 import msgspec
@@ -94,13 +94,13 @@ class _Continuing:
         self._task: asyncio.Task[object] | None = None
         self._overdue: Fault | None = None
         self._watching = False
-        self._settled: Callable[[], None] | None = None
 
     async def events(self) -> AsyncGenerator[Event, None]:
         run = self._run
         events, joined = self._source(self._request, run), None
         while True:
-            self._task = asyncio.current_task()
+            self._task, self._watching = asyncio.current_task(), False
+            settled = run.attempt(self._expire)
             try:
                 async with aclosing(events):
                     async for event in events:
@@ -120,6 +120,7 @@ class _Continuing:
                 failure = problem
             finally:
                 self._task = None
+                settled()
             so_far = run.said()
             plan = self._plan(so_far, self._judged(failure))
             if plan is None:
@@ -180,22 +181,19 @@ class _Continuing:
             raise Broken.of(event.error)
         if isinstance(event, Usage):
             self._reported = event
-        if not self._watching and isinstance(event, Opened):
+        if isinstance(event, Opened):
             # Once there are words the stages behind this one have let go of the run's time limits.
             self._watching = True
-            self._settled = self._run.attempt(self._expire)
 
     def _given_up(self) -> Broken | None:
         """The failure, where it was a time limit that cancelled this task; None where somebody else did."""
         overdue, self._overdue = self._overdue, None
-        if overdue is None or self._task is None:
+        if overdue is None or self._task is None or self._task.uncancel() > 0:
             return None
-        self._task.uncancel()
-        self._house.blame(self._run.target)(overdue)
         return Broken.of(overdue)
 
     def _expire(self, fault: Fault) -> bool:
-        if self._task is None or self._overdue is not None or fault.code == "total_timeout":
+        if not self._watching or self._task is None or self._overdue is not None or fault.code == "total_timeout":
             return False
         self._overdue = fault
         self._task.cancel()
@@ -203,10 +201,6 @@ class _Continuing:
 
     def _plan(self, so_far: Snapshot, fault: Fault) -> tuple[Target, str] | None:
         """Who goes on, and how; None where nobody can, honestly."""
-        self._watching = False
-        if self._settled is not None:
-            self._settled()
-            self._settled = None
         if not so_far.parts or not _another_may(fault) or not _continuable(self._request, so_far):
             return None
         if self._run.target in self._left:

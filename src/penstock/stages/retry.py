@@ -57,7 +57,7 @@ def build(house: House, how: Retrying = Retrying(), *, sleep: Sleep = asyncio.sl
     ) -> AsyncGenerator[Event | Rest, None]:
         budget.earn()
         for count in range(1, how.attempts + 1):
-            attempt = Attempt(source, request, run, blame=house.blame(name))
+            attempt = Attempt(source, request, run)
             async with aclosing(attempt.events) as events:
                 try:
                     held = await attempt.opening()

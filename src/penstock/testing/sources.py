@@ -69,6 +69,7 @@ class SoloRun:
         self.inbox = SoloInbox(*inputs)
         self.targets: list[str] = []
         self.account: Callable[[Usage | None], Usage] | None = None
+        self.problems: list[Exception] = []
         self.overdue: list[Callable[[Fault], bool]] = []
         self.connect = 5.0
         self.held = 0.0
@@ -98,6 +99,13 @@ class SoloRun:
         """Remembered: the targets that were asked, in their order. Why is said before they are."""
         if not why:
             self.targets.append(target)
+
+    def impatient(self, fault: Fault) -> bool:
+        return False
+
+    def raised(self, problem: Exception) -> None:
+        """Remembered in `problems`."""
+        self.problems.append(problem)
 
     def attempt(self, overdue: Callable[[Fault], bool]) -> Callable[[], None]:
         """Nothing but a test limits the time of a run outside any server: it calls what stands in `overdue`."""
