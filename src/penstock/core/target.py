@@ -135,7 +135,7 @@ async def _watched(
         raise
     except Exception as problem:
         run.raised(problem)
-        broken = Broken("source_failed", f"the target raised {type(problem).__name__}; the server's log has it")
+        broken = Broken("source_failed", f"the source raised {type(problem).__name__}; the server's log has it")
         wrong = broken.fault
         raise broken from problem
     finally:
