@@ -14,7 +14,6 @@ import pytest
 
 from penstock.cli import prepare
 from penstock.cli.reload import Reload
-from penstock.telemetry.logs import LogObserver
 from tests.cli.serving import PENSTOCK, Served, clean_environment, starting
 from tests.cli.terminal import terminal
 from tests.clients.raw_client import raw_client
@@ -160,7 +159,7 @@ def test_a_server_that_others_can_reach_is_not_opened_to_them_by_a_reload(
     file = tmp_path / "penstock.toml"
     file.write_text(keyed)
     started = prepare.read(None, {})
-    reloading = Reload(prepare.build(started), LogObserver(), file=None, given={}, started=started)
+    reloading = Reload(prepare.build(started), file=None, given={}, started=started)
     file.write_text("")
     with pytest.raises(prepare.Misconfigured, match="until a restart the server listens on 0"):
         reloading.read()

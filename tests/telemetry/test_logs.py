@@ -12,13 +12,12 @@ from contextvars import copy_context
 from typing import Any
 
 import pytest
-import structlog
 
 from penstock.core.errors import TABLE, fault
 from penstock.core.events import Cancelled, Failed, Finished, Terminal, Usage
 from penstock.core.observer import REQUEST_ID, Departure, Observer, Origin
 from penstock.core.request import ChatRequest, Principal
-from penstock.telemetry.logs import LogObserver, configure, listening
+from penstock.telemetry.logs import LINES, LogObserver, configure, listening
 
 CANARY = "sk-canary-0xC0FFEE"
 RUN = "st_aaaaaaaaaaaaaaaaaaaaaaaaaa"
@@ -41,8 +40,7 @@ def _own_logging() -> Iterator[None]:
     for name, level in zip(names, levels, strict=True):
         logging.getLogger(name).setLevel(level)
     logging.captureWarnings(False)
-    structlog.reset_defaults()
-    structlog.contextvars.clear_contextvars()
+    LINES.set_up((), io.StringIO(), logging.CRITICAL)
 
 
 class Log(io.StringIO):

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from penstock.config.model import Config
     from penstock.server.app import App
     from penstock.server.host import Host
-    from penstock.telemetry.logs import LogObserver
 
 FIXED = (
     ("server", "host"),
@@ -34,11 +33,8 @@ FIXED = (
 class Reload:
     """What `host` does on SIGHUP. `file` and `given` are the command line's, `started` is what they came to at the start."""
 
-    def __init__(
-        self, app: App, observer: LogObserver, *, file: Path | None, given: Mapping[str, object], started: Config
-    ):
+    def __init__(self, app: App, *, file: Path | None, given: Mapping[str, object], started: Config):
         self._app = app
-        self._observer = observer
         self._file = file
         self._given = given
         self._started = started
@@ -65,7 +61,6 @@ class Reload:
             logs.not_reloaded(wrong.message)
             return
         logs.configure(self._started.log.format, config.log.level)
-        self._observer.renew()
         host.drain, host.accept = float(config.server.drain), float(config.server.drain_accept)
         host.renew(tls)
         logs.reloaded(unchanged=[".".join(key) for key in FIXED if _at(self._started, key) != _at(config, key)])

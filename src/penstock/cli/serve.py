@@ -38,8 +38,7 @@ def command(file: Path | None, **given: object) -> None:
 
     raise_file_limit()
     console = logs.configure(config.log.format, config.log.level)
-    observer = logs.LogObserver()
-    app = prepare.build(config, observer)
+    app = prepare.build(config, logs.LogObserver())
     tls = prepare.certificate(config)
     listener = bound(
         config.server.host,
@@ -60,7 +59,7 @@ def command(file: Path | None, **given: object) -> None:
         on_listening=lambda: _begun(config, host, port, scraped_at, console=console),
         on_leaving=lambda: notify("STOPPING=1"),
         scraped_at=scraped_at,
-        on_hangup=Reload(app, observer, file=file, given=given, started=config),
+        on_hangup=Reload(app, file=file, given=given, started=config),
         tls=tls,
         root_path=config.server.path_prefix,
     )

@@ -45,6 +45,14 @@ def boxed(part: Json) -> str | None:
     return name if isinstance(name, str) and name in BOXES and name in part else None
 
 
+def boxes(request: ChatRequest) -> bool:
+    """Whether there is any box in the request."""
+    lists = [request.params.get("tools"), *(message.get("content") for message in request.messages)]
+    return not BOXES.isdisjoint(request.params) or any(
+        boxed(part) for each in lists if isinstance(each, list) for part in each
+    )
+
+
 def foreign(request: ChatRequest, speaks: str) -> Iterator[tuple[str, str]]:
     """Every box in the request that a source which speaks `speaks` cannot open: where it stands, and what is in it."""
     for index, message in enumerate(request.messages):

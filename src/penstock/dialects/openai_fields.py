@@ -18,67 +18,72 @@ MOST_TOP_LOGPROBS = 20
 
 Fields = Mapping[str, Json]
 
-_RANGES: dict[str, tuple[float, float]] = {
-    "temperature": (0, 2),
-    "top_p": (0, 1),
-    "frequency_penalty": (-2, 2),
-    "presence_penalty": (-2, 2),
-}
-_KINDS: dict[str, tuple[type, str]] = {
-    **dict.fromkeys(("logprobs", "parallel_tool_calls", "store"), (bool, "a boolean")),
-    **dict.fromkeys(
-        ("user", "reasoning_effort", "verbosity", "service_tier", "safety_identifier", "prompt_cache_key"),
-        (str, "a text"),
-    ),
-    **dict.fromkeys(("metadata", "logit_bias", "prediction", "web_search_options"), (dict, "an object")),
-    **dict.fromkeys(("functions",), (list, "a list")),
-}
+Check = Callable[[str, Json, Fields], None]
+"""Of one field: its name, its value, which is not null, and all of them."""
 
 
 def check_sampling(fields: Fields) -> None:
     """What says how to choose tokens, and how many."""
-    for name, (least, most) in _RANGES.items():
-        value = fields.get(name)
-        if value is not None and not (_is_number(value) and least <= value <= most):
-            _refuse(name, f"must be a number from {least:g} to {most:g}")
-    for name in ("max_tokens", "max_completion_tokens"):
-        value = fields.get(name)
-        if value is not None and not (_is_whole(value) and (value > 0 or value == -1)):
-            _refuse(name, "must be a whole number above 0")
-    if (seed := fields.get("seed")) is not None and not _is_whole(seed):
-        _refuse("seed", "must be a whole number")
-    stop = fields.get("stop")
-    if isinstance(stop, list):
-        if len(stop) > MOST_STOPS or not all(isinstance(each, str) for each in stop):
-            _refuse("stop", f"must be a text, or a list of at most {MOST_STOPS} texts")
-    elif stop is not None and not isinstance(stop, str):
-        _refuse("stop", f"must be a text, or a list of at most {MOST_STOPS} texts")
-    bias = fields.get("logit_bias")
-    if isinstance(bias, dict) and not all(_is_number(value) and -100 <= value <= 100 for value in bias.values()):
-        _refuse("logit_bias", "must hold numbers from -100 to 100, by token")
+    _check(fields, _SAMPLING)
 
 
 def check_chat(fields: Fields) -> None:
     """Every field of a chat request beside its messages."""
-    check_sampling(fields)
-    for name, (kind, words) in _KINDS.items():
-        if fields.get(name) is not None and not isinstance(fields[name], kind):
+    _check(fields, _CHAT)
+
+
+def _check(fields: Fields, known: Mapping[str, Check]) -> None:
+    for name, value in fields.items():
+        if value is not None and (check := known.get(name)) is not None:
+            check(name, value, fields)
+
+
+def _range(least: float, most: float) -> Check:
+    def check(name: str, value: Json, fields: Fields) -> None:
+        if not (_is_number(value) and least <= value <= most):
+            _refuse(name, f"must be a number from {least:g} to {most:g}")
+
+    return check
+
+
+def _kind(kind: type, words: str) -> Check:
+    def check(name: str, value: Json, fields: Fields) -> None:
+        if not isinstance(value, kind):
             _refuse(name, f"must be {words}")
-    top = fields.get("top_logprobs")
-    if top is not None:
-        if not (_is_whole(top) and 0 <= top <= MOST_TOP_LOGPROBS):
-            _refuse("top_logprobs", f"must be a whole number from 0 to {MOST_TOP_LOGPROBS}")
-        if fields.get("logprobs") is not True:
-            _refuse("top_logprobs", "goes with 'logprobs': true")
-    _check_format(fields.get("response_format"))
-    _check_tools(fields.get("tools"), fields.get("tool_choice"))
-    _check_modalities(fields.get("modalities"), fields.get("audio"))
+
+    return check
 
 
-def _check_format(given: Json) -> None:
-    if given is None:
-        return
-    form = _object(given, "response_format")
+def _check_most(name: str, value: Json, fields: Fields) -> None:
+    if not (_is_whole(value) and (value > 0 or value == -1)):
+        _refuse(name, "must be a whole number above 0")
+
+
+def _check_seed(name: str, value: Json, fields: Fields) -> None:
+    if not _is_whole(value):
+        _refuse(name, "must be a whole number")
+
+
+def _check_stop(name: str, value: Json, fields: Fields) -> None:
+    texts = value if isinstance(value, list) else [value]
+    if len(texts) > MOST_STOPS or not all(isinstance(each, str) for each in texts):
+        _refuse(name, f"must be a text, or a list of at most {MOST_STOPS} texts")
+
+
+def _check_bias(name: str, value: Json, fields: Fields) -> None:
+    if not all(_is_number(each) and -100 <= each <= 100 for each in _object(value, name).values()):
+        _refuse(name, "must hold numbers from -100 to 100, by token")
+
+
+def _check_top_logprobs(name: str, value: Json, fields: Fields) -> None:
+    if not (_is_whole(value) and 0 <= value <= MOST_TOP_LOGPROBS):
+        _refuse(name, f"must be a whole number from 0 to {MOST_TOP_LOGPROBS}")
+    if fields.get("logprobs") is not True:
+        _refuse(name, "goes with 'logprobs': true")
+
+
+def _check_format(name: str, value: Json, fields: Fields) -> None:
+    form = _object(value, name)
     if _text(form.get("type"), "response_format.type") == "json_schema":
         schema = _object(form.get("json_schema"), "response_format.json_schema")
         if schema.get("name") is not None:
@@ -87,26 +92,33 @@ def _check_format(given: Json) -> None:
             _object(schema["schema"], "response_format.json_schema.schema")
 
 
-def _check_tools(tools: Json, choice: Json) -> None:
+def _check_tools(name: str, value: Json, fields: Fields) -> None:
+    _named(value)
+
+
+def _named(tools: Json) -> set[str]:
+    """The functions among the tools, by name."""
     names: set[str] = set()
-    if tools is not None:
-        for index, tool in enumerate(_list(tools, "tools")):
-            where = f"tools[{index}]"
-            if _text(_object(tool, where).get("type"), f"{where}.type") == "function":
-                names.add(_check_function(_object(tool, where).get("function"), f"{where}.function"))
-    if choice is None:
+    for index, tool in enumerate(_list(tools, "tools")):
+        where = f"tools[{index}]"
+        if _text(_object(tool, where).get("type"), f"{where}.type") == "function":
+            names.add(_check_function(_object(tool, where).get("function"), f"{where}.function"))
+    return names
+
+
+def _check_choice(name: str, value: Json, fields: Fields) -> None:
+    tools = fields.get("tools")
+    if isinstance(value, str):
+        if value not in ("none", "auto", "required"):
+            _refuse(name, "must be none, auto, required, or an object that names one of 'tools'")
+        if value == "required" and not tools:
+            _refuse(name, "is required, and there are no 'tools' to choose from")
         return
-    if isinstance(choice, str):
-        if choice not in ("none", "auto", "required"):
-            _refuse("tool_choice", "must be none, auto, required, or an object that names one of 'tools'")
-        if choice == "required" and not tools:
-            _refuse("tool_choice", "is required, and there are no 'tools' to choose from")
-        return
-    wanted = _object(choice, "tool_choice")
+    wanted = _object(value, name)
     if _text(wanted.get("type"), "tool_choice.type") == "function":
-        name = _text(_object(wanted.get("function"), "tool_choice.function").get("name"), "tool_choice.function.name")
-        if name not in names:
-            _refuse("tool_choice", f"names {name[:64]!r}, which is none of 'tools'")
+        chosen = _text(_object(wanted.get("function"), "tool_choice.function").get("name"), "tool_choice.function.name")
+        if tools is None or chosen not in _named(tools):
+            _refuse(name, f"names {chosen[:64]!r}, which is none of 'tools'")
 
 
 def _check_function(given: Json, where: str) -> str:
@@ -119,14 +131,39 @@ def _check_function(given: Json, where: str) -> str:
     return name
 
 
-def _check_modalities(modalities: Json, audio: Json) -> None:
-    if audio is not None:
-        _object(audio, "audio")
-    if modalities is None:
-        return
-    for index, modality in enumerate(_list(modalities, "modalities")):
-        if _text(modality, f"modalities[{index}]") == "audio" and audio is None:
+def _check_modalities(name: str, value: Json, fields: Fields) -> None:
+    for index, modality in enumerate(_list(value, name)):
+        if _text(modality, f"modalities[{index}]") == "audio" and fields.get("audio") is None:
             _refuse("audio", "is required where 'modalities' has audio: an object with a voice and a format")
+
+
+_SAMPLING: dict[str, Check] = {
+    "temperature": _range(0, 2),
+    "top_p": _range(0, 1),
+    "frequency_penalty": _range(-2, 2),
+    "presence_penalty": _range(-2, 2),
+    **dict.fromkeys(("max_tokens", "max_completion_tokens"), _check_most),
+    "seed": _check_seed,
+    "stop": _check_stop,
+    "logit_bias": _check_bias,
+}
+_CHAT: dict[str, Check] = {
+    **_SAMPLING,
+    **dict.fromkeys(("logprobs", "parallel_tool_calls", "store"), _kind(bool, "a boolean")),
+    **dict.fromkeys(
+        ("user", "reasoning_effort", "verbosity", "service_tier", "safety_identifier", "prompt_cache_key"),
+        _kind(str, "a text"),
+    ),
+    **dict.fromkeys(("metadata", "prediction", "web_search_options"), _kind(dict, "an object")),
+    "functions": _kind(list, "a list"),
+    "top_logprobs": _check_top_logprobs,
+    "response_format": _check_format,
+    "tools": _check_tools,
+    "tool_choice": _check_choice,
+    "audio": _kind(dict, "an object"),
+    "modalities": _check_modalities,
+}
+"""What each field may be; a request is checked for the fields it has."""
 
 
 # -- messages ----------------------------------------------------------------------------------------------------------

@@ -121,7 +121,7 @@ class Arrival:
         if self.cursor is not None or self.skip_bytes is not None or self.starting_after is not None:
             self.service.runs.observer.resumed("gap" if place.gap is not None else "replayed")
 
-    def stream(self, handle: RunHandle, place: Place, skip_bytes: int) -> tuple[Stream[bytes], bytes]:
+    def stream(self, handle: RunHandle, view: View, place: Place, skip_bytes: int) -> tuple[Stream[bytes], bytes]:
         """The reader's pipeline, primed, and what it says before the first entry."""
         encoder = http_encoder(
             self.transport,
@@ -132,17 +132,19 @@ class Arrival:
         )
         fresh = self.eventsource and self.cursor is None
         opening = encoder.opening(handle.cursor(0) if fresh else None)
-        stream = pipeline(self.dialect, self.view(handle), encoder, handle, place)
+        stream = pipeline(self.dialect, view, encoder, handle, place)
         if place.gap is not None:
             opening += b"".join(retold(self.dialect, stream, place))
         elif self.reopen and place.after:
             opening += b"".join(stream.retell(stream.renderer.reopen(), place.after))
         return stream, opening
 
-    def teller(self, handle: RunHandle, reader: Reader, stream: Stream[bytes]) -> HttpTeller:
-        """What tells this reader its run, which begins with `stream`. It holds nothing of the request."""
-        manner = HttpManner(self.transport, self.dialect, self.route.abort_on_error, self.view(handle))
-        return Teller(handle, reader, stream, manner=manner, pack=b"".join)
+    def teller(self, handle: RunHandle, reader: Reader, place: Place, skip_bytes: int) -> tuple[HttpTeller, bytes]:
+        """What tells this reader its run, and holds nothing of the request; and what it says before the first entry."""
+        view = self.view(handle)
+        stream, opening = self.stream(handle, view, place, skip_bytes)
+        manner = HttpManner(self.transport, self.dialect, self.route.abort_on_error, view)
+        return Teller(handle, reader, stream, manner=manner, pack=b"".join), opening
 
 
 class HttpManner(msgspec.Struct, frozen=True):

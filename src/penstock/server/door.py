@@ -228,9 +228,8 @@ async def read(arrival: Arrival, handle: RunHandle, *, held: float) -> None:
         if failure is not None:
             await refuse(exchange, failure, arrival.whole, [(b"penstock-stream-id", handle.id.encode())])
             return
-        stream, opening = arrival.stream(handle, place, skip_bytes)
+        teller, opening = arrival.teller(handle, reader, place, skip_bytes)
         await exchange.stream(streaming_headers(handle, CONTENT_TYPES[arrival.transport], arrival.dialect))
-        teller = arrival.teller(handle, reader, stream)
         if exchange.connection is None:
             await deliver(exchange, teller, opening=opening)
         else:

@@ -31,7 +31,7 @@ def new_request_id() -> str:
 
 def request_id(given: str) -> str:
     """The id a client or a proxy gave its request, where it can be one; else a new one."""
-    return given if _REQUEST_ID.fullmatch(given) else new_request_id()
+    return given if given and _REQUEST_ID.fullmatch(given) else new_request_id()
 
 
 class Cut(Exception):
@@ -121,7 +121,8 @@ class Exchange:
 
     def header(self, name: str) -> str:
         """The value of a header as text; empty where it is missing."""
-        return self.headers.get(name.encode(), b"").decode("latin-1").strip()
+        value = self.headers.get(name.encode())
+        return value.decode("latin-1").strip() if value else ""
 
     def options(self, known: Collection[str], *, repeated: Collection[str] = ()) -> dict[str, str]:
         """The options of the query string; of a `repeated` one the last. Raises `Refused(unknown_option)`."""

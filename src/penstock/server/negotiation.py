@@ -75,9 +75,11 @@ def not_acceptable(transports: Sequence[Transport]) -> Refused:
 
 def prefers_json(accept: str, transports: Sequence[Transport]) -> bool:
     """Whether a JSON object is wanted rather than any of the streams; a single transport is not asked about."""
+    if len(transports) == 1:
+        return False
     ranges = accepted(accept)
     wished = max(_wish(ranges, MEDIA_TYPES[transport]) for transport in transports)
-    return len(transports) > 1 and "application/json" in ranges and _wish(ranges, JSON) > wished
+    return "application/json" in ranges and _wish(ranges, JSON) > wished
 
 
 def streams(accept: str, transports: Sequence[Transport]) -> bool:

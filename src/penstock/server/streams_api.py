@@ -148,7 +148,7 @@ class StreamsApi:
         try:
             exchange.watch(lambda: reader.detach("left"))
             bounds = handle.policy.bounds
-            stream, opening = arrival.stream(handle, place, skip_bytes)
+            stream, opening = arrival.stream(handle, arrival.view(handle), place, skip_bytes)
             body = b"" if place.gap is None else opening
             until = runs.now() + seconds
             reader.alarm = until

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import msgspec
 
-from penstock.core.carried import BOXES, hints, refuse_foreign
+from penstock.core.carried import BOXES, boxes, hints, refuse_foreign
 from penstock.core.events import Json
 from penstock.core.request import ChatRequest, Message
 from penstock.sources.thoughts import own_thoughts
@@ -46,6 +46,8 @@ def readable(request: ChatRequest, speaks: str, host: str) -> tuple[ChatRequest,
     Raises `Broken(not_carried)` naming what cannot be said.
     """
     left_out: list[str] = []
+    if not request.dialect and not boxes(request):
+        return request, left_out  # nobody's words but those of OpenAI chat
     request = own_thoughts(request, speaks, left_out)
     if speaks != ANTHROPIC and request.dialect == ANTHROPIC:
         request = msgspec.structs.replace(request, params=_from_anthropic(dict(request.params), left_out))

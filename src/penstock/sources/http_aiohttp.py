@@ -20,7 +20,6 @@ from penstock.sources.upstream import (
     Disconnected,
     NotHTTP,
     Unreachable,
-    sendable,
 )
 
 DNS_SECONDS = 300
@@ -109,7 +108,7 @@ class AiohttpClient:
         self, body: bytes, headers: Mapping[str, str] = NO_HEADERS, *, connect: float | None = None
     ) -> AiohttpResponse:
         """As `upstream.Client.post`."""
-        return await self._request("POST", self._url, body, sendable(headers), connect)
+        return await self._request("POST", self._url, body, headers, connect)
 
     async def get(self, behind: str, *, connect: float | None = None) -> AiohttpResponse:
         """As `upstream.Client.get`."""

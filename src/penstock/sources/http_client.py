@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from penstock.sources.http_pool import Pool, Resolve, trusting_the_system
 from penstock.sources.http_response import HttpResponse
-from penstock.sources.upstream import CONNECT_SECONDS, IDLE_SECONDS, NO_HEADERS, sendable
+from penstock.sources.upstream import CONNECT_SECONDS, IDLE_SECONDS, NO_HEADERS
 
 PORTS = {"http": 80, "https": 443}
 
@@ -50,7 +50,7 @@ class HttpClient:
         self, body: bytes, headers: Mapping[str, str] = NO_HEADERS, *, connect: float | None = None
     ) -> HttpResponse:
         """As `upstream.Client.post`."""
-        more = "".join(f"\r\n{name}: {value}" for name, value in sendable(headers).items()) if headers else ""
+        more = "".join([f"\r\n{name}: {value}" for name, value in headers.items()])
         return await self._pool.post(b"%b%d%b\r\n\r\n" % (self._head, len(body), more.encode()), body, connect)
 
     async def get(self, behind: str, *, connect: float | None = None) -> HttpResponse:

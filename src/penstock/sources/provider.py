@@ -33,6 +33,7 @@ from penstock.sources.upstream import (
     Unreachable,
     check_headers,
     client_for,
+    sendable,
 )
 
 EVENT_STREAM = "text/event-stream"
@@ -165,7 +166,7 @@ class HttpProvider:
         left_out = [request.spelled(name) for name in question.left_out]
         # The same question of the same run is the same: a provider that heard it before it was asked again need not answer twice.
         key = f"{run.id}-{crc32(question.body):08x}"
-        headers = {"Idempotency-Key": key, **self._protocol.headers(request)}
+        headers = {"Idempotency-Key": key, **self._more(request)}
         response = await self._ask(question.body, headers, connect=run.connect)
         del request, question  # a long conversation is not to be held for as long as the answer takes
         parser = self._protocol.parser(self.host, secret=self._secret)
@@ -211,6 +212,11 @@ class HttpProvider:
         except (TimeoutError, BodyBroken):
             pass  # then what was counted stands
 
+    def _more(self, request: ChatRequest) -> Mapping[str, str]:
+        """The headers of one question, of which a client may have chosen some."""
+        more = self._protocol.headers(request)
+        return sendable(more) if more else more
+
     async def _translated(self, model: str, request: ChatRequest) -> Question:
         """The question in the protocol's words; a large one is put into them in a thread, so that the others do not wait."""
         translate = partial(self._protocol.question, model, request, host=self.host)
@@ -222,7 +228,7 @@ class HttpProvider:
         Raises `Broken` as `stream` does, and with `first_token_timeout` for an answer that takes too long.
         """
         body = msgspec.json.encode({**fields, "model": model})
-        more = self._protocol.headers(ChatRequest(model=model, messages=(), headers=headers))
+        more = self._more(ChatRequest(model=model, messages=(), headers=headers))
         if name not in self._callers:
             usual = {**self._headers, "Accept": JSON}
             self._callers[name] = client_for(self._call_urls[name], usual, proxy=self._proxy)

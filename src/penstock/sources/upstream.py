@@ -75,9 +75,8 @@ class Client(Protocol):
     async def post(
         self, body: bytes, headers: Mapping[str, str] = NO_HEADERS, *, connect: float | None = None
     ) -> Response:
-        """Send a request; return when the head of its answer is there. `headers` are for this one alone, and may be a
-        client's: those that cannot be sent are left out. `connect` is how many seconds a connection may take, should it need
-        one. Raises `Unreachable` and `NotHTTP`."""
+        """Send a request; return when the head of its answer is there. `headers` are for this one alone, and can be sent (see
+        `sendable`). `connect` is how many seconds a connection may take, should it need one. Raises `Unreachable` and `NotHTTP`."""
 
     async def get(self, behind: str, *, connect: float | None = None) -> Response:
         """As `post`, a GET of the URL with this behind it."""
@@ -99,7 +98,7 @@ def check_headers(headers: Mapping[str, str]) -> None:
 
 
 def sendable(headers: Mapping[str, str]) -> dict[str, str]:
-    """The headers that can be sent."""
+    """Those of a client's headers that can be sent."""
     return {
         name: value
         for name, value in headers.items()

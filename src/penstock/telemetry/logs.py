@@ -13,8 +13,9 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from types import TracebackType
-from typing import TextIO, cast
+from typing import Any, Protocol, TextIO, cast
 
 import orjson
 import structlog
@@ -39,19 +40,18 @@ def configure(form: str, level: str, *, stream: TextIO | None = None) -> bool:
     threshold = LEVELS[level]
     shared: list[Processor] = [
         _with_request,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
-        if console
-        else structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _levelled,
+        structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False) if console else _stamped,
         _without_message,
     ]
+    render = _for_people(stream) if console else _for_machines
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, _named],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                _for_people(stream) if console else _for_machines,
+                render,
             ],
         )
     )
@@ -63,14 +63,46 @@ def configure(form: str, level: str, *, stream: TextIO | None = None) -> bool:
     root.setLevel(max(threshold, logging.WARNING))
     logging.getLogger("uvicorn").setLevel(logging.INFO if level == "debug" else max(threshold, logging.WARNING))
     logging.captureWarnings(True)
-    # Our own lines, two a run, do not pass through the standard library's logging: that would cost more than all else of a short run.
-    structlog.configure(
-        processors=[*shared, _for_people(stream) if console else _for_machines],
-        wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.PrintLoggerFactory(stream),
-        cache_logger_on_first_use=False,
-    )
+    LINES.set_up([*shared, render], stream, threshold)
     return console
+
+
+class Say(Protocol):
+    """Writes one line."""
+
+    def __call__(self, event: str, /, **fields: object) -> None: ...
+
+
+def _unsaid(event: str, /, **fields: object) -> None:
+    """The line is of a level that is not wanted."""
+
+
+class Lines:
+    """Our own lines. There are two to a run, and the ways of a library would cost more than all else of a short one."""
+
+    def __init__(self) -> None:
+        self.debug: Say = _unsaid
+        self.info: Say = _unsaid
+        self.warning: Say = _unsaid
+        self.error: Say = _unsaid
+
+    def set_up(self, processors: Sequence[Processor], stream: TextIO, threshold: int) -> None:
+        """What makes a line of its fields, the last of them its text; where it goes; and the least level that is wanted."""
+        for level, number in LEVELS.items():
+            setattr(self, level, _saying(level, processors, stream) if number >= threshold else _unsaid)
+
+
+def _saying(level: str, processors: Sequence[Processor], stream: TextIO) -> Say:
+    def say(event: str, /, **fields: object) -> None:
+        line: Any = {"event": event, **fields}
+        for process in processors:
+            line = process(None, level, line)
+        stream.write(f"{line}\n")
+
+    return say
+
+
+LINES = Lines()
 
 
 class _Spout(io.TextIOBase):
@@ -84,10 +116,10 @@ class _Spout(io.TextIOBase):
         return self._stream is not None and self._stream.isatty()
 
     def write(self, text: str) -> int:
-        if self._stream is not None:
-            with contextlib.suppress(OSError, ValueError):  # ValueError: somebody closed it
-                self._stream.write(text)
-        return len(text)
+        try:
+            return self._stream.write(text) if self._stream is not None else 0
+        except (OSError, ValueError):  # ValueError: somebody closed it
+            return 0
 
     def flush(self) -> None:
         if self._stream is not None:
@@ -99,84 +131,76 @@ def listening(url: str, *, model: str, models: Sequence[str] = (), access: str =
     """The server takes requests now. `model` answers where none is named, `access` says for whom, `metrics` has its own port."""
     known = {"models": [_clean(each) for each in models], "access": access} if access else {}
     elsewhere = {"metrics": metrics} if metrics else {}
-    _log().info("listening", url=url, model=_clean(model), **known, **elsewhere)
+    LINES.info("listening", url=url, model=_clean(model), **known, **elsewhere)
 
 
 def reloaded(*, unchanged: list[str]) -> None:
     """The configuration was read anew; the settings in `unchanged` were changed in vain."""
     if unchanged:
-        _log().warning("configuration reloaded; some of it needs a restart", restart_for=unchanged)
+        LINES.warning("configuration reloaded; some of it needs a restart", restart_for=unchanged)
     else:
-        _log().info("configuration reloaded")
+        LINES.info("configuration reloaded")
 
 
 def not_reloaded(reason: str) -> None:
     """The new configuration cannot be served; `reason` is what the server would have said at its start."""
-    _log().error("configuration not reloaded; the old one stays in force", reason=reason)
+    LINES.error("configuration not reloaded; the old one stays in force", reason=reason)
 
 
 class LogObserver(Observer):
     """Every run from its first to its last moment. The model is named; what was said is not. Make it after `configure`."""
 
-    def __init__(self) -> None:
-        self._log = _log()
-
-    def renew(self) -> None:
-        """Go by what `configure` has set up since."""
-        self._log = _log()
-
     def run_started(self, run: str, request: ChatRequest, principal: Principal, origin: Origin) -> None:
-        self._log.info("run started", stream=run, model=_clean(request.model) or None, principal=_clean(principal.name))
+        LINES.info("run started", stream=run, model=_clean(request.model) or None, principal=_clean(principal.name))
 
     def target_chosen(self, run: str, target: str, why: str) -> None:
-        self._log.debug("target chosen", stream=run, target=target, why=why)
+        LINES.debug("target chosen", stream=run, target=target, why=why)
 
     def first_word(self, run: str, seconds: float) -> None:
-        self._log.debug("first word", stream=run, seconds=round(seconds, 3))
+        LINES.debug("first word", stream=run, seconds=round(seconds, 3))
 
     def run_ended(self, run: str, terminal: Terminal, seconds: float, entries: int) -> None:
         known = {"stream": run, "seconds": round(seconds, 3), "entries": entries}
         match terminal:
             case Finished():
-                self._log.info("run ended", kind="finished", reason=_clean(terminal.reason), **known)
+                LINES.info("run ended", kind="finished", reason=_clean(terminal.reason), **known)
             case Cancelled():
-                self._log.info("run ended", kind="cancelled", by=_clean(terminal.by), **known)
+                LINES.info("run ended", kind="cancelled", by=_clean(terminal.by), **known)
             case Failed():
                 code = terminal.error.code
                 # A server that goes interrupts runs as it was told to.
                 ours = code in TABLE and TABLE[code].blame == "server" and code != "interrupted"
-                (self._log.error if ours else self._log.warning)("run ended", kind="failed", code=_clean(code), **known)
+                (LINES.error if ours else LINES.warning)("run ended", kind="failed", code=_clean(code), **known)
 
     def source_abandoned(self, run: str) -> None:
-        self._log.warning("source left behind: it did not close in time", stream=run)
+        LINES.warning("source left behind: it did not close in time", stream=run)
 
     def loop_held(self, seconds: float, places: Sequence[str]) -> None:
-        self._log.warning("the event loop is held", seconds=round(seconds, 3), trace=list(places))
+        LINES.warning("the event loop is held", seconds=round(seconds, 3), trace=list(places))
 
     def source_raised(self, run: str, error: BaseException) -> None:
-        self._log.error("source raised", stream=run, exc_info=error)
+        LINES.error("source raised", stream=run, exc_info=error)
 
     def background_failed(self, error: BaseException) -> None:
-        self._log.error("something in the background failed", exc_info=error)
+        LINES.error("something in the background failed", exc_info=error)
 
     def source_stopped(self, run: str, terminal: Terminal, seconds: float) -> None:
-        self._log.debug("source stopped", stream=run, seconds=round(seconds, 3))
+        LINES.debug("source stopped", stream=run, seconds=round(seconds, 3))
 
     def source_paused(self, run: str, seconds: float) -> None:
-        self._log.debug("source waited for readers", stream=run, seconds=round(seconds, 3))
+        LINES.debug("source waited for readers", stream=run, seconds=round(seconds, 3))
 
     def tokens_counted(self, run: str, usage: Usage) -> None:
-        self._log.debug("tokens", stream=run, input=usage.input, output=usage.output, grade=usage.grade)
+        LINES.debug("tokens", stream=run, input=usage.input, output=usage.output, grade=usage.grade)
 
     def run_forgotten(self, run: str, share: float) -> None:
-        self._log.debug("run forgotten", stream=run, read=round(share, 3))
+        LINES.debug("run forgotten", stream=run, read=round(share, 3))
 
     def reader_attached(self, run: str, after: int, transport: str) -> None:
-        self._log.debug("reader attached", stream=run, after=after, transport=transport)
+        LINES.debug("reader attached", stream=run, after=after, transport=transport)
 
     def reader_left(self, run: str, departure: Departure) -> None:
-        log = self._log
-        say = {"done": log.debug, "left": log.info}.get(departure.reason, log.warning)
+        say = {"done": LINES.debug, "left": LINES.info}.get(departure.reason, LINES.warning)
         say(
             "reader left",
             stream=run,
@@ -188,36 +212,29 @@ class LogObserver(Observer):
         )
 
     def resumed(self, result: str) -> None:
-        self._log.debug("reader resumed", result=result)
+        LINES.debug("reader resumed", result=result)
 
     def refused(self, code: str, route: str) -> None:
-        self._log.debug("refused", code=code, route=route or None)
+        LINES.debug("refused", code=code, route=route or None)
 
     def connection_refused(self, cause: str) -> None:
-        self._log.debug("connection refused", cause=cause)
+        LINES.debug("connection refused", cause=cause)
 
     def connection_dropped(self, cause: str) -> None:
-        self._log.debug("connection dropped", cause=cause)
+        LINES.debug("connection dropped", cause=cause)
 
     def request_failed(self, request_id: str, path: str, error: BaseException) -> None:
-        self._log.error("request failed", request_id=_clean(request_id), path=_clean(path), exc_info=error)
+        LINES.error("request failed", request_id=_clean(request_id), path=_clean(path), exc_info=error)
 
     def server_leaving(self, live: int, accepting: float, seconds: float) -> None:
-        self._log.info("stopping", live=live, accepting=accepting, seconds=round(seconds, 1))
+        LINES.info("stopping", live=live, accepting=accepting, seconds=round(seconds, 1))
 
     def server_refusing(self, live: int, seconds: float) -> None:
         if live:
-            self._log.info("waiting for live runs", live=live, seconds=round(seconds, 1))
+            LINES.info("waiting for live runs", live=live, seconds=round(seconds, 1))
 
     def server_left(self, interrupted: int, seconds: float) -> None:
-        (self._log.warning if interrupted else self._log.info)(
-            "stopped", interrupted=interrupted, seconds=round(seconds, 1)
-        )
-
-
-def _log() -> structlog.typing.FilteringBoundLogger:
-    log: structlog.typing.FilteringBoundLogger = structlog.get_logger().bind()
-    return log
+        (LINES.warning if interrupted else LINES.info)("stopped", interrupted=interrupted, seconds=round(seconds, 1))
 
 
 def _quiet(record: logging.LogRecord) -> bool:
@@ -229,6 +246,16 @@ def _with_request(logger: WrappedLogger, method: str, event: EventDict) -> Event
     """Say on whose behalf the line was written."""
     if request_id := REQUEST_ID.get():
         event.setdefault("request_id", request_id)
+    return event
+
+
+def _levelled(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    event["level"] = method
+    return event
+
+
+def _stamped(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    event["timestamp"] = datetime.now(UTC)
     return event
 
 
@@ -303,7 +330,12 @@ def _coloured(stream: TextIO, environ: Mapping[str, str]) -> bool:
 def _for_machines(logger: WrappedLogger, method: str, event: EventDict) -> str:
     """What every line has comes first, so that a log can be read with the eyes too."""
     first = {name: event.pop(name) for name in ("timestamp", "level", "event") if name in event}
-    return orjson.dumps({**first, **event}, default=lambda value: type(value).__name__).decode()
+    return orjson.dumps({**first, **event}, default=_type_name, option=orjson.OPT_UTC_Z).decode()
+
+
+def _type_name(value: object) -> str:
+    """What is written of a value that is no JSON."""
+    return type(value).__name__
 
 
 def _clean(text: str) -> str:
