@@ -17,6 +17,7 @@ import msgspec
 
 from penstock.core.cursor import Entry
 from penstock.core.events import Delta, Event, Json, Note, ToolReturned
+from penstock.core.frame import one_line
 
 VERSION = 1
 BLACK = "█"
@@ -66,8 +67,7 @@ def record(entries: Iterable[Entry], *, model: str, created: int) -> Iterator[by
     yield _encode(_Header(VERSION, model, created)) + b"\n"
     for entry in scrubbed(list(entries)):
         data = b'{"at":%d,"event":%b}' % (entry.at, _encode(entry.event))
-        # A provider's log probabilities are kept as they came; a line break in them would end the line.
-        yield (msgspec.json.format(data, indent=-1) if b"\n" in data or b"\r" in data else data) + b"\n"
+        yield one_line(data) + b"\n"
 
 
 def load(data: bytes) -> Cassette:

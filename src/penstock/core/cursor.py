@@ -17,6 +17,8 @@ from penstock.core.events import Event
 LONGEST = 96
 """No cursor we write is longer, in characters."""
 
+_PREFIX = "st_"
+"""What the id of every run begins with."""
 _CURSOR = re.compile(r"(st_[a-z2-7]{26}):([a-z0-9]{1,8}):(0|[1-9][0-9]{0,14})(?:\.([1-9][0-9]{0,3}))?", re.ASCII)
 _RUN = re.compile(r"st_[a-z2-7]{26}", re.ASCII)
 _LETTERS = b"abcdefghijklmnopqrstuvwxyz234567" * 8
@@ -68,6 +70,17 @@ def is_run_id(text: str) -> bool:
     return len(text) == 29 and _RUN.fullmatch(text) is not None
 
 
+def answer_id(run: str, prefix: str) -> str:
+    """The id of a run as a dialect has it that calls its answers otherwise."""
+    return prefix + run.removeprefix(_PREFIX)
+
+
+def run_of(answer: str, prefix: str) -> str:
+    """The run that has this `answer_id`; empty for what is none."""
+    run = _PREFIX + answer.removeprefix(prefix)
+    return run if prefix and answer.startswith(prefix) and is_run_id(run) else ""
+
+
 def new_run_id() -> str:
     """130 random bits, readable in a URL, a log and a terminal."""
-    return "st_" + secrets.token_bytes(26).translate(_LETTERS).decode()
+    return _PREFIX + secrets.token_bytes(26).translate(_LETTERS).decode()

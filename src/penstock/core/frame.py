@@ -11,7 +11,7 @@ from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
-from penstock.core.cursor import Entry
+from penstock.core.cursor import Entry, answer_id
 from penstock.core.events import Fault, Json, Terminal
 from penstock.core.request import ChatRequest, Message
 from penstock.core.snapshot import Snapshot
@@ -32,6 +32,11 @@ class Frame(msgspec.Struct, frozen=True, gc=False):
     """`data` is a bare word such as `[DONE]`, which only SSE carries. Always the last frame of its entry."""
     part: int = -1
     """For a binary frame: the part `data` belongs to; -1 otherwise."""
+
+
+def one_line(data: bytes) -> bytes:
+    """JSON that somebody else wrote, such as a provider's log probabilities, without line breaks: one would end the line of a frame."""
+    return msgspec.json.format(data, indent=-1) if b"\n" in data or b"\r" in data else data
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +61,10 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     """What the request said that an answer of its dialect repeats: `ChatRequest.echo`."""
     afresh: bool = False
     """The reader has lost what this answer adds to, where it goes on from something in its `echo`: that is told first."""
+
+    def answer_id(self, prefix: str) -> str:
+        """What a dialect calls this run, whose ids begin with `prefix`."""
+        return answer_id(self.run, prefix)
 
 
 class Traits(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,13 +12,18 @@ JOINT = "\n\n"
 """Stands between two parts, sent with the first words of the second, so that nothing dangles."""
 
 
+def kinds_spoken(*, reasoning: bool) -> tuple[Kind, ...]:
+    """The kinds of parts that people read."""
+    return ("text", "refusal", "reasoning") if reasoning else ("text", "refusal")
+
+
 class Spoken:
     """Follows one run. `reasoning` counts the parts of reasoning as well."""
 
     __slots__ = ("_fresh", "_kinds", "_said", "_shown")
 
     def __init__(self, *, reasoning: bool = False):
-        self._kinds: tuple[Kind, ...] = ("text", "refusal", "reasoning") if reasoning else ("text", "refusal")
+        self._kinds = kinds_spoken(reasoning=reasoning)
         self._shown: set[int] = set()
         self._fresh: set[int] = set()
         self._said = False

@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from penstock.core.carried import BLOCK, BOXES, box
-from penstock.core.events import Finished, Json
+from penstock.core.events import Finished, Json, Opened
 from penstock.core.request import Message
 from penstock.core.snapshot import PartSoFar, Snapshot
 
@@ -21,8 +21,8 @@ SIGNED = "openai-responses"
 """In whose words signed thoughts are put: every source knows these, and finds out by the signature whose they are."""
 
 
-def call_id(part: PartSoFar) -> str:
-    """The id of a tool call; one made of its part's number where the provider gave none."""
+def call_id(part: Opened | PartSoFar) -> str:
+    """The id of a tool call; one made of its part's number where the provider gave none, since clients send it back with the result."""
     return part.call_id or f"call_{part.part}"
 
 

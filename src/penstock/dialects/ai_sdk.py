@@ -36,9 +36,13 @@ from penstock.core.finish_reason import FinishReason
 from penstock.core.frame import Frame, Traits, View
 from penstock.core.request import ChatRequest
 from penstock.core.snapshot import PartSoFar, Snapshot
+from penstock.core.turn import call_id
 from penstock.dialects.ai_sdk_earlier import chunks, earlier
-from penstock.dialects.ai_sdk_parts import Call, Shown, call_id, output, shown
+from penstock.dialects.ai_sdk_parts import Call, Shown, output, shown
 from penstock.dialects.ai_sdk_request import read_ui
+
+ID = "msg_"
+"""What the id of a message begins with. The rest is the run's, for every reader: a client that resumes replaces what it has."""
 
 _REASONS = {
     "stop": "stop",
@@ -189,7 +193,7 @@ class AiSdkRenderer:
         return self._start(started)
 
     def _start(self, started: Started | None) -> list[Frame]:
-        start: dict[str, Json] = {"type": "start", "messageId": self._earlier.id or message_id(self._view)}
+        start: dict[str, Json] = {"type": "start", "messageId": self._earlier.id or self._view.answer_id(ID)}
         if started is not None:
             start["messageMetadata"] = self._metadata(started)
         earlier = [Frame(_encode(chunk)) for chunk in chunks(self._earlier.parts)] if self._view.afresh else []
@@ -318,10 +322,10 @@ class AiSdkDialect:
         parts.append({"type": "step-start"})
         for part in snapshot.parts:
             if (mine := shown(part.opening())) is not None:
-                parts += mine.whole(part, pen._returned.get(call_id(part.opening())))
+                parts += mine.whole(part, pen._returned.get(call_id(part)))
         return _encode(
             {
-                "id": pen._earlier.id or message_id(view),
+                "id": pen._earlier.id or view.answer_id(ID),
                 "role": "assistant",
                 "metadata": metadata,
                 "parts": [*pen._earlier.parts, *parts],
@@ -338,11 +342,6 @@ class AiSdkDialect:
 
     def gap(self, start: int, end: int, reason: str) -> Sequence[Frame]:
         return ()
-
-
-def message_id(view: View) -> str:
-    """The same for every reader of a run, so that a client which resumes replaces what it has."""
-    return "msg_" + view.run.removeprefix("st_")
 
 
 def _data_type(topic: str) -> str:

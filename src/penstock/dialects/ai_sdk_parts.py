@@ -15,8 +15,9 @@ import orjson
 
 from penstock.core.carried import BLOCK, BOXES
 from penstock.core.events import Json, Opened, ToolReturned
-from penstock.core.frame import Frame
+from penstock.core.frame import Frame, one_line
 from penstock.core.snapshot import PartSoFar
+from penstock.core.turn import call_id
 
 OURS = "penstock"
 """Whose `providerMetadata` it is."""
@@ -193,11 +194,6 @@ def shown(opened: Opened) -> Shown | None:
             return Speech(opened)
 
 
-def call_id(opened: Opened) -> str:
-    """Clients name the call by it in the result, so there must be one even where the provider gave none."""
-    return opened.call_id or f"call_{opened.part}"
-
-
 def output(call: str, result: ToolReturned) -> Frame:
     """The result of a call."""
     if result.ok:
@@ -212,8 +208,7 @@ def _input(arguments: str) -> bytes | None:
         orjson.loads(text)
     except orjson.JSONDecodeError:
         return None
-    data = text.encode()
-    return msgspec.json.format(data, indent=-1) if b"\n" in data or b"\r" in data else data
+    return one_line(text.encode())
 
 
 def _error_text(body: Json) -> str:

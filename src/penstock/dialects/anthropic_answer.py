@@ -41,10 +41,6 @@ _ERRORS = {
 }
 
 
-def answer_id(view: View) -> str:
-    return "msg_" + view.run.removeprefix("st_")
-
-
 def call_id(opened: Opened) -> str:
     """Clients send the id back with the result, so a call must have one even where the provider gave none."""
     return opened.call_id or f"toolu_{opened.part}"
@@ -127,7 +123,7 @@ def usage_of(usage: Usage | None) -> Object:
 def message(view: View, model: str, usage: Usage | None) -> Object:
     """A message of which nothing was said yet."""
     return {
-        "id": answer_id(view),
+        "id": view.answer_id("msg_"),
         "type": "message",
         "role": "assistant",
         "model": model,

@@ -10,7 +10,7 @@ import orjson
 from penstock.core.body import read_chat, read_object
 from penstock.core.cursor import Entry
 from penstock.core.events import Chunk, Closed, Delta, Event, Fault
-from penstock.core.frame import Frame, Traits, View
+from penstock.core.frame import Frame, Traits, View, one_line
 from penstock.core.request import ChatRequest
 from penstock.core.snapshot import Snapshot, pieces
 
@@ -66,9 +66,8 @@ class NativeRenderer:
         if self._binary and isinstance(event, Chunk):
             return Frame(event.data, part=event.part)
         data = _encode(event)
-        if b"\n" in data or b"\r" in data:
-            # A provider's log probabilities are passed on as they came; a line break in them would end the line.
-            data = msgspec.json.format(data, indent=-1)
+        if isinstance(event, Delta) and event.logprobs is not None:
+            data = one_line(data)
         return Frame(data, f"penstock.{event.__struct_config__.tag}" if self._named else "")
 
 

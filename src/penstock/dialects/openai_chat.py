@@ -7,6 +7,7 @@ litellm have made usual. Binary parts, notes and results of server tools have no
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import assert_never
 
 import msgspec
@@ -32,17 +33,20 @@ from penstock.core.events import (
     Usage,
 )
 from penstock.core.finish_reason import FinishReason
-from penstock.core.frame import Frame, Traits, View
+from penstock.core.frame import Frame, Traits, View, one_line
 from penstock.core.request import ChatRequest
 from penstock.core.snapshot import PartSoFar, Snapshot
-from penstock.dialects.openai_common import cancelled, compact, error, finish_reason, refusal, token_counts
+from penstock.core.turn import call_id
+from penstock.dialects.openai_common import cancelled, failed, finish_reason, head, last_words, refusal, whole
 from penstock.dialects.openai_fields import check_chat, check_messages
+
+ID = "chatcmpl-"
+"""What the id of an answer begins with."""
 
 _MEMBER: dict[Kind, bytes] = {"text": b"content", "reasoning": b"reasoning_content", "refusal": b"refusal"}
 _AGAIN = "extra_content"
 """The member of a tool call in which Gemini has its thought signatures, and misses them in the next question."""
 _ROLE = b'{"role":"assistant","content":""}'
-_DONE = Frame(b"[DONE]", sentinel=True)
 
 
 class OpenAIChatRenderer:
@@ -118,9 +122,9 @@ class OpenAIChatRenderer:
             case Finished():
                 return self._finished(event)
             case Failed():
-                return (Frame(orjson.dumps({"error": error(event.error)})),)
+                return (failed(event.error),)
             case Cancelled():
-                return (Frame(orjson.dumps({"error": cancelled(event.by)})),)
+                return (cancelled(event.by),)
             case _:
                 assert_never(event)
         return ()
@@ -142,7 +146,7 @@ class OpenAIChatRenderer:
             )
             call = {
                 "index": index,
-                "id": _call_id(event.call_id, event.part),
+                "id": call_id(event),
                 "type": "function",
                 "function": {"name": event.name or "", "arguments": ""},
             }
@@ -158,7 +162,9 @@ class OpenAIChatRenderer:
             return ()
         before, after = self._around.get(event.part) or self._wrap_text(opened)
         if event.logprobs is not None:
-            after = after.replace(b',"finish_reason"', b',"logprobs":%b,"finish_reason"' % compact(event.logprobs), 1)
+            after = after.replace(
+                b',"finish_reason"', b',"logprobs":%b,"finish_reason"' % one_line(bytes(event.logprobs)), 1
+            )
         return (Frame(b"%b%b%b" % (before, orjson.dumps(text), after)),)
 
     def _begin(self, opened: Opened) -> str:
@@ -190,12 +196,7 @@ class OpenAIChatRenderer:
         for choice in sorted(self._reasons):
             reason = finish_reason(self._reasons[choice].word(event.reason))
             frames.append(self._chunk(choice, b"{}", orjson.dumps(reason)))
-        if self._view.include_usage and self._usage:
-            usage = orjson.dumps(token_counts(self._usage))
-            frames.append(Frame(b'%b"choices":[],"usage":%b}' % (self._head, usage)))
-        if self._view.sentinel:
-            frames.append(_DONE)
-        return frames
+        return [*frames, *last_words(self._view, self._head, self._usage)]
 
     def _chunk(self, choice: int, delta: bytes, reason: bytes = b"null") -> Frame:
         before, after = self._wrap(choice, delta, b"", reason)
@@ -233,18 +234,7 @@ class OpenAIChatDialect:
         return OpenAIChatRenderer(view)
 
     def whole(self, snapshot: Snapshot, view: View) -> bytes:
-        started = snapshot.started
-        choices = sorted({part.choice for part in snapshot.parts} or {0})
-        body: dict[str, object] = {
-            "id": _answer_id(view),
-            "object": "chat.completion",
-            "created": started.created if started else view.created,
-            "model": started.model if started else view.model,
-            "choices": [_choice(snapshot, choice) for choice in choices],
-        }
-        if snapshot.usage:
-            body["usage"] = token_counts(snapshot.usage)
-        return orjson.dumps(body)
+        return whole(snapshot, view, ID, "chat.completion", partial(_choice, snapshot))
 
     def refuse(self, fault: Fault, request_id: str) -> bytes:
         return refusal(fault, request_id)
@@ -253,21 +243,8 @@ class OpenAIChatDialect:
         return ()
 
 
-def _answer_id(view: View) -> str:
-    return "chatcmpl-" + view.run.removeprefix("st_")
-
-
-def _call_id(call_id: str | None, part: int) -> str:
-    """Clients send the id back with the result, so a call must have one even where the provider gave none."""
-    return call_id or f"call_{part}"
-
-
 def _head(view: View, model: str, created: int) -> bytes:
-    return b'{"id":%b,"object":"chat.completion.chunk","created":%d,"model":%b,' % (
-        orjson.dumps(_answer_id(view)),
-        created,
-        orjson.dumps(model),
-    )
+    return head(view, ID, "chat.completion.chunk", model=model, created=created)
 
 
 def _choice(snapshot: Snapshot, choice: int) -> dict[str, object]:
@@ -281,7 +258,7 @@ def _choice(snapshot: Snapshot, choice: int) -> dict[str, object]:
         message["reasoning_content"] = snapshot.text(choice, "reasoning")
     calls = [
         {
-            "id": _call_id(part.call_id, part.part),
+            "id": call_id(part),
             "type": "function",
             "function": {"name": part.name or "", "arguments": part.text},
             **({_AGAIN: part.meta[_AGAIN]} if part.meta and part.meta.get(_AGAIN) else {}),

@@ -7,6 +7,7 @@ the other with a blank line between; `?reasoning=1` shows reasoning too. Tools, 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, assert_never
 
 import msgspec
@@ -22,7 +23,6 @@ from penstock.core.events import (
     Fault,
     Finished,
     Json,
-    Kind,
     Note,
     Opened,
     Started,
@@ -33,11 +33,13 @@ from penstock.core.finish_reason import FinishReason
 from penstock.core.frame import Frame, Traits, View
 from penstock.core.request import ChatRequest
 from penstock.core.snapshot import PartSoFar, Snapshot
-from penstock.core.spoken import JOINT
-from penstock.dialects.openai_common import cancelled, error, finish_reason, refusal, token_counts
+from penstock.core.spoken import JOINT, kinds_spoken
+from penstock.dialects.openai_common import cancelled, failed, finish_reason, head, last_words, refusal, whole
 from penstock.dialects.openai_completions_request import read_completion
 
-_DONE = Frame(b"[DONE]", sentinel=True)
+ID = "cmpl-"
+"""What the id of an answer begins with."""
+OBJECT = "text_completion"
 
 
 class _Choice:
@@ -76,7 +78,7 @@ class OpenAICompletionsRenderer:
 
     def __init__(self, view: View):
         self._view = view
-        self._kinds = _kinds(view)
+        self._kinds = kinds_spoken(reasoning=view.reasoning)
         self._echo = _echo(view)
         self._tail = b',"usage":null}' if view.include_usage else b"}"
         self._past = Snapshot()
@@ -142,19 +144,15 @@ class OpenAICompletionsRenderer:
             case Finished():
                 return self._finished(event)
             case Failed():
-                return (Frame(orjson.dumps({"error": error(event.error)})),)
+                return (failed(event.error),)
             case Cancelled():
-                return (Frame(orjson.dumps({"error": cancelled(event.by)})),)
+                return (cancelled(event.by),)
             case _:
                 assert_never(event)
         return ()
 
     def _start(self, model: str, created: int) -> None:
-        self._head = b'{"id":%b,"object":"text_completion","created":%d,"model":%b,' % (
-            orjson.dumps(_answer_id(self._view)),
-            created,
-            orjson.dumps(model),
-        )
+        self._head = head(self._view, ID, OBJECT, model=model, created=created)
         self._before = self._head + b'"choices":[{"text":'
 
     def _opened(self, event: Opened) -> list[Frame]:
@@ -213,11 +211,7 @@ class OpenAICompletionsRenderer:
             reason = orjson.dumps(finish_reason(choice.reason.word(event.reason)))
             ending = b'"",' + b'"index":%d,"logprobs":null,"finish_reason":%b}]%b' % (number, reason, self._tail)
             frames.append(Frame(self._before + ending))
-        if self._view.include_usage and self._usage:
-            frames.append(Frame(b'%b"choices":[],"usage":%b}' % (self._head, orjson.dumps(token_counts(self._usage)))))
-        if self._view.sentinel:
-            frames.append(_DONE)
-        return frames
+        return [*frames, *last_words(self._view, self._head, self._usage)]
 
 
 class OpenAICompletionsDialect:
@@ -234,18 +228,7 @@ class OpenAICompletionsDialect:
         return OpenAICompletionsRenderer(view)
 
     def whole(self, snapshot: Snapshot, view: View) -> bytes:
-        started = snapshot.started
-        choices = sorted({part.choice for part in snapshot.parts} or {0})
-        body: dict[str, object] = {
-            "id": _answer_id(view),
-            "object": "text_completion",
-            "created": started.created if started else view.created,
-            "model": started.model if started else view.model,
-            "choices": [_whole_choice(snapshot, choice, view) for choice in choices],
-        }
-        if snapshot.usage:
-            body["usage"] = token_counts(snapshot.usage)
-        return orjson.dumps(body)
+        return whole(snapshot, view, ID, OBJECT, partial(_choice, snapshot, view))
 
     def refuse(self, fault: Fault, request_id: str) -> bytes:
         return refusal(fault, request_id)
@@ -254,23 +237,14 @@ class OpenAICompletionsDialect:
         return ()
 
 
-def _answer_id(view: View) -> str:
-    return "cmpl-" + view.run.removeprefix("st_")
-
-
-def _kinds(view: View) -> tuple[Kind, ...]:
-    """The kinds of parts whose words are told."""
-    return ("text", "refusal", "reasoning") if view.reasoning else ("text", "refusal")
-
-
 def _echo(view: View) -> str:
     """The prompt, where an answer is to begin with it."""
     return str(orjson.loads(view.echo).get("prompt", "")) if view.echo else ""
 
 
-def _whole_choice(snapshot: Snapshot, choice: int, view: View) -> dict[str, object]:
+def _choice(snapshot: Snapshot, view: View, choice: int) -> dict[str, object]:
     text = _echo(view)
-    kinds = _kinds(view)
+    kinds = kinds_spoken(reasoning=view.reasoning)
     told: list[PartSoFar] = [part for part in snapshot.parts if part.choice == choice]
     logprobs: dict[str, list[Json]] | None = None
     said = False

@@ -18,6 +18,8 @@ from penstock.core.errors import TABLE
 from penstock.core.events import Cancelled, Failed, Fault, Finished, Json, Kind, Opened, Terminal, Usage
 from penstock.core.frame import View
 from penstock.core.snapshot import PartSoFar, Snapshot
+from penstock.core.turn import call_id
+from penstock.dialects.openai_common import error
 from penstock.dialects.openai_responses_input import NAME
 from penstock.dialects.openai_responses_request import DEFAULTS
 
@@ -83,7 +85,7 @@ def item_of(
         head["encrypted_content"] = signature if isinstance(signature, str) else None
     elif opened.kind == "tool_call":
         head["type"] = "function_call"
-        head["call_id"] = opened.call_id or f"call_{opened.part}"
+        head["call_id"] = call_id(opened)
         head["name"] = opened.name or ""
         head["arguments"] = said or ""
     else:
@@ -136,7 +138,7 @@ class Words:
     __slots__ = ("_asked", "_id", "background", "created", "model")
 
     def __init__(self, view: View):
-        self._id = ANSWER + view.run.removeprefix("st_")
+        self._id = view.answer_id(ANSWER)
         self._asked: Object = msgspec.json.decode(view.echo) if view.echo else DEFAULTS
         self.background = self._asked.get("background") is True
         self.created = view.created
@@ -177,8 +179,8 @@ class Words:
                 if why is not None:
                     return self.response("incomplete", output, usage=usage, incomplete=why)
                 return self.response("completed", output, usage=usage, completed_at=self.created + at // 1000)
-            case Failed(error):
-                return self.response("failed", output, usage=usage, error=failure(error))
+            case Failed(broken):
+                return self.response("failed", output, usage=usage, error=failure(broken))
             case Cancelled(by):
                 return self.response(
                     "cancelled",
@@ -233,11 +235,7 @@ def _error(code: str, reason: str, message: str, param: str | None = None) -> Ob
 
 def refusal(fault: Fault) -> Object:
     """The `error` of a response that never was: the body of an HTTP error."""
-    row = TABLE.get(fault.code)
-    kind = "server_error"
-    if row and 400 <= row.status < 500:
-        kind = "rate_limit_error" if row.status == 429 else "invalid_request_error"
-    return {"message": fault.message, "type": kind, "code": _CODES.get(fault.code, fault.code), "param": fault.param}
+    return {**error(fault), "code": _CODES.get(fault.code, fault.code)}
 
 
 def _usage(usage: Usage) -> Object:

@@ -12,6 +12,7 @@ import contextlib
 
 import msgspec
 
+from penstock.core.cursor import answer_id, run_of
 from penstock.core.errors import Refused
 from penstock.core.events import Json
 from penstock.core.frame import Recalls
@@ -20,7 +21,6 @@ from penstock.flow.handle import RunHandle
 from penstock.flow.pump import CLOSING
 from penstock.flow.runs import no_such_stream
 from penstock.server.arrival import READING, Arrival, flag
-from penstock.server.conversing import answer_of, run_of
 from penstock.server.door import read, standing
 from penstock.server.exchange import Exchange
 from penstock.server.service import Route, Service
@@ -46,7 +46,7 @@ class AnswersApi:
         self._route = route
 
     def _handle(self, exchange: Exchange) -> RunHandle:
-        run = run_of(self._route.dialect, exchange.scope["path_params"]["answer"])
+        run = run_of(exchange.scope["path_params"]["answer"], self._route.dialect.traits.answer_prefix)
         if not run:
             raise no_such_stream()
         return self._service.runs.find(run, exchange.grant.principal)
@@ -100,7 +100,7 @@ class AnswersApi:
         dialect = self._route.dialect
         if handle.turn is None or not handle.request.keep or not isinstance(dialect, Recalls):
             raise Refused("stream_not_found", "what was asked there was not kept (store)")
-        items = dialect.asked(handle.turn.question(), answer_of(dialect, handle.id))
+        items = dialect.asked(handle.turn.question(), answer_id(handle.id, dialect.traits.answer_prefix))
         page = _page(items, options)
         names = [item["id"] for item in page if isinstance(item, dict)]
         listed = {

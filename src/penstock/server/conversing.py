@@ -9,7 +9,7 @@ import asyncio
 
 import msgspec
 
-from penstock.core.cursor import is_run_id
+from penstock.core.cursor import run_of
 from penstock.core.errors import Refused
 from penstock.core.frame import Dialect
 from penstock.core.lifecycle import Phase
@@ -20,18 +20,6 @@ from penstock.flow.runs import Runs
 PARAM = "previous_response_id"
 OFF_LOOP = 256 * 1024
 """Conversations above so many bytes are read in a thread."""
-
-
-def run_of(dialect: Dialect, answer: str) -> str:
-    """The run an answer's id stands for; empty for what is no such id."""
-    prefix = dialect.traits.answer_prefix
-    run = "st_" + answer.removeprefix(prefix)
-    return run if prefix and answer.startswith(prefix) and is_run_id(run) else ""
-
-
-def answer_of(dialect: Dialect, run: str) -> str:
-    """The id of a run's answer."""
-    return dialect.traits.answer_prefix + run.removeprefix("st_")
 
 
 async def taken_up(
@@ -78,7 +66,7 @@ async def taken_up(
 
 def _earlier(runs: Runs, dialect: Dialect, answer: str, principal: Principal, recent: Recent | None) -> Turn:
     """The turn to go on from, with its answer. Raises `Refused`."""
-    run = run_of(dialect, answer)
+    run = run_of(answer, dialect.traits.answer_prefix)
     handle = runs.by_id.get(run)
     turn = recent.find(run) if recent is not None else None
     if turn is None and handle is not None and handle.principal == principal and handle.request.keep:

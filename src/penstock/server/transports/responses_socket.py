@@ -15,6 +15,7 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from penstock.core.body import read_object, take
+from penstock.core.cursor import run_of
 from penstock.core.errors import TABLE, Refused, fault
 from penstock.core.events import Fault, Json
 from penstock.core.frame import View
@@ -22,7 +23,6 @@ from penstock.core.lifecycle import Phase
 from penstock.encoders.websocket import PlainWebSocketEncoder
 from penstock.flow.conversations import Recent
 from penstock.flow.handle import RunHandle
-from penstock.server.conversing import run_of
 from penstock.server.door import admit, begin, parsed
 from penstock.server.joining import pipeline
 from penstock.server.media import reading
@@ -52,6 +52,7 @@ class ResponsesSocket(Socket):
     def __init__(self, service: Service, route: Route, scope: Scope, receive: Receive, send: Send):
         super().__init__(service, route, scope, receive, send)
         self._dialect = route.dialect
+        self._prefix = route.dialect.traits.answer_prefix
         self._recent = Recent(service.runs.conversations, longest=service.max_body)
         self._names: dict[str, str | None] = {}
         """Runs that are told here → the lane of each."""
@@ -205,7 +206,7 @@ class ResponsesSocket(Socket):
         answer = take(message, "response_id", str, None)
         nothing_else(message, "message 'response.cancel'")
         here = next((run for run, name in self._names.items() if name == lane), "")
-        run = here if answer is None else run_of(self._dialect, answer)
+        run = here if answer is None else run_of(answer, self._prefix)
         if run not in self._names:
             raise Refused(
                 "stream_not_found",
@@ -229,7 +230,7 @@ class ResponsesSocket(Socket):
         except Refused as problem:
             self._refused(problem.fault.code)
             code = STEERING.get(problem.fault.code, "invalid_input")
-            if code == "response_not_found" and self._recent.find(run_of(self._dialect, str(target))) is not None:
+            if code == "response_not_found" and self._recent.find(run_of(str(target), self._prefix)) is not None:
                 code = "response_already_completed"
             told["steer"] = {"input": given, "previous_response_id": target}
             error: Json = {"code": code, "message": problem.fault.message, "type": "invalid_request_error"}
@@ -244,7 +245,7 @@ class ResponsesSocket(Socket):
         if lane is not None:
             message["stream_id"] = lane
         nothing_else(message, "message 'response.steer'")
-        run = run_of(self._dialect, answer)
+        run = run_of(answer, self._prefix)
         if run not in self._names:
             raise Refused(
                 "stream_not_found", "no such answer is being given on this connection", param="previous_response_id"
