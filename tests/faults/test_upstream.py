@@ -41,7 +41,7 @@ from tests.fakes.script import (
     text,
     tool_call,
 )
-from tests.faults.reading import SMALL, Reader, line
+from tests.faults.reading import SMALL, Reader, line, unwatched
 from tests.live.answering import WAYS, Told, Way, answering
 from tests.server.reading import PROMPT
 from tests.serving import Served, configured, serving
@@ -85,8 +85,8 @@ ODD: dict[str, tuple[list[Step], Told]] = {
         Told("a", FINISHED),
     ),
 }  # fmt: skip
-FLOOD = 5_000
-"""Chunks: several times what a reader may owe before its source has to wait."""
+FLOOD = 100_000
+"""Chunks: many times what a reader may owe before its source has to wait."""
 NO_ANSWER: dict[str, Step] = {
     "HTML": Reply(headers={"Content-Type": "text/html"}, body=b"<html>Welcome</html>"),
     "a compressed bomb": Reply(
@@ -191,6 +191,7 @@ async def test_a_trickle_and_a_flood_leave_the_others_alone(served: Served, prov
     provider.script(Head(), Trickle(trickled, permits), End())
     slow = asyncio.ensure_future(_told(served, "sse"))
     await provider.next_request()
+    unwatched(served)
     provider.script(*opening(), Flood(FLOOD), *closing())
     flood = asyncio.ensure_future(_told(served, "ndjson"))
     await provider.next_request()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import AsyncGenerator, Callable
-from functools import partial
 from typing import Literal
 
 from hypothesis import given
@@ -28,19 +27,15 @@ from penstock.core.events import (
 from penstock.core.lifecycle import Parts, Phase, step
 from penstock.core.request import ChatRequest, Principal, Run
 from penstock.core.source import Source, compose
-from penstock.core.target import Builder, switch
+from penstock.core.target import switch
 from penstock.flow.policy import Bounds, OnDisconnect, Policy, SlowReader
 from penstock.flow.pump import CLOSING
 from penstock.flow.runs import Runs
 from penstock.flow.watchdog import Watchdog
-from penstock.stages import continuation, fallback, hedge, queue, retry, routing, usage
-from penstock.stages.hedge import Hedging
-from penstock.stages.queue import Turnstile
-from penstock.stages.sticky import Sticky
 from penstock.stores.memory import MemoryStore
 from penstock.testing.strategies import runs
 from tests.flow.scripted import ASKED, Clock, Seen, held, never, settle
-from tests.stages.house import house
+from tests.stages.house import STAGES, house
 
 Mood = Literal["wait", "hurry"]
 Fate = Literal[
@@ -171,25 +166,9 @@ def test_every_run_ends_once_with_everything_closed(source: Unruly, policy: Poli
     asyncio.run(_live(source, [source], policy, acts))
 
 
-async def _at_once(seconds: float) -> None:
-    """A pause between two attempts, which takes no time here."""
-    await asyncio.sleep(0)
-
-
-BUILDERS: dict[str, Builder] = {
-    "routing": lambda home: routing.build(routing.Router(home, "auto", sticky=Sticky())),
-    "continuation": continuation.build,
-    "fallback": fallback.build,
-    "hedge": partial(hedge.build, how=Hedging(least=0.0)),
-    "usage": usage.build,
-    "queue": lambda home: queue.build(home, {name: Turnstile(1, line=1) for name in home.targets}),
-    "retry": partial(retry.build, sleep=_at_once),
-}
-
-
 @given(
     targets=st.lists(sources(), min_size=1, max_size=3),
-    order=st.lists(st.sampled_from(sorted(BUILDERS)), max_size=6),
+    order=st.lists(st.sampled_from(sorted(STAGES)), max_size=6),
     policy=policies(),
     acts=st.lists(st.sampled_from(ACTS), max_size=20),
 )
@@ -200,7 +179,7 @@ def test_every_run_ends_once_whatever_stages_stand_before_however_many_targets(
     for health in home.health.values():
         for _ in range(10):
             health.first(0.0)  # so that whoever is not there at once is late
-    source = compose(switch(home), [BUILDERS[name](home) for name in order])
+    source = compose(switch(home), [STAGES[name](home) for name in order])
     asyncio.run(_live(source, targets, policy, acts))
     assert {name: health.in_flight for name, health in home.health.items()} == dict.fromkeys(home.targets, 0)
 

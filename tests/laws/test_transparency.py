@@ -13,21 +13,28 @@ from hypothesis import strategies as st
 
 from penstock.core.cursor import Entry
 from penstock.core.errors import Broken
-from penstock.core.events import Event, Note
+from penstock.core.events import Event, Json, Note, Usage
 from penstock.core.request import ChatRequest, Principal, Run
 from penstock.core.source import Source, Stage, compose
-from penstock.core.target import Builder, switch
+from penstock.core.target import switch
 from penstock.flow.policy import OnDisconnect, Policy
 from penstock.flow.runs import Runs
-from penstock.stages import continuation, fallback, retry
 from penstock.stages.attempt import FIRST
 from penstock.stores.memory import MemoryStore
 from penstock.testing.sources import check_source
 from penstock.testing.strategies import runs
 from tests.flow.scripted import ASKED, Clock, Seen, held, never, settle
-from tests.stages.house import house
+from tests.stages.house import STAGES, house
 
 End = Literal["whole", "cut", "break", "raise", "hang"]
+
+
+CHOSEN: Json = {
+    "target": "only",
+    "why": "short and simple: the cheapest",
+    "candidates": ["only"],
+}
+"""What routing says of every run; nothing else is added."""
 
 
 def idle(source: Source) -> Source:
@@ -101,19 +108,23 @@ def test_an_idle_stage_in_any_position_leaves_the_events_unchanged(
 
 @given(
     entries=runs(steps=12),
-    order=st.lists(st.sampled_from([continuation.build, fallback.build, retry.build]), min_size=1, max_size=5),
+    order=st.lists(st.sampled_from(sorted(STAGES)), min_size=1, max_size=8),
     end=st.sampled_from(["whole", "break", "raise"]),
 )
 def test_the_stages_of_a_model_say_what_its_target_says_once_it_has_begun_to_speak(
-    entries: list[Entry], order: list[Builder], end: End
+    entries: list[Entry], order: list[str], end: End
 ) -> None:
     events = [entry.event for entry in entries]
-    spoken = next((place for place, event in enumerate(events, 1) if isinstance(event, FIRST)), 0)
+    spoken = next((place for place, event in enumerate(events) if isinstance(event, FIRST)), 0)
     assume(spoken)
-    source = telling(events if end == "whole" else events[:spoken], end)
+    events.insert(spoken, Usage(3, 4, "reported"))  # without an account of its own the account is the stage's
+    source = telling(events if end == "whole" else events[: spoken + 2], end)
     home = house(None, only=source)
-    stages = [build(home) for build in order]
-    assert asyncio.run(_said(compose(switch(home), stages))) == asyncio.run(_said(source))
+    stages = [STAGES[name](home) for name in order]
+    said = asyncio.run(_said(compose(switch(home), stages)))
+    chosen = [event for event in said if isinstance(event, Note) and event.body == CHOSEN]
+    assert len(chosen) == order.count("routing")
+    assert [event for event in said if event not in chosen] == asyncio.run(_said(source))
 
 
 async def _said(source: Source) -> list[Event]:

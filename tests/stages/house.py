@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
+from functools import partial
 
 import msgspec
 
@@ -14,7 +16,11 @@ from penstock.core.events import Closed, Delta, Event, Finished, Opened, Started
 from penstock.core.health import Health
 from penstock.core.request import ChatRequest, Run
 from penstock.core.source import Source
-from penstock.core.target import House, Target
+from penstock.core.target import Builder, House, Target
+from penstock.stages import continuation, fallback, hedge, queue, retry, routing, usage
+from penstock.stages.hedge import Hedging
+from penstock.stages.queue import Turnstile
+from penstock.stages.sticky import Sticky
 from penstock.testing.sources import SoloRun
 from tests.flow.scripted import Clock
 
@@ -94,3 +100,20 @@ async def told(
 def words(said: Iterable[Event]) -> str:
     """The text of it."""
     return "".join(event.text for event in said if isinstance(event, Delta))
+
+
+async def _at_once(seconds: float) -> None:
+    """A pause between two attempts, which takes no time here."""
+    await asyncio.sleep(0)
+
+
+STAGES: dict[str, Builder] = {
+    "routing": lambda home: routing.build(routing.Router(home, "auto", sticky=Sticky())),
+    "continuation": continuation.build,
+    "fallback": fallback.build,
+    "hedge": partial(hedge.build, how=Hedging(least=0.0)),
+    "usage": usage.build,
+    "queue": lambda home: queue.build(home, {name: Turnstile(1, line=1) for name in home.targets}),
+    "retry": partial(retry.build, sleep=_at_once),
+}
+"""Every stage of a model, as the registry has it but without pauses."""

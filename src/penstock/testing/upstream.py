@@ -46,6 +46,8 @@ QUESTIONS = frozenset({CHAT, RESPONSES, "/v1/messages", "/api/chat", "/v1/embedd
 """Where questions are posted; only for the first there is a usual answer, the others need a script."""
 MODELS = "/v1/models"
 USUAL = ("Hello", ", ", "world", "!")
+FLOOD_BATCH = 64
+"""Events of a flood in one write; then the others have their turn."""
 ABORTIVE = struct.pack("ii", 1, 0)  # SO_LINGER on with zero seconds: close() sends RST
 
 
@@ -152,10 +154,10 @@ class Connection(asyncio.StreamReaderProtocol):
             case Event():
                 await self._write_body(event_bytes(step.data))
             case Flood():
-                for number in range(step.count):
-                    await self._write_body(event_bytes(text(f"{number} ").data))
-                    if number % 64 == 0:
-                        await asyncio.sleep(0)
+                for first in range(0, step.count, FLOOD_BATCH):
+                    numbers = range(first, min(first + FLOOD_BATCH, step.count))
+                    await self._write_body(b"".join(event_bytes(text(f"{number} ").data) for number in numbers))
+                    await asyncio.sleep(0)
             case Trickle():
                 for byte in step.data:
                     await self._unless_peer_leaves(step.permits.acquire())
