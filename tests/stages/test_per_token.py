@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
@@ -25,14 +25,15 @@ class Counting(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         super().__init__()
         self.tasks = self.timers = 0
+        self.set_task_factory(self._task)
 
-    def create_task(self, coroutine: Any, **more: Any) -> asyncio.Task[Any]:
+    def _task(self, loop: asyncio.AbstractEventLoop, coroutine: Any, **more: Any) -> asyncio.Task[Any]:
         self.tasks += 1
-        return super().create_task(coroutine, **more)
+        return asyncio.Task(coroutine, loop=loop, **more)
 
-    def call_at(self, when: float, callback: Callable[..., object], *given: Any, **more: Any) -> asyncio.TimerHandle:
+    def call_at(self, *given: Any, **more: Any) -> asyncio.TimerHandle:
         self.timers += 1
-        return super().call_at(when, callback, *given, **more)
+        return super().call_at(*given, **more)
 
 
 async def spoken(tokens: int) -> int:
