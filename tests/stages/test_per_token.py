@@ -31,7 +31,7 @@ class Counting(asyncio.SelectorEventLoop):
         self.tasks += 1
         return asyncio.Task(coroutine, loop=loop, **more)
 
-    def call_at(self, *given: Any, **more: Any) -> asyncio.TimerHandle:
+    def call_at(self, *given: Any, **more: Any) -> asyncio.TimerHandle:  # type: ignore[override]
         self.timers += 1
         return super().call_at(*given, **more)
 
