@@ -114,6 +114,7 @@ def states() -> str:
 # -- events ------------------------------------------------------------------------------------------------------------
 
 RUN, EPOCH, CREATED = "st_k5xw2mq7z4c3ab6nd5pe2rf7ys", "a1", 1_750_000_000
+ACCOUNT = Usage(12, 9, "reported", cached=8)
 STORY: tuple[Event, ...] = (
     Started(RUN, "demo", CREATED),
     Note("retrieval", {"hits": 3}),
@@ -130,13 +131,15 @@ STORY: tuple[Event, ...] = (
     Opened(3, "binary", name="sky.png", media_type="image/png"),
     Chunk(3, b"\x89PNG"),
     Closed(3),
-    Usage(12, 9, "reported", cached=8),
-    Finished("stop"),
+    ACCOUNT,
+    Finished("stop", ACCOUNT),
 )
 """A run that says everything once; the other two ends are told in its last place."""
 ENDS: tuple[Event, ...] = (
-    Failed(Fault("provider_truncated", TABLE["provider_truncated"].meaning, TABLE["provider_truncated"].retryable)),
-    Cancelled("client"),
+    Failed(
+        Fault("provider_truncated", TABLE["provider_truncated"].meaning, TABLE["provider_truncated"].retryable), ACCOUNT
+    ),
+    Cancelled("client", ACCOUNT),
 )
 ENCODERS: dict[str, str] = {"sse": "SSE", "ndjson": "NDJSON", "websocket": "WebSocket", "text": "bare text"}
 
@@ -213,8 +216,9 @@ def fields(kind: type[msgspec.Struct]) -> str:
     hints = inspect.get_annotations(kind)
     rows = []
     for field in msgspec.structs.fields(kind):
-        default = "always" if field.required or not kind.__struct_config__.omit_defaults else "may be missing"
-        if field.default not in (None, msgspec.NODEFAULT):
+        left_out = kind.__struct_config__.omit_defaults or field.default is msgspec.UNSET
+        default = "may be missing" if left_out and not field.required else "always"
+        if field.default not in (None, msgspec.NODEFAULT, msgspec.UNSET):
             default += f", then `{msgspec.json.encode(field.default).decode()}`" if default[0] == "m" else ""
         rows.append((f"`{field.name}`", json_type(hints[field.name]), default, about.get(field.name, "")))
     if not about:
@@ -230,6 +234,7 @@ NAMES = {
     "bytes": "base64; on a WebSocket the bytes themselves",
     "Json": "any JSON",
     "Fault": "object, see [`failed`](#failed)",
+    "Usage": "object, see [`usage`](#usage)",
     "msgspec.Raw": "the provider's JSON",
     "dict[str, Json]": "object",
 }
@@ -237,7 +242,8 @@ NAMES = {
 
 def json_type(hint: object) -> str:
     """An annotation in the words of JSON."""
-    text = str(hint).removesuffix(" | None") if isinstance(hint, str) else str(getattr(hint, "__name__", hint))
+    text = hint if isinstance(hint, str) else str(getattr(hint, "__name__", hint))
+    text = text.removesuffix(" | None").removesuffix(" | msgspec.UnsetType")
     words = {"Kind": events.Kind, "Grade": events.Grade}
     if text in words:
         return " ".join(f"`{word}`" for word in get_args(words[text]))

@@ -21,7 +21,7 @@ from penstock.config.models import ModelConfig
 from penstock.config.routes import RouteConfig
 from penstock.config.server import ServerConfig
 from penstock.core.errors import Broken
-from penstock.core.events import TERMINAL, Closed, Delta, Event, Finished, Opened, Started, Terminal
+from penstock.core.events import TERMINAL, Cancelled, Closed, Delta, Event, Finished, Opened, Started, Terminal, Usage
 from penstock.core.observer import Departure, Observer
 from penstock.core.request import ChatRequest, Run
 from penstock.core.source import Source
@@ -204,6 +204,14 @@ class Served:
         """The one run there is."""
         (handle,) = self.runs.by_id.values()
         return handle
+
+    @property
+    def cancelled(self) -> tuple[str, str, str]:
+        """The one run that has ended, by a cancel: its id, by whom, and how well its tokens are known."""
+        ((run, end),) = self.seen.ended.items()
+        assert isinstance(end, Cancelled)
+        assert isinstance(end.usage, Usage)
+        return run, end.by, end.usage.grade
 
     def tick(self, seconds: float) -> None:
         """Let so many seconds pass, then enforce what is due and give the usual heartbeats.

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 
+import msgspec
 import pytest
 
 from penstock.core.errors import Broken, Refused, fault
@@ -300,6 +301,64 @@ async def test_what_a_source_says_after_its_last_word_is_not_heard() -> None:
     await settle()
     assert stand.events == answer("x")
     assert source.closed == 1
+
+
+# -- the account of tokens ---------------------------------------------------------------------------------------------
+
+TOLD = Usage(9, 4, "reported", cached=3)
+ENDINGS: list[Finished | Failed | Cancelled] = [
+    Finished("length"),
+    Failed(fault("provider_error")),
+    Cancelled("client"),
+]
+
+
+@pytest.mark.parametrize("ending", ENDINGS, ids=["finished", "failed", "cancelled"])
+async def test_the_last_word_repeats_the_last_account(ending: Finished | Failed | Cancelled) -> None:
+    stand = Stand(Played(STARTED, Usage(9, 0, "reported"), OPENED, Delta(0, "x"), Closed(0), TOLD, ending))
+    await settle()
+    assert stand.ended_well() == msgspec.structs.replace(ending, usage=TOLD)
+    assert stand.events[-2] == TOLD
+
+
+@pytest.mark.parametrize("ending", ENDINGS, ids=["finished", "failed", "cancelled"])
+async def test_a_run_of_which_nothing_is_known_has_no_such_member(ending: Finished | Failed | Cancelled) -> None:
+    stand = Stand(Played(STARTED, OPENED, Delta(0, "x"), Closed(0), ending))
+    await settle()
+    assert stand.ended_well() == ending
+    assert "usage" not in msgspec.to_builtins(stand.ended_well())
+
+
+async def test_an_account_that_stands_in_the_last_word_alone_is_one_like_any_other() -> None:
+    stand = Stand(Played(*answer("x")[:-1], Finished(usage=TOLD)))
+    await settle()
+    assert stand.events[-2:] == [TOLD, Finished(usage=TOLD)]
+    assert stand.pump.usage == TOLD
+
+
+async def test_an_account_that_is_older_than_the_last_one_does_not_stand_in_the_last_word() -> None:
+    stand = Stand(Played(*answer("x")[:-1], TOLD, Finished(usage=Usage(1, 1, "counted"))))
+    await settle()
+    assert stand.events[-2:] == [TOLD, Finished(usage=TOLD)]
+
+
+async def test_an_account_that_cannot_be_written_does_not_take_the_last_word_with_it() -> None:
+    stand = Stand(Played(STARTED, Usage(1, 1, "\ud800")))  # type: ignore[arg-type]
+    await settle()
+    last = stand.ended_well()
+    assert isinstance(last, Failed)
+    assert (last.error.code, last.usage) == ("source_failed", msgspec.UNSET)
+
+
+async def test_what_is_learnt_after_the_end_does_not_change_the_log() -> None:
+    stand = Stand(Played(STARTED, TOLD))
+    await settle()
+    stand.pump.finish(Cancelled("client"))
+    before = stand.events
+    stand.pump.settle(Usage(9, 12, "reported"))
+    assert stand.events == before
+    assert stand.ended_well() == Cancelled("client", TOLD)
+    assert stand.pump.usage == Usage(9, 12, "drained")
 
 
 # -- cancel ------------------------------------------------------------------------------------------------------------

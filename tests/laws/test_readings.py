@@ -37,6 +37,7 @@ PICTURE = {"type": "opened", "part": 1, "kind": "binary"}
 DELTA = {"type": "delta", "part": 0, "text": "a"}
 CLOSED = {"type": "closed", "part": 0}
 FINISHED = {"type": "finished", "reason": "stop"}
+ACCOUNT = {"type": "usage", "input": 3, "output": 1, "grade": "reported"}
 
 TOKEN = {"token": "a", "done": False, "model": "m", "timestamp": 2.0}
 TOOL = {"tool_name": "f", "tool_input": {}, "tool_result": 1, "token": "", "done": False}
@@ -44,7 +45,7 @@ DONE = {"done": True, "total_tokens": 1, "finish_reason": "stop", "response_time
 
 LEGAL: dict[str, list[Any]] = {
     "openai-chat": [ROLE, WORD, call("", name="f"), call("{}"), call("", 1, name="g"), STOP, COUNTS, "[DONE]"],
-    "native": [STARTED, OPENED, DELTA, CLOSED, FINISHED],
+    "native": [STARTED, OPENED, DELTA, CLOSED, {**ACCOUNT, "id": "st_1:a1:5"}, {**FINISHED, "usage": ACCOUNT}],
     "token-done": [TOKEN, TOOL, TOKEN, DONE],
     "plain": [{"text": "a"}, {"done": True}],
 }
@@ -82,6 +83,8 @@ ILLEGAL: dict[str, dict[str, list[Any]]] = {
         "a part that is closed twice": [OPENED, CLOSED, CLOSED],
         "an end with a part open": [OPENED, FINISHED],
         "anything behind the end": [FINISHED, STARTED],
+        "an end without the account": [ACCOUNT, FINISHED],
+        "an end with an older account": [ACCOUNT, {**ACCOUNT, "output": 2}, {**FINISHED, "usage": ACCOUNT}],
         "two beginnings": [STARTED, STARTED],
         "a beginning in the middle": [OPENED, STARTED],
         "an unheard-of event": [{"type": "surprise"}],

@@ -9,7 +9,6 @@ import pytest
 from penstock.config.model import Config
 from penstock.config.models import ModelConfig
 from penstock.config.units import OnDisconnect
-from penstock.core.events import Cancelled
 from penstock.testing.readings import READERS
 from penstock.testing.wire import parse_sse
 from tests.clients.eventsource_parser import parse_event_stream
@@ -119,7 +118,7 @@ async def test_a_client_that_vanishes_in_mid_answer_lets_the_provider_go_at_once
             answer.vanish()
         await provider.connections[0].peer_gone.wait()
         await until("the run has ended", lambda: bool(served.seen.ended))
-        assert list(served.seen.ended.values()) == [Cancelled("disconnect")]
+        assert served.cancelled == (served.only.id, "disconnect", "counted")
         # Nobody else is any the worse for it.
         provider.script(opening(), text("whole"), closing())
         whole = await client.post("/v1/chat/completions", json={**ASKED, "stream": False})
@@ -155,4 +154,4 @@ async def test_a_delete_closes_the_providers_connection_at_once(
         answer = await reading
     assert answer.status_code == (200 if spoken else 409)
     assert ("cancelled" in answer.text, "[DONE]" in answer.text) == (True, False)
-    assert list(served.seen.ended.values()) == [Cancelled("client")]
+    assert served.cancelled == (served.only.id, "client", "counted")

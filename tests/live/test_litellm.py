@@ -103,7 +103,7 @@ async def test_gemini_thinks_speaks_and_calls(served: Served) -> None:
     parts = [(part["kind"], part["text"]) for part in state["snapshot"]["parts"]]
     assert parts == [("reasoning", "Look it up."), ("text", "One moment."), ("tool_call", '{"city": "Bern"}')]
     usage = state["snapshot"]["usage"]
-    assert state["end"] == {"type": "finished", "reason": "tool_calls"}
+    assert state["end"] == {"type": "finished", "reason": "tool_calls", "usage": usage}
     assert (usage["input"], usage["output"] - usage["reasoning"], usage["reasoning"]) == tuple(COUNTS.values())[:3]
 
 

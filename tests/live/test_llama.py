@@ -9,7 +9,6 @@ import pytest
 from penstock.config.model import Config
 from penstock.config.models import ModelConfig
 from penstock.config.units import OnDisconnect
-from penstock.core.events import Cancelled
 from tests.clients.raw_client import raw_client
 from tests.live.answering import ROUTES, WAYS, Told, Way, answering
 from tests.live.llama import ENDLESS, SLOTS, processing, slots_idle
@@ -45,7 +44,7 @@ async def test_an_answer_streams_to_its_end(served: Served, way: Way) -> None:
     (part,) = state["snapshot"]["parts"]
     assert told == Told(part["text"], "finished")
     assert len(told.text) > 10
-    assert state["end"] == {"type": "finished", "reason": "length"}
+    assert state["end"] == {"type": "finished", "reason": "length", "usage": state["snapshot"]["usage"]}
     assert state["snapshot"]["usage"]["output"] == 40
     assert state["entries"] > 20
 
@@ -89,7 +88,7 @@ async def test_a_cancel_stops_the_model(served: Served, llama_server: str, way: 
         await slots_idle(llama_server)
         told = await answer.rest()
     assert told.end == ("cut" if way == "text" else "cancelled")
-    assert served.seen.ended == {answer.stream: Cancelled("client")}
+    assert served.cancelled == (answer.stream, "client", "counted")
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -99,7 +98,7 @@ async def test_a_client_that_leaves_stops_the_model(served: Served, llama_server
         assert await processing(llama_server) == 1
     await slots_idle(llama_server)
     await until("the run has ended", lambda: answer.stream in served.seen.ended)
-    assert served.seen.ended == {answer.stream: Cancelled("disconnect")}
+    assert served.cancelled == (answer.stream, "disconnect", "counted")
 
 
 async def test_with_grace_the_model_speaks_on_for_a_client_that_comes_back(llama_server: str) -> None:
@@ -119,7 +118,7 @@ async def test_with_grace_the_model_speaks_on_for_a_client_that_comes_back(llama
         assert again[: len(begun)] == begun
         await client.delete(f"/v1/streams/{answer.stream}")
         await slots_idle(llama_server)
-    assert served.seen.ended == {answer.stream: Cancelled("client")}
+    assert served.cancelled == (answer.stream, "client", "counted")
 
 
 async def test_a_whole_answer_without_a_stream(served: Served, llama_server: str) -> None:
@@ -151,7 +150,7 @@ async def test_a_client_that_stops_waiting_for_a_whole_answer_stops_the_model(
             await waiting
     await slots_idle(llama_server)
     await until("the run has ended", lambda: bool(served.seen.ended))
-    assert list(served.seen.ended.values()) == [Cancelled("disconnect")]
+    assert served.cancelled == (served.only.id, "disconnect", "counted")
 
 
 async def test_answers_come_one_right_after_the_other(served: Served) -> None:

@@ -7,7 +7,6 @@ from openai import AsyncOpenAI
 
 from penstock.config.model import Config, ProviderConfig
 from penstock.config.models import ModelConfig
-from penstock.core.events import Cancelled
 from penstock.sources.responses_http import ResponsesProvider
 from penstock.testing.sources import check_source
 from tests.live.answering import WAYS, Told, Way, answering
@@ -60,7 +59,7 @@ async def test_a_cancel_stops_the_model(served: Served, llama_server: str) -> No
         assert await processing(llama_server) == 1
         await answer.cancel()
         await slots_idle(llama_server)
-    assert served.seen.ended == {answer.stream: Cancelled("client")}
+    assert served.cancelled == (answer.stream, "client", "counted")
 
 
 async def test_a_whole_conversation_with_tools_and_thoughts_is_understood(served: Served) -> None:

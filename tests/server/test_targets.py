@@ -13,7 +13,7 @@ import pytest
 from penstock.config.model import Config, ProviderConfig
 from penstock.config.models import ModelConfig, RetryConfig
 from penstock.config.units import Seconds
-from penstock.core.events import Cancelled
+from penstock.core.events import Cancelled, Usage
 from tests.fakes.provider import Provider
 from tests.fakes.script import (
     Cut,
@@ -166,7 +166,7 @@ async def test_a_cancel_reaches_the_target_that_speaks(
     await client.delete(f"/v1/streams/{told.headers['penstock-stream-id']}")
     await providers[1].connections[0].peer_gone.wait()
     await told.aread()
-    assert served.seen.ended == {served.only.id: Cancelled("client")}
+    assert served.seen.ended == {served.only.id: Cancelled("client", Usage(0, 1, "counted"))}
 
 
 async def test_a_cassette_is_a_target_like_any_other(tmp_path: Path) -> None:
@@ -212,7 +212,8 @@ async def test_a_run_of_a_model_with_a_known_price_says_what_it_cost(providers: 
     config = Config(providers=known, models={"mini": ModelConfig(targets=("openai/gpt-4.1-mini",))})
     async with serving(configured(config)) as served, served.client() as client:
         told = await client.post("/v1/streams", json={**ASKED, "model": "mini"})
-        (usage,) = [json.loads(line[6:]) for line in told.text.splitlines() if '"usage"' in line]
+        usage, end = [json.loads(line[6:]) for line in told.text.splitlines() if '"usage"' in line]
+    assert end == {"type": "finished", "reason": "stop", "usage": usage}
     assert (usage["input"], usage["output"], usage["grade"]) == (3, 4, "reported")
     assert usage["cost"] == pytest.approx((3 * 0.4 + 4 * 1.6) / 1_000_000)
 
@@ -252,11 +253,13 @@ async def test_a_provider_that_is_drained_is_listened_to_after_a_cancel_for_its_
         run = live.headers["penstock-stream-id"]
         await client.delete(f"/v1/streams/{run}")
         events = (await live.aread()).decode()
-        assert '"grade":"counted"' in events
-        assert events.rstrip().splitlines()[-2] == 'data: {"type":"cancelled","by":"client"}'
+        end = json.loads(events.rstrip().splitlines()[-2].removeprefix("data: "))
+        assert (end["type"], end["usage"]["grade"]) == ("cancelled", "counted")
         rest.open()
         await until("the source has closed", lambda: not served.only.pump.closing)
-        usage = (await client.get(f"/v1/streams/{run}")).json()["usage"]
+        state = (await client.get(f"/v1/streams/{run}")).json()
+        assert state["end"] == end
+        usage = state["usage"]
     assert usage["grade"] == ("drained" if tells else "counted")
     assert not tells or (usage["input"], usage["output"]) == (3, 9)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from penstock.core.errors import fault
 from penstock.core.events import Cancelled, Delta, Event, Failed, Finished, Opened, Usage
 from penstock.core.request import ChatRequest, Principal
 from penstock.core.source import Source, compose
@@ -47,26 +48,28 @@ async def test_what_a_provider_reports_stands() -> None:
 async def test_what_a_cancelled_run_said_is_counted_before_its_last_word() -> None:
     source = Played(STARTED, OPENED, Delta(0, "a"), Delta(0, "b"), Delta(0, "c"))
     said = await said_by(metered(house(a=source)), cancel=True)
-    assert said[-2:] == [Usage(tokens_of(ASKED), 3, "counted"), Cancelled("client")]
+    counted = Usage(tokens_of(ASKED), 3, "counted")
+    assert said[-2:] == [counted, Cancelled("client", counted)]
 
 
 @pytest.mark.parametrize("code", ["provider_truncated", "provider_error"])
 async def test_so_is_what_a_run_said_that_broke(code: str) -> None:
     broken = refusing(code, after=[STARTED, Opened(0, "text"), Delta(0, "half")])
     said = await said_by(metered(house(a=Answering(broken))))
-    assert said[-2] == Usage(tokens_of(ASKED), 1, "counted")
-    assert isinstance(said[-1], Failed)
+    counted = Usage(tokens_of(ASKED), 1, "counted")
+    assert said[-2:] == [counted, Failed(fault(code), counted)]
 
 
 async def test_a_run_that_never_began_has_no_account() -> None:
     said = await said_by(metered(house(a=Answering(refusing(after=[])))))
-    assert [type(event) for event in said] == [Failed]
+    assert said == [Failed(fault("provider_unreachable"))]
 
 
 async def test_a_provider_that_reports_nothing_is_counted_too() -> None:
     answer = [event for event in saying("a", "b") if not isinstance(event, Usage)]
     said = await said_by(metered(house(a=Answering(answer))))
-    assert said[-2:] == [Usage(tokens_of(ASKED), 2, "counted"), Finished("stop")]
+    counted = Usage(tokens_of(ASKED), 2, "counted")
+    assert said[-2:] == [counted, Finished("stop", counted)]
 
 
 @pytest.mark.parametrize("reported", [True, False])
@@ -110,8 +113,9 @@ LONG = msgspec.structs.replace(ASKED, messages=({"role": "user", "content": "x" 
 async def test_what_was_reported_before_the_end_is_no_account_of_an_answer_that_was_cut() -> None:
     early = Played(STARTED, Usage(9, 1, "reported", cached=4), OPENED, Delta(0, "a"), Delta(0, "b"), Delta(0, "c"))
     said = await said_by(metered(house(a=early)), cancel=True)
-    assert accounts(said) == [Usage(9, 1, "reported", cached=4), Usage(9, 3, "counted", cached=4)]
-    assert said[-1] == Cancelled("client")
+    counted = Usage(9, 3, "counted", cached=4)
+    assert accounts(said) == [Usage(9, 1, "reported", cached=4), counted]
+    assert said[-1] == Cancelled("client", counted)
 
 
 async def test_what_was_reported_in_full_stands_however_the_run_ends() -> None:

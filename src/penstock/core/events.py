@@ -129,18 +129,24 @@ class Finished(msgspec.Struct, frozen=True, tag="finished"):
     """The answer is complete. `reason` is the provider's: `stop`, `length`, `tool_calls`, `content_filter`, …"""
 
     reason: str = "stop"
+    usage: Usage | msgspec.UnsetType = msgspec.UNSET
+    """The account of the run's tokens as it stood at the end, where there is one. It is put here for the source."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
     """The answer is not complete and will not be."""
 
     error: Fault
+    usage: Usage | msgspec.UnsetType = msgspec.UNSET
+    """As in `finished`."""
 
 
 class Cancelled(msgspec.Struct, frozen=True, tag="cancelled"):
     """Somebody wanted no more: `client`, `disconnect`, `grace`, `server`."""
 
     by: str
+    usage: Usage | msgspec.UnsetType = msgspec.UNSET
+    """As in `finished`. What a provider tells only after the end is in the state of the run: a log does not change."""
 
 
 Terminal = Finished | Failed | Cancelled

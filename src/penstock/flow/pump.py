@@ -159,7 +159,9 @@ class Pump:
                 if isinstance(event, Opened) and self.phase is Phase.WAITING:
                     self._observer.first_word(self.run.id, clock() - self.began)
                 elif isinstance(event, Usage):
-                    event = self.usage = event if self.meter is None else self.meter(event)  # noqa: PLW2901
+                    event = event if self.meter is None else self.meter(event)  # noqa: PLW2901
+                    weight(event)  # raises for what cannot be written, before the last word is to repeat it
+                    self.usage = event
                     self._observer.tokens_counted(self.run.id, event)
                 self.phase = following
             self.moved = now = clock()
@@ -254,14 +256,15 @@ class Pump:
         before = self.phase
         # Before anything is appended: that may drop a reader, whose leaving may want to end the run too.
         self.phase = Phase.ENDED
-        self.terminal = terminal
         self.ended = self._clock()
         at = self._at(self.ended)
+        self.terminal = terminal
         cut: dict[str, Json] | None = None if isinstance(terminal, Finished) else {"cut": True}
         for part in list(self._parts.open):
             self.log.append(Closed(part, cut), at)
         if before is not Phase.IDLE and not (isinstance(terminal, Finished) and self.usage is not None):
-            self._account(at)
+            self._account(None if terminal.usage is msgspec.UNSET else terminal.usage, at)
+        self.terminal = terminal = msgspec.structs.replace(terminal, usage=self.usage or msgspec.UNSET)
         self.log.append(terminal, at)
         self.log.seal()
         self._on_end()
@@ -272,9 +275,10 @@ class Pump:
             self._stopped = True
             self._task.cancel()
 
-    def _account(self, at: int) -> None:
-        """Count what was said, where the source has not, or went on after it had."""
-        usage = self.usage if self.meter is None else self.meter(None)
+    def _account(self, told: Usage | None, at: int) -> None:
+        """Count what was said, where the source has not, be it in its last word (`told`), or went on after it had."""
+        told = told if self.usage is None else None
+        usage = (self.usage or told) if self.meter is None else self.meter(told)
         if usage is not None and usage != self.usage:
             self.usage = usage
             self._observer.tokens_counted(self.run.id, usage)

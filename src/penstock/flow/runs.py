@@ -295,7 +295,8 @@ class Runs:
         lost = fault("unauthenticated", "the key this stream belongs to has expired or was revoked")
         for handle in [handle for handle in self.active.values() if handle.principal == principal]:
             self.end(handle, Failed(lost))
-            if handle.pump.terminal != Failed(lost):
+            end = handle.pump.terminal
+            if not (isinstance(end, Failed) and end.error == lost):
                 for reader in list(handle.log.readers):
                     reader.drop(lost, "revoked")
 

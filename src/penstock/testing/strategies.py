@@ -134,7 +134,9 @@ def runs(
         elif step == "u":
             events.append(draw(_usages()))
     events += [Closed(part, draw(_metas())) for part in opened]
-    events.append(draw(closing))
+    accounts = [event for event in events if isinstance(event, Usage)]
+    # The pump repeats the last account in the last word.
+    events.append(msgspec.structs.replace(draw(closing), usage=accounts[-1] if accounts else msgspec.UNSET))
     return draw(placed(events))
 
 

@@ -31,6 +31,8 @@ class _Client:
         self._open: dict[int, str] = {}
         """The parts that are open, and of what kind each is."""
         self._started = False
+        self._usage: Any = None
+        """The last account of tokens, where there was one."""
 
     def take(self, message: Received) -> None:
         """One message."""
@@ -66,8 +68,13 @@ class _Client:
             case kind if kind in ENDS:
                 if self._open:
                     raise Illegal(f"{kind} while parts {sorted(self._open)} are open")
+                if self._usage is not None and value.get("usage") != self._usage:
+                    raise Illegal(f"the last account was {self._usage!r}, and {kind} says {value.get('usage')!r}")
                 self.reading.ending = value
-            case "note" | "usage" | "tool_returned":
+            case "note" | "tool_returned":
+                self.reading.others.append(value)
+            case "usage":
+                self._usage = {name: value[name] for name in value if name not in ("id", "stream")}
                 self.reading.others.append(value)
             case kind:
                 raise Illegal(f"no event is called {kind!r}")
