@@ -60,6 +60,21 @@ def test_every_probe_that_fails_doubles_the_rest_up_to_the_longest() -> None:
     assert rests == [5.0, 10.0, 12.0, 12.0]
 
 
+def test_one_that_is_beaten_time_after_time_rests_and_longer_after_each_probe() -> None:
+    health = Health()
+    now = 0.0
+    for _ in range(5):
+        assert health.admits(now)
+        probe = health.asked(now)
+        health.beaten(now)
+        health.left(probe=probe)
+    assert health.back(now) == 5.0
+    probe = health.asked(5.0)
+    health.beaten(6.0)
+    health.left(probe=probe)
+    assert (health.back(6.0), health.in_flight) == (10.0, 0)
+
+
 def test_many_failures_among_answers_open_it_too() -> None:
     health = Health()
     for _ in range(10):

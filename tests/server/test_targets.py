@@ -101,6 +101,19 @@ async def test_all_refusing_is_a_503_that_names_what_was_tried(
     assert '"code":"providers_exhausted"' in failed
 
 
+async def test_all_refusing_is_a_503_too_while_one_of_them_is_left_alone(
+    providers: list[Provider], client: httpx2.AsyncClient
+) -> None:
+    providers[0].refuse()
+    reasons = [(await client.post("/v1/chat/completions", json=ASKED)).headers["penstock-why"] for _ in range(6)]
+    assert reasons == ["a failed"] * 5 + ["order, without a"]
+    providers[1].script(DOWN)
+    refused = await client.post("/v1/chat/completions", json=ASKED)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "providers_exhausted")
+    said = refused.json()["error"]["message"]
+    assert said == "no target of 'fast' could answer (b: provider_error; a: rests)"
+
+
 async def test_a_target_that_says_nothing_in_time_gives_way_to_the_next(
     served: Served, providers: list[Provider], client: httpx2.AsyncClient
 ) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from penstock.core.cursor import Entry
+from penstock.core.errors import fault
 from penstock.core.events import Delta, Note, Opened
 from penstock.core.source import Source
 from penstock.core.target import House, switch
@@ -22,6 +24,7 @@ async def test_nobody_notices_a_dead_target_but_by_a_note() -> None:
     run = SoloRun()
     said, broken = await told(falling_back(home), run=run)
     assert (words(said), broken, a.closed, run.targets) == ("from b", None, 1, ["a", "b"])
+    assert run.misses == [("a", "provider_unreachable")]
     assert said[0] == Note("fallback", {"from": "a", "to": "b", "after": "provider_unreachable"})
     assert said[1] == STARTED
     assert not any(isinstance(event, Note) for event in said[1:])
@@ -43,6 +46,38 @@ async def test_when_none_is_left_all_that_were_tried_are_named_and_when_to_come_
     assert broken is not None
     assert (broken.fault.code, broken.fault.retry_after) == ("providers_exhausted", 3.0)
     assert broken.fault.message == "no target of 'fast' could answer (a: provider_rate_limited; b: provider_error)"
+
+
+async def test_where_one_rests_and_the_only_other_fails_both_are_named() -> None:
+    home = house(a=(a := Scripted(saying("a"))), b=Scripted(refusing()))
+    for _ in range(5):
+        home.health["a"].asked(0.0)
+        home.health["a"].failed(fault("provider_error"), home.clock())
+    _, broken = await told(falling_back(home), msgspec.structs.replace(ASKED, targets=("b",)))
+    assert broken is not None
+    assert (broken.fault.code, a.asked) == ("providers_exhausted", [])
+    assert broken.fault.message == "no target of 'fast' could answer (b: provider_unreachable; a: rests)"
+
+
+async def test_one_that_can_only_go_on_with_an_answer_fails_in_its_own_words() -> None:
+    run = SoloRun()
+    run.folder.add(Entry(1, 1, 0, Opened(0, "text")))
+    home = house(a=Scripted(saying("a")), b=Scripted(refusing()))
+    _, broken = await told(falling_back(home), msgspec.structs.replace(ASKED, targets=("b",)), run)
+    assert broken is not None
+    assert (broken.fault.code, run.misses) == ("provider_unreachable", [])
+
+
+@pytest.mark.parametrize(("code", "why"), [("provider_error", "a failed"), ("target_busy", "a was busy")])
+async def test_whoever_answers_instead_is_told_with_the_reason(code: str, why: str) -> None:
+    class Asked(SoloRun):
+        def speaks(self, target: str, why: str = "") -> None:
+            reasons.append((target, why))
+
+    reasons: list[tuple[str, str]] = []
+    home = house(a=Scripted(refusing(code)), b=Scripted(saying("b")))
+    await told(falling_back(home), run=Asked())
+    assert ("b", why) in reasons
 
 
 @pytest.mark.parametrize("code", ["invalid_request", "cancelled"])

@@ -67,6 +67,18 @@ async def test_whoever_speaks_first_is_kept_and_the_other_is_left_at_once(first:
     assert {name: health.in_flight for name, health in home.health.items()} == {"a": 0, "b": 0}
 
 
+async def test_one_that_is_late_and_beaten_five_times_in_a_row_is_given_a_rest() -> None:
+    racers = {"a": Gated(saying("from a")), "b": Gated(saying("from b"))}
+    racers["b"].gate.set()
+    home = known(**racers)
+    source = hedging(home, Hedging(least=0.0, budget=1.0))
+    for _ in range(5):
+        assert home.health["a"].admits(home.clock())
+        said, _ = await told(source)
+        assert words(said) == "from b"
+    assert not home.health["a"].admits(home.clock())
+
+
 async def test_one_that_is_in_time_runs_alone() -> None:
     a, b = Gated(saying("a")), Gated(saying("b"))
     a.gate.set()
@@ -101,7 +113,7 @@ async def test_when_both_fail_the_failure_is_told() -> None:
     a.gate.set()
     _, broken = await telling
     assert isinstance(broken, Broken)
-    assert broken.fault.code in ("provider_unreachable", "provider_overloaded")
+    assert broken.fault.code == "provider_unreachable", "the first one's: it knows of all that stand behind it"
 
 
 async def test_hedges_are_paid_from_a_budget() -> None:

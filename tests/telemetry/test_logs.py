@@ -85,6 +85,7 @@ def tell_everything(observer: Observer) -> None:
     observer.run_started(RUN, ASKED, Principal("alice"), Origin())
     observer.reader_attached(RUN, 0, "sse")
     observer.target_chosen(RUN, "openai/gpt-4.1-mini", "order")
+    observer.target_failed(RUN, "openai/gpt-4.1-mini", "provider_unreachable")
     observer.first_word(RUN, 0.25)
     observer.source_raised(RUN, raised(CANARY))
     observer.source_abandoned(RUN)
@@ -115,6 +116,7 @@ def test_every_point_of_an_observer_is_one_line() -> None:
         "run started",
         "reader attached",
         "target chosen",
+        "target failed",
         "first word",
         "source raised",
         "source left behind: it did not close in time",

@@ -170,6 +170,14 @@ class Health:
         if row.status == 429:
             self.throttled_until = max(self.throttled_until, now + (fault.retry_after or 1.0))
             return
+        self._failing(now, probe=probe)
+
+    def beaten(self, now: float) -> None:
+        """It was late, and another that was asked because of it spoke first. Its attempt is given up besides; now and then that
+        happens to anyone, time after time only to one that hangs."""
+        self._failing(now, probe=self._open_until is not None and now >= self._open_until)
+
+    def _failing(self, now: float, *, probe: bool) -> None:
         self.failures += 1
         self._past.append(False)
         self._row += 1

@@ -56,6 +56,9 @@ class Observer:
     def target_chosen(self, run: str, target: str, why: str) -> None:
         """One of the model's targets is to answer; both are words of the configuration or of ours, never a client's."""
 
+    def target_failed(self, run: str, target: str, code: str) -> None:
+        """A target did not answer, or broke off; another is asked where there is one."""
+
     def first_word(self, run: str, seconds: float) -> None:
         """The first part was opened, so many seconds after the run began."""
 

@@ -187,6 +187,9 @@ class Run(Protocol):
     def raised(self, problem: Exception) -> None:
         """A source raised what is no error of ours: for whoever has to mend it, since another target may answer."""
 
+    def missed(self, target: str, code: str) -> None:
+        """A target did not answer, or broke off, with this code of the error table; another is asked where there is one."""
+
     def attempt(self, overdue: Callable[[Fault], bool]) -> Callable[[], None]:
         """A source is asked, perhaps not for the first time: the limit of the first token counts from now on.
 

@@ -157,6 +157,10 @@ class RunHandle:
         """As `penstock.core.request.Run.raised`."""
         self.pump.raised(problem)
 
+    def missed(self, target: str, code: str) -> None:
+        """As `penstock.core.request.Run.missed`."""
+        self.pump.missed(target, code)
+
     def attempt(self, overdue: Callable[[Fault], bool]) -> Callable[[], None]:
         """As `penstock.core.request.Run.attempt`."""
         return self.pump.attempt(overdue)

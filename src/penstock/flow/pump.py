@@ -202,6 +202,10 @@ class Pump:
         """A source raised, and another may be asked instead."""
         self._observer.source_raised(self.run.id, problem)
 
+    def missed(self, target: str, code: str) -> None:
+        """A target that was asked for the run failed."""
+        self._observer.target_failed(self.run.id, target, code)
+
     def settle(self, usage: Usage) -> None:
         """The account of a run that has ended, which its source learnt while it closed. The log is sealed: it stands beside it."""
         usage = msgspec.structs.replace(usage, grade="drained")

@@ -123,6 +123,8 @@ class _Continuing:
                 settled()
             so_far = run.said()
             plan = self._plan(so_far, self._judged(failure))
+            if so_far.parts and _another_may(failure.fault):
+                run.missed(run.target, failure.fault.code)
             if plan is None:
                 raise self._told(failure)
             target, strategy = plan

@@ -22,10 +22,9 @@ def build(house: House) -> Stage:
 
     def stage(source: Source) -> Source:
         def falling_back(request: ChatRequest, run: Run) -> AsyncGenerator[Event, None]:
-            names = request.targets or every
-            if len(names) == 1:
+            if len(every) == 1:
                 return source(request, run)
-            return Relay(_ask(source, request, run, names))
+            return Relay(_ask(source, request, run, request.targets or every))
 
         return falling_back
 
@@ -45,13 +44,17 @@ def build(house: House) -> Stage:
                         yield event
                     yield Rest(events)
                     return
+            if not elsewhere(failure.fault) or run.said().parts:
+                raise failure  # to the client, or to the continuation, which asks one target at a time and names them all
+            run.missed(name, failure.fault.code)
             failures.append((name, failure.fault))
-            if not elsewhere(failure.fault):
-                raise failure
             if place + 1 < len(names):
-                run.speaks(names[place + 1], f"{name} failed")
+                how = "was busy" if failure.fault.code == "target_busy" else "failed"
+                run.speaks(names[place + 1], f"{name} {how}")
                 yield Note("fallback", {"from": name, "to": names[place + 1], "after": failure.fault.code})
-        raise exhausted(house.model, failures)
+        now = house.clock()
+        resting = [name for name in every if name not in names and not house.health[name].admits(now)]
+        raise exhausted(house.model, failures, resting)
 
     return stage
 
@@ -62,9 +65,10 @@ def elsewhere(fault: Fault) -> bool:
     return row is None or row.blame == "provider" or fault.code in ("not_carried", "source_failed", "extra_missing")
 
 
-def exhausted(model: str, failures: list[tuple[str, Fault]]) -> Broken:
-    """Every target failed: what was tried, by name, and how each failed; the first that may be asked again says when."""
-    said = "; ".join(f"{name}: {fault.code}" for name, fault in failures)
+def exhausted(model: str, failures: list[tuple[str, Fault]], resting: list[str]) -> Broken:
+    """No target answered: who was tried, by name, and how each failed, and who was left alone because it failed too often before;
+    the first that may be asked again says when."""
+    said = "; ".join([*(f"{name}: {fault.code}" for name, fault in failures), *(f"{name}: rests" for name in resting)])
     waits = [fault.retry_after for _, fault in failures if fault.retry_after is not None]
     return Broken(
         "providers_exhausted", f"no target of {model!r} could answer ({said})", retry_after=min(waits, default=1.0)

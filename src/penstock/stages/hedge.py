@@ -67,7 +67,7 @@ def build(house: House, how: Hedging = Hedging()) -> Stage:  # noqa: B008 - froz
             if not done and budget.spend():
                 yield Note("hedge", {"late": names[0], "also": names[1], "after": round(after, 3)})
                 start(names[1:])
-            failure: Broken | None = None
+            failures: dict[str, Broken] = {}
             while winner is None:
                 done, waiting = await asyncio.wait(racers, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
@@ -77,16 +77,19 @@ def build(house: House, how: Hedging = Hedging()) -> Stage:  # noqa: B008 - froz
                     elif not isinstance(problem, Broken):
                         raise problem
                     elif task is not winner:
-                        failure = failure or problem
+                        failures[racers[task].target] = problem
                         await racers.pop(task).events.aclose()
                 if winner is None and not waiting:
-                    raise failure or Broken("provider_error")
+                    raise failures[names[0]]  # it knows of all targets, the hedge of those behind the first
             attempt = racers.pop(winner)
+            if attempt.target != names[0] and names[0] not in failures:
+                house.health[names[0]].beaten(house.clock())
             # The words do not wait for a loser that hangs in its clean-up; the end of the run does, as for any source.
             leaving = asyncio.ensure_future(_leave(racers))
             async with aclosing(attempt.events) as events:
                 held = winner.result()
-                run.speaks(_speaker(held, attempt.target))
+                speaker = _speaker(held, attempt.target)
+                run.speaks(speaker, f"{names[0]} was late" if attempt.target != names[0] else "")
                 for event in held:
                     yield event
                 yield Rest(events)

@@ -6,7 +6,8 @@ A target that rests, or cannot do what is asked, is left out. What was chosen an
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+import itertools
+from collections.abc import AsyncGenerator, Callable, Container, Sequence
 from contextlib import aclosing
 from typing import Literal
 
@@ -78,11 +79,18 @@ class Router:
             choice = choose(self._auto, asked, able, self._house)
         else:
             choice = Choice(STRATEGIES[self._strategy](able, self._house), self._strategy)
+            if self._strategy == "order" and (passed := self._passed(choice.targets[0], left_out)):
+                choice = choice._replace(why=f"order, without {', '.join(passed)}")
         if last and not (hints and asked.hint) and (again := [target for target in able if target.name == last]):
             others = [target for target in choice.targets if target.name != last]
             choice = Choice([*again, *others], f"answered this conversation before ({choice.why})", choice.rule)
         names = tuple(target.name for target in choice.targets)
         return Decision(targets=names, why=choice.why, rule=choice.rule, left_out=left_out)
+
+    def _passed(self, chosen: Target, left_out: Container[str]) -> list[str]:
+        """The targets that stand before this one in the configuration and were left out."""
+        before = itertools.takewhile(lambda name: name != chosen.name, self._house.targets)
+        return [name for name in before if name in left_out]
 
     def note(self, decision: Decision) -> Note:
         """The decision as readers get it."""

@@ -156,6 +156,9 @@ class LogObserver(Observer):
     def target_chosen(self, run: str, target: str, why: str) -> None:
         LINES.debug("target chosen", stream=run, target=target, why=why)
 
+    def target_failed(self, run: str, target: str, code: str) -> None:
+        LINES.warning("target failed", stream=run, target=target, code=_clean(code))
+
     def first_word(self, run: str, seconds: float) -> None:
         LINES.debug("first word", stream=run, seconds=round(seconds, 3))
 

@@ -68,6 +68,8 @@ class SoloRun:
         self.principal = Principal()
         self.inbox = SoloInbox(*inputs)
         self.targets: list[str] = []
+        self.misses: list[tuple[str, str]] = []
+        """The targets that failed, each with its code."""
         self.account: Callable[[Usage | None], Usage] | None = None
         self.problems: list[Exception] = []
         self.overdue: list[Callable[[Fault], bool]] = []
@@ -106,6 +108,10 @@ class SoloRun:
     def raised(self, problem: Exception) -> None:
         """Remembered in `problems`."""
         self.problems.append(problem)
+
+    def missed(self, target: str, code: str) -> None:
+        """Remembered."""
+        self.misses.append((target, code))
 
     def attempt(self, overdue: Callable[[Fault], bool]) -> Callable[[], None]:
         """Nothing but a test limits the time of a run outside any server: it calls what stands in `overdue`."""
