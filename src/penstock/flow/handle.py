@@ -10,6 +10,7 @@ import msgspec
 from penstock.core.cursor import Cursor
 from penstock.core.errors import Refused
 from penstock.core.events import Fault, Usage
+from penstock.core.frame import View
 from penstock.core.lifecycle import Phase
 from penstock.core.observer import Departure, Origin
 from penstock.core.request import ChatRequest, Principal
@@ -164,6 +165,14 @@ class RunHandle:
     def attempt(self, overdue: Callable[[Fault], bool]) -> Callable[[], None]:
         """As `penstock.core.request.Run.attempt`."""
         return self.pump.attempt(overdue)
+
+    @property
+    def view(self) -> View:
+        """How it is told to a reader without wishes of its own."""
+        asked = self.request
+        return View(
+            run=self.id, model=asked.model, created=self.created, include_usage=asked.include_usage, echo=asked.echo
+        )
 
     def cursor(self, offset: int) -> str:
         return str(Cursor(self.id, self.log.epoch, offset))

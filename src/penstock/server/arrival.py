@@ -85,16 +85,13 @@ class Arrival:
 
     def view(self, handle: RunHandle) -> View:
         get = self.exchange.method == "GET"
-        return View(
-            run=handle.id,
-            model=handle.request.model,
-            created=handle.created,
+        return msgspec.structs.replace(
+            handle.view,
             include_usage=handle.request.include_usage and not get,
             sentinel=not self.eventsource,
             reasoning=self.reasoning,
             event_names=self.event_names,
             bare=self.transport == "text",
-            echo=handle.request.echo,
             afresh=self.afresh,
         )
 

@@ -13,7 +13,6 @@ from penstock.core.body import read_json
 from penstock.core.cassette import record
 from penstock.core.cursor import Cursor, Entry, parse_cursor
 from penstock.core.errors import Refused
-from penstock.core.frame import View
 from penstock.core.lifecycle import Phase
 from penstock.core.request import Principal
 from penstock.encoders.sse import SharedSseEncoder
@@ -223,7 +222,7 @@ class StreamsApi:
             # Before anything is sent: who takes nothing makes that wait, and others would count without these.
             for handle, place in joined:
                 encoder = SharedSseEncoder(handle.id, positions, retry)
-                view = View(run=handle.id, model=handle.request.model, created=handle.created, event_names=event_names)
+                view = msgspec.structs.replace(handle.view, event_names=event_names)
                 stream = pipeline(dialect, view, encoder, handle, place)
                 reader = service.runs.attach(handle, place.after, transport="sse")
                 reader.on_drop, reader.progress = exchange.abort, exchange.progress

@@ -14,11 +14,10 @@ from collections.abc import Awaitable, Callable
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from penstock.core.body import read_object, take
+from penstock.core.body import take
 from penstock.core.cursor import run_of
 from penstock.core.errors import TABLE, Refused, fault
 from penstock.core.events import Fault, Json
-from penstock.core.frame import View
 from penstock.core.lifecycle import Phase
 from penstock.encoders.websocket import PlainWebSocketEncoder
 from penstock.flow.conversations import Recent
@@ -28,7 +27,7 @@ from penstock.server.joining import pipeline
 from penstock.server.media import reading
 from penstock.server.problems import when
 from penstock.server.service import Route, Service
-from penstock.server.transports.socket import Socket, encode, nothing_else
+from penstock.server.transports.socket import Socket, encode, known, nothing_else
 from penstock.server.transports.turns import Lane
 
 NAME_LONGEST = 128
@@ -93,36 +92,26 @@ class ResponsesSocket(Socket):
         if reason in TABLE:
             await self._error(fault(reason), self._names.get(lane.handle.id))
 
-    async def _error(self, problem: Fault, lane: str | None) -> None:
+    async def _error(self, problem: Fault, name: str | None) -> None:
         """The error as the dialect has it in a response, with what HTTP says in its status and its headers."""
         told: dict[str, Json] = msgspec.json.decode(self._dialect.refuse(problem, ""))
         error = told.get("error")
         if isinstance(error, dict) and (headers := when(problem)):
             error["headers"] = {name.decode(): value.decode() for name, value in headers}
-        await self._say({"type": "error", "status": TABLE[problem.code].status, "error": error, "stream_id": lane})
+        await self._say({"type": "error", "status": TABLE[problem.code].status, "error": error, "stream_id": name})
 
     # -- messages in -------------------------------------------------------------------------------------------------------------
 
-    async def _obey(self, body: bytes) -> None:
-        lane: str | None = None
-        try:
-            message = await parsed(read_object, body)
-            named = take(message, "stream_id", str, None)
-            if named is not None and not 0 < len(named) <= NAME_LONGEST:
-                raise Refused("invalid_request", f"'stream_id' has 1 to {NAME_LONGEST} characters", param="stream_id")
-            lane = named
-            kind = take(message, "type", str, "") or ""
-            act = MESSAGES.get(kind)
-            if act is None:
-                known = ", ".join(MESSAGES)
-                raise Refused("unknown_command", f"no message is called {kind[:64]!r}; there are {known}", param="type")
-            self._grant = self._service.gate.renew(self._grant)
-            await act(self, message, lane)
-        except Refused as problem:
-            self._refused(problem.fault.code)
-            await self._error(problem.fault, lane)
-            if problem.fault.code == "unauthenticated":
-                await self._close(problem.fault)
+    def _name(self, message: dict[str, Json]) -> str | None:
+        lane = take(message, "stream_id", str, None)
+        if lane is not None and not 0 < len(lane) <= NAME_LONGEST:
+            raise Refused("invalid_request", f"'stream_id' has 1 to {NAME_LONGEST} characters", param="stream_id")
+        return lane
+
+    async def _do(self, kind: str, message: dict[str, Json], name: str | None) -> None:
+        act = known(kind, MESSAGES, "message")
+        self._renew()
+        await act(self, message, name)
 
     async def _create(self, message: dict[str, Json], lane: str | None) -> None:
         if message.pop("background", None):
@@ -156,14 +145,7 @@ class ResponsesSocket(Socket):
             request = await parsed(reading(route.dialect.parse, service.max_media), body)
             handle = await begin(service, route, request, self._grant, transport="websocket", recent=self._recent)
             place = handle.place(None)
-            view = View(
-                run=handle.id,
-                model=handle.request.model,
-                created=handle.created,
-                include_usage=handle.request.include_usage,
-                sentinel=False,
-                echo=handle.request.echo,
-            )
+            view = msgspec.structs.replace(handle.view, sentinel=False)
             stream = pipeline(route.dialect, view, PlainWebSocketEncoder(lane), handle, place)
             told = self._lane(handle, self._reader(handle, place), stream, manner=None, first=[])
         except BaseException:
@@ -189,8 +171,7 @@ class ResponsesSocket(Socket):
             try:
                 await self._begin(body, lane)
             except Refused as problem:
-                self._refused(problem.fault.code)
-                await self._error(problem.fault, lane)
+                await self._refuse(problem.fault, lane)
                 await self._close_when_told()
         except OSError:
             pass  # the client left, as whoever reads is told

@@ -8,20 +8,22 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 from starlette.types import Receive, Scope, Send
 
 from penstock.auth.grant import ANYBODY
+from penstock.core.body import read_object, take
 from penstock.core.errors import TABLE, Refused, fault
 from penstock.core.events import Fault, Json
 from penstock.core.observer import ARRIVED
 from penstock.encoders.stream import Stream
 from penstock.flow.handle import Place, RunHandle
 from penstock.flow.reader import Reader
+from penstock.server.door import parsed
 from penstock.server.exchange import EXTENSION
 from penstock.server.progress import progress
 from penstock.server.service import Route, Service
@@ -31,6 +33,8 @@ from penstock.server.transports.turns import Lane, Turns
 from penstock.server.websocket_frames import framed
 
 encode = msgspec.json.Encoder().encode
+
+T = TypeVar("T")
 
 
 class SocketConnection(Protocol):
@@ -71,8 +75,16 @@ class Socket(ABC):
         """Whether this route is the one of this socket, at the path it was opened at."""
 
     @abstractmethod
-    async def _obey(self, body: bytes) -> None:
-        """Do what a message says; whatever is wrong with it is answered, and the socket lives. Raises `OSError`."""
+    def _name(self, message: dict[str, Json]) -> str | None:
+        """Take out of a message what its sender calls it by, which stands in the answer too. Raises `Refused`."""
+
+    @abstractmethod
+    async def _do(self, kind: str, message: dict[str, Json], name: str | None) -> None:
+        """Do what a message of this type says. Raises `Refused` and `OSError`."""
+
+    @abstractmethod
+    async def _error(self, problem: Fault, name: str | None) -> None:
+        """Tell what was wrong with a message. Raises `OSError`."""
 
     @abstractmethod
     async def _farewell(self) -> None:
@@ -187,6 +199,26 @@ class Socket(ABC):
             ARRIVED.set(time.monotonic())
             await self._obey(body)
 
+    async def _obey(self, body: bytes) -> None:
+        """Do what a message says; whatever is wrong with it is answered, and the socket lives. Raises `OSError`."""
+        name: str | None = None
+        try:
+            message = await parsed(read_object, body)
+            name = self._name(message)
+            await self._do(take(message, "type", str, "") or "", message, name)
+        except Refused as problem:
+            await self._refuse(problem.fault, name)
+            if problem.fault.code == "unauthenticated":
+                await self._close(problem.fault)
+
+    async def _refuse(self, problem: Fault, name: str | None) -> None:
+        self._refused(problem.code)
+        await self._error(problem, name)
+
+    def _renew(self) -> None:
+        """The key may have expired since it was looked at. Raises `Refused`."""
+        self._grant = self._service.gate.renew(self._grant)
+
     async def _say(self, message: dict[str, Json]) -> None:
         """Send a message of the socket's own; members that are None are left out."""
         if self._closed:
@@ -286,6 +318,14 @@ def _fitting(messages: Sequence[str | bytes], turn: int) -> int:
 def close_code(fault: Fault) -> int:
     """The close code of an error, for a socket that cannot go on."""
     return TABLE[fault.code].close
+
+
+def known(kind: str, acts: Mapping[str, T], of: str) -> T:
+    """What a message of this type does; `of` is what messages are called. Raises `Refused`."""
+    if (act := acts.get(kind)) is None:
+        there = ", ".join(acts)
+        raise Refused("unknown_command", f"no {of} is called {kind[:64]!r}; there are {there}", param="type")
+    return act
 
 
 def nothing_else(members: dict[str, Json], of: str) -> None:

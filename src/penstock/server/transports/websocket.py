@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from penstock.core.body import read_object, take
+from penstock.core.body import take
 from penstock.core.cursor import parse_cursor
 from penstock.core.errors import Refused
 from penstock.core.events import Fault, Json
@@ -23,7 +23,7 @@ from penstock.server.door import admit, at_end, begin, parsed
 from penstock.server.joining import check_joins, pipeline, retold
 from penstock.server.media import reading
 from penstock.server.service import Route, Service
-from penstock.server.transports.socket import Socket, encode, nothing_else
+from penstock.server.transports.socket import Socket, encode, known, nothing_else
 from penstock.server.transports.turns import Lane
 
 REF_LONGEST = 128
@@ -73,27 +73,17 @@ class NativeSocket(Socket):
 
     # -- commands in ------------------------------------------------------------------------------------------------------
 
-    async def _obey(self, body: bytes) -> None:
-        ref: str | None = None
-        try:
-            command = await parsed(read_object, body)
-            ref = take(command, "ref", str, None)
-            if ref is not None and len(ref) > REF_LONGEST:
-                ref = None
-                raise Refused("invalid_request", f"'ref' has at most {REF_LONGEST} characters", param="ref")
-            kind = take(command, "type", str, "")
-            act = COMMANDS.get(kind)
-            if act is None:
-                known = ", ".join(COMMANDS)
-                raise Refused("unknown_command", f"no command is called {kind[:64]!r}; there are {known}", param="type")
-            if kind != "authenticate":
-                self._grant = self._service.gate.renew(self._grant)
-            await act(self, command, ref)
-        except Refused as problem:
-            self._refused(problem.fault.code)
-            await self._error(problem.fault, ref)
-            if problem.fault.code == "unauthenticated":
-                await self._close(problem.fault)
+    def _name(self, message: dict[str, Json]) -> str | None:
+        ref = take(message, "ref", str, None)
+        if ref is not None and len(ref) > REF_LONGEST:
+            raise Refused("invalid_request", f"'ref' has at most {REF_LONGEST} characters", param="ref")
+        return ref
+
+    async def _do(self, kind: str, message: dict[str, Json], name: str | None) -> None:
+        act = known(kind, COMMANDS, "command")
+        if kind != "authenticate":
+            self._renew()
+        await act(self, message, name)
 
     async def _start(self, command: dict[str, Json], ref: str | None) -> None:
         if ref is None:
@@ -122,7 +112,7 @@ class NativeSocket(Socket):
             await service.runs.keys.once(self._grant.principal, route.path, key, body, begun) if key else await begun()
         )
         if len(self._refs) >= MOST_REFS:
-            self._refs = {known: run for known, run in self._refs.items() if run in self._turns.lanes}
+            self._refs = {told: run for told, run in self._refs.items() if run in self._turns.lanes}
         self._refs[ref] = handle.id
         answer: dict[str, Json] = {"type": "started", "ref": ref, "stream": handle.id, "id": handle.cursor(0)}
         if token := service.gate.token(handle, "read"):
@@ -153,15 +143,7 @@ class NativeSocket(Socket):
 
     async def _join(self, handle: RunHandle, place: Place, dialect: Dialect, answer: dict[str, Json]) -> None:
         reader = self._reader(handle, place)
-        view = View(
-            run=handle.id,
-            model=handle.request.model,
-            created=handle.created,
-            include_usage=handle.request.include_usage,
-            sentinel=False,
-            binary=True,
-            echo=handle.request.echo,
-        )
+        view = msgspec.structs.replace(handle.view, sentinel=False, binary=True)
         manner = SocketManner(dialect, view, self._framed)
         stream = pipeline(dialect, view, manner.encoder(), handle, place)
         # In the table before the answer is sent: the socket may close in that moment, and takes its lanes with it.
@@ -218,15 +200,15 @@ class NativeSocket(Socket):
         if name is None:
             return self._route.dialect
         if name not in self._service.dialects:
-            known = ", ".join(self._service.dialects)
-            raise Refused("unknown_dialect", f"no dialect is called {name[:64]!r}; there are {known}", param="dialect")
+            there = ", ".join(self._service.dialects)
+            raise Refused("unknown_dialect", f"no dialect is called {name[:64]!r}; there are {there}", param="dialect")
         return self._service.dialects[name]
 
-    async def _error(self, fault: Fault, ref: str | None) -> None:
-        message: dict[str, Json] = {"type": "error", "ref": ref, "code": fault.code, "message": fault.message}
-        message["retryable"] = fault.retryable
-        message["retry_after"] = fault.retry_after
-        message["param"] = fault.param
+    async def _error(self, problem: Fault, name: str | None) -> None:
+        message: dict[str, Json] = {"type": "error", "ref": name, "code": problem.code, "message": problem.message}
+        message["retryable"] = problem.retryable
+        message["retry_after"] = problem.retry_after
+        message["param"] = problem.param
         await self._say(message)
 
 
