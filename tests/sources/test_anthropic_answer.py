@@ -210,10 +210,16 @@ def test_an_error_in_the_middle_is_one_of_the_table(kind: str, expected: str) ->
     assert (text(events), code(events)) == ("Half", expected)
 
 
-def test_an_end_without_a_reason_or_without_message_stop_is_truncated() -> None:
+def test_an_end_without_a_reason_is_truncated() -> None:
     assert code(parsed(sse(*said(0, "a"), *end(None)))) == "provider_truncated"
-    assert code(parsed(sse(*said(0, "a"), end()[0]))) == "provider_truncated"
+    assert code(parsed(sse(*said(0, "a"), end(None)[0]))) == "provider_truncated"
+    assert code(parsed(sse(begin(0, "tool_use", id="a", name="f"), end("tool_use")[0]))) == "provider_truncated"
     assert code(parsed(b"")) == "provider_truncated"
+
+
+def test_an_answer_that_lacks_nothing_but_message_stop_is_whole() -> None:
+    events = parsed(sse(*said(0, "a"), end("max_tokens")[0]))
+    assert (text(events), events[-1]) == ("a", Finished("length"))
 
 
 def test_blocks_that_never_stopped_are_closed_by_the_end_of_the_message() -> None:

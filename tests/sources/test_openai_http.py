@@ -335,6 +335,12 @@ async def test_an_error_body_without_end_is_not_read_for_ever(source: HttpSource
     await provider.connections[0].peer_gone.wait()
 
 
+async def test_an_error_body_that_never_comes_is_not_waited_for(source: HttpSource, provider: Provider) -> None:
+    provider.script(Head(status=503), Hang())
+    assert await failure(source) == ("", "provider_overloaded")
+    await provider.connections[0].peer_gone.wait()
+
+
 async def test_an_error_body_that_breaks_off_leaves_the_status(source: HttpSource, provider: Provider) -> None:
     provider.script(Head(status=502), Body(b'{"error": {"mess'), Cut())
     assert await failure(source) == ("", "provider_error")
@@ -411,6 +417,14 @@ async def test_a_body_cut_after_the_finish_reason_has_said_all_but_what_it_cost(
     events, broken = await heard(ask(source))
     assert (text_of(events), events[-1], broken) == ("All", Finished("stop"), None)
     assert [event for event in events if isinstance(event, Usage)] == []
+
+
+async def test_a_cut_before_another_choice_began_is_no_end(source: HttpSource, provider: Provider) -> None:
+    first = [Head(), text("All"), Say(chunk(finish="stop"))]
+    provider.script(first, Cut())
+    assert await failure(source, question(n=2)) == ("All", "provider_truncated")
+    provider.script(first, Say("[DONE]"), End())
+    assert (await heard(ask(source, question(n=2))))[1] is None  # it gives one, whatever it was asked for
 
 
 async def test_a_character_cut_in_two_by_the_network_is_whole(source: HttpSource, provider: Provider) -> None:

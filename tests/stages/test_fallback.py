@@ -80,6 +80,24 @@ async def test_whoever_answers_instead_is_told_with_the_reason(code: str, why: s
     assert ("b", why) in reasons
 
 
+@pytest.mark.parametrize(
+    ("codes", "code"),
+    [
+        (["provider_refused", "provider_refused"], "provider_refused"),
+        (["provider_auth", "context_too_long"], "context_too_long"),
+        (["content_refused", "provider_model_unknown"], "content_refused"),
+        (["provider_auth", "source_failed"], "provider_auth"),
+        (["provider_refused", "provider_unreachable"], "providers_exhausted"),
+    ],
+)
+async def test_nobody_is_told_to_ask_again_what_no_target_will_ever_answer(codes: list[str], code: str) -> None:
+    a, b = (Scripted(refusing(each)) for each in codes)
+    _, broken = await told(falling_back(house(a=a, b=b)))
+    assert broken is not None
+    assert (broken.fault.code, broken.fault.retryable) == (code, code == "providers_exhausted")
+    assert f"(a: {codes[0]}; b: {codes[1]})" in broken.fault.message.replace("no target of 'fast' could answer: ", "")
+
+
 @pytest.mark.parametrize("code", ["invalid_request", "cancelled"])
 async def test_what_the_client_is_to_blame_for_no_other_target_mends(code: str) -> None:
     home = house(a=Scripted(refusing(code)), b=(b := Scripted(saying("b"))))

@@ -4,7 +4,8 @@
 a sentence into blocks; a `Note` of the topic `block` says where another of them begins. Any other block (`redacted_thinking`, the
 tools that run at the provider and their results, what is yet to be invented) is carried whole, as a binary part that holds its
 JSON. Events of a type unknown are passed over, as the API asks of its clients. What ends a message beside its reason
-(`stop_sequence`, `stop_details`, `container`) is a `Note` of the topic `stop`. `message_stop` alone is a good end.
+(`stop_sequence`, `stop_details`, `container`) is a `Note` of the topic `stop`. A message is whole when its reason to end
+was said, which comes after the last block: `message_stop` says nothing more.
 """
 
 from __future__ import annotations
@@ -301,6 +302,13 @@ class Answer(Ending):
                 events.append(Note("stop", more))
         if event.usage is not None:
             self._count(event.usage)
+
+    def over(self, rest: bytes, events: list[Event]) -> None:
+        """The message is whole where all but `message_stop` has come: to ask for more of it would be to invent some."""
+        if self._blocks:
+            self.truncate()
+        else:
+            self._complete(events)
 
     def _complete(self, events: list[Event]) -> None:
         if not self._reason:

@@ -14,7 +14,7 @@ class Ending:
     `host` names the provider in messages; `secret` is what they must not quote.
     """
 
-    __slots__ = ("_host", "_secret", "broken", "ended")
+    __slots__ = ("_host", "_secret", "broken", "choices", "ended")
 
     def __init__(self, host: str, *, secret: str | None = None):
         self.ended = False
@@ -23,6 +23,8 @@ class Ending:
         """Why the answer cannot be completed; to be raised after the events that were given with it."""
         self._host = host
         self._secret = secret
+        self.choices = 1
+        """How many alternative answers were asked for."""
 
     def read(self, payload: bytes, events: list[Event]) -> None:
         """Add to `events` what one payload of the body says."""

@@ -87,8 +87,11 @@ class Answer(Ending):
             self.take(chunk, events)
 
     def over(self, rest: bytes, events: list[Event]) -> None:
-        """Some providers send no `[DONE]`."""
-        self.complete(events)
+        """Some providers send no `[DONE]`. Then a choice that has not begun is one that is missing."""
+        if len(self._choices) < self.choices:
+            self.truncate()
+        else:
+            self.complete(events)
 
     def _odd(self, payload: bytes, events: list[Event]) -> None:
         """What is no chunk as providers usually send them."""

@@ -40,8 +40,8 @@ EVENT_STREAM = "text/event-stream"
 JSON = "application/json"
 ERROR_BODY = 64 * 1024
 """Bytes of an error body that are read."""
-ERROR_SECONDS = 5.0
-"""How long an error body is waited for."""
+ERROR_SECONDS = 1.0
+"""How long an error body is waited for: another target may answer meanwhile, and the status alone says nearly all."""
 OFF_LOOP = 256 * 1024
 """Questions of more bytes are translated in a thread."""
 CALL_SECONDS = 120.0
@@ -168,9 +168,12 @@ class HttpProvider:
         key = f"{run.id}-{crc32(question.body):08x}"
         headers = {"Idempotency-Key": key, **self._more(request)}
         response = await self._ask(question.body, headers, connect=run.connect)
+        choices = request.params.get("n")
         del request, question  # a long conversation is not to be held for as long as the answer takes
         parser = self._protocol.parser(self.host, secret=self._secret)
         answer = parser.answer
+        if isinstance(choices, int):
+            answer.choices = choices
         read = response.read
         left = MOST_RESUMES
         try:

@@ -67,9 +67,18 @@ def elsewhere(fault: Fault) -> bool:
 
 def exhausted(model: str, failures: list[tuple[str, Fault]], resting: list[str]) -> Broken:
     """No target answered: who was tried, by name, and how each failed, and who was left alone because it failed too often before;
-    the first that may be asked again says when."""
+    the first that may be asked again says when. Where asking again would help nowhere, the question is to blame, or the operator:
+    then it is the failure itself that is told."""
     said = "; ".join([*(f"{name}: {fault.code}" for name, fault in failures), *(f"{name}: rests" for name in resting)])
+    if not resting and not any(fault.retryable for _, fault in failures):
+        told = min((fault for _, fault in failures), key=lambda fault: _status(fault) >= 500)
+        message = f"{told.message} (no target of {model!r} could answer: {said})"
+        return Broken.of(msgspec.structs.replace(told, message=message))
     waits = [fault.retry_after for _, fault in failures if fault.retry_after is not None]
     return Broken(
         "providers_exhausted", f"no target of {model!r} could answer ({said})", retry_after=min(waits, default=1.0)
     )
+
+
+def _status(fault: Fault) -> int:
+    return TABLE[fault.code].status if fault.code in TABLE else 502
