@@ -420,10 +420,9 @@ async def test_a_body_cut_after_the_finish_reason_has_said_all_but_what_it_cost(
 
 
 async def test_a_cut_before_another_choice_began_is_no_end(source: HttpSource, provider: Provider) -> None:
-    first = [Head(), text("All"), Say(chunk(finish="stop"))]
-    provider.script(first, Cut())
+    provider.script(Head(), text("All"), Say(chunk(finish="stop")), Cut())
     assert await failure(source, question(n=2)) == ("All", "provider_truncated")
-    provider.script(first, Say("[DONE]"), End())
+    provider.script(Head(), text("All"), closing())
     assert (await heard(ask(source, question(n=2))))[1] is None  # it gives one, whatever it was asked for
 
 
