@@ -13,7 +13,7 @@ from tests.sources.recordings import PROTOCOLS, RECORDINGS, events_of
 
 KINDS = ["chat", *PROTOCOLS]
 _MARKS = {
-    "anthropic": re.compile(rb'"type": ?"message_stop"'),
+    "anthropic": re.compile(rb'"stop_reason": ?"'),
     "chat": re.compile(rb'"finish_reason": ?"\w'),
     "ollama": re.compile(rb'"done": ?true'),
     "responses": re.compile(rb'"type": ?"response\.(?:completed|incomplete)"'),
