@@ -2,6 +2,7 @@
 
 Standalone: `python openai_responses_reader.py`. Each line it is given is a JSON object: `base_url`, `do`, and `asked`, the arguments of
 the method. `do` is `create` (its events), `stream` (the helper: its events, then the final response), `parse` (the response, parsed),
+`reopen` (the helper again, for an answer that is taken up with a parser that is new),
 `whole` (without a stream), `resume` (the events of `retrieve` with `stream=True`), or a method that gives a response, such as `retrieve`
 and `cancel`. With `city` the answer is to be a `City`. It prints one JSON line per event, `{"response": …}` for a response, and last
 `{"end": "complete"}` or `{"error": class, "message": …}` with `status_code`, `code` and `param` where the exception has them. It never
@@ -34,6 +35,10 @@ def told(client: OpenAI, do: str, asked: dict[str, Any]) -> Iterator[dict[str, A
             yield from dumped(responses.retrieve(**asked, stream=True))
         case "stream":
             with responses.stream(**asked) as stream:
+                yield from dumped(stream)
+                yield answer(stream.get_final_response())
+        case "reopen":
+            with responses.stream(**asked, extra_query={"reopen": "1"}) as stream:
                 yield from dumped(stream)
                 yield answer(stream.get_final_response())
         case "parse":

@@ -350,16 +350,18 @@ def test_a_reader_that_has_nothing_is_told_everything_and_goes_on_with_the_same_
     assert following["sequence_number"] == 6
 
 
-def test_a_new_parser_is_told_in_the_opening_what_was_said_and_only_of_what_is_open() -> None:
+def test_a_new_parser_is_told_in_the_opening_what_was_said_and_of_what_is_done_that_it_is_there() -> None:
     call = Opened(1, "tool_call", name="weather", call_id="call_1")
     renderer = RESPONSES.renderer(View(run=RUN))
     renderer.prime(fold(placed(*TEXT, call, Delta(1, '{"a"'), Opened(2, "text"), Delta(2, "so"))))
     messages = values(renderer.reopen())
-    assert types(messages) == ["created", "in_progress", "output_item.added", "output_item.added", "content_part.added"]
-    assert (messages[2]["output_index"], messages[2]["item"]["arguments"]) == (1, '{"a"')
-    assert (messages[3]["output_index"], messages[4]["part"]["text"]) == (2, "so")
+    assert types(messages) == ["created", "in_progress", *["output_item.added"] * 3, "content_part.added"]
+    assert [message["output_index"] for message in messages[2:5]] == [0, 1, 2]
+    assert (messages[2]["item"]["status"], messages[2]["item"]["content"][0]["text"]) == ("completed", "Hello")
+    assert messages[3]["item"]["arguments"] == '{"a"'
+    assert messages[5]["part"]["text"] == "so"
     (following,) = values(list(renderer.render(Entry(11, 11, 0, Delta(2, " far")))))
-    assert [m["sequence_number"] for m in [*messages, following]] == list(range(9, 15))
+    assert [m["sequence_number"] for m in [*messages, following]] == list(range(8, 15))
 
 
 def test_an_error_has_the_words_of_openai() -> None:

@@ -1,5 +1,6 @@
 """openai-python 2.x and 3.x against `/v1/responses`: events, helpers, structured answers, tools, errors, and ends that are none."""
 
+import asyncio
 import json
 import sys
 from collections.abc import AsyncGenerator
@@ -13,6 +14,7 @@ from pydantic import TypeAdapter
 
 from penstock.config.model import Config
 from penstock.config.models import ModelConfig
+from penstock.core.events import Closed, Delta, Finished, Opened, Started
 from tests.clients.openai_sdk import BOTH_VERSIONS, Version
 from tests.clients.reader import reader
 from tests.contract.transcripts import SITUATIONS
@@ -21,7 +23,7 @@ from tests.fakes.provider import USUAL, Provider
 from tests.fakes.script import Cut, Event, Gate, Reply, answer, chunk, closing, opening, text, tool_call, usage_of
 from tests.live.llama import slots_idle
 from tests.server.keyed import with_keys
-from tests.serving import Served, configured, serving
+from tests.serving import MODEL, Served, configured, serving
 from tests.tools import venv_python
 from tests.waiting import until
 
@@ -50,7 +52,7 @@ async def served(provider: Provider) -> AsyncGenerator[Served]:
 async def ask(version: Version, url: str, do: str, *, city: bool = False, **asked: Any) -> list[dict[str, Any]]:
     """Everything the SDK handed to its user, in order; the last line says how it ended."""
     python = sys.executable if version == "3" else str(venv_python("openai2"))
-    if do not in ("retrieve", "resume", "cancel"):
+    if do not in ("retrieve", "resume", "reopen", "cancel"):
         asked = {"model": "fake", "input": "hello", **asked}
     question = {"base_url": f"{url}/v1", "do": do, "asked": asked, "city": city}
     return [line async for line in reader(python, SCRIPT).lines(question)]
@@ -244,6 +246,30 @@ async def test_an_answer_in_the_background_is_taken_up_again_by_number(served: S
         assert rest == events[number + 1 :]
     final, _ = await ask(version, served.url, "retrieve", response_id=answered)
     assert (final["text"], final["response"]["status"]) == ("".join(USUAL), "completed")
+
+
+@both_versions
+async def test_its_helper_reads_an_answer_that_is_opened_again_where_an_item_was_done(
+    served: Served, version: Version
+) -> None:
+    begun, _ = await ask(version, served.url, "whole", model=MODEL, background=True)
+    telling = await served.telling(0)
+    telling.say(
+        *(Started(telling.run.id, "m", 0), Opened(0, "reasoning"), Delta(0, "hm"), Closed(0)),
+        *(Opened(1, "tool_call", name="weather", call_id="c"), Opened(2, "text"), Delta(2, "Hel"), Delta(1, "{")),
+    )
+    await until("it was said", lambda: telling.yielded == 8)
+    held = await ask(version, served.url, "retrieve", response_id=begun["response"]["id"])
+    assert held[0]["text"] == "Hel"
+    reading = asyncio.ensure_future(
+        ask(version, served.url, "reopen", response_id=begun["response"]["id"], starting_after=13)
+    )
+    await served.attended(1)
+    telling.say(Delta(2, "lo"), Delta(1, "}"), Closed(1), Closed(2), Finished("stop"))
+    *events, final, end = await reading
+    assert [event["delta"] for event in events if event.get("type") == "response.output_text.delta"] == ["lo"]
+    assert [event["snapshot"] for event in events if event.get("type") == "response.output_text.delta"] == ["Hello"]
+    assert (final["text"], end) == ("Hello", {"end": "complete"})
 
 
 @both_versions

@@ -151,7 +151,8 @@ class OpenAIResponsesRenderer:
         return frames
 
     def reopen(self) -> Sequence[Frame]:
-        """What was said of an open part stands in the events that open it and not in deltas; whatever is done comes with the ending."""
+        """Every item is added again, since parsers count them. What was said of an open one stands in the events that open it and
+        not in deltas; one that is done is added as it is, and not done again."""
         count = len(self._reopened(0))
         return self._reopened(self._next - count)
 
@@ -271,9 +272,12 @@ class OpenAIResponsesRenderer:
         fresh = OpenAIResponsesRenderer(self._view)
         fresh._next = number
         frames = fresh._start(self._past.started)
-        for part in self._past.parts:
-            if (item := self._items.get(part.part)) is not None and item.index >= 0:
+        items = (part.part for part in self._past.parts if part.choice == 0 and shown(part.opening()))
+        for index, part in enumerate(items):
+            if (item := self._items.get(part)) is not None:
                 frames += fresh._opened(item.opened, item)
+            elif (done := self._output[index]) is not None:
+                frames.append(fresh._frame("response.output_item.added", {"output_index": index, "item": done}))
         return frames
 
     def _frame(self, name: str, members: Object) -> Frame:

@@ -93,6 +93,10 @@ class _Stream:
         index, item = event["output_index"], event["item"]
         if index in self.open or index in self.done:
             raise Illegal(f"two items have the index {index}")
+        if item.get("status") in ("completed", "incomplete"):
+            # Opened again for a new parser: it was done before, and is added whole to keep its place.
+            self.done[index] = item
+            return
         name = "text" if item["type"] == "message" else {"function_call": "tool_call"}.get(item["type"], item["type"])
         key = (0, name, item["call_id"], item["name"]) if name == "tool_call" else (0, name)
         opened = self.open[index] = _Open(item, self.reading.part(item["id"], *key))
