@@ -17,9 +17,14 @@ from pathlib import Path
 from tests.waiting import CEILING, until
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07|\x1b[()][A-Z0-9]")
-OWN_THE_TERMINAL = (
-    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
-)
+OWN_THE_TERMINAL = """
+import fcntl, os, signal, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+for each in (signal.SIGINT, signal.SIGHUP):
+    signal.signal(each, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+"""As a shell begins a job. Both signals may be ignored where the tests run, in the background or under nohup, and would stay so."""
 QUIET = 20
 """Looks in a row."""
 CTRL_C = "\x03"
