@@ -52,6 +52,14 @@ def go(port: int, run: str) -> None:
         raise Unavailable(f"POST /v1/streams/{run}/input gave {status}: {answer[:300]!r}")
 
 
+def live(port: int) -> int:
+    """How many runs have not ended."""
+    status, answer = ask(port, "GET", "/v1/streams")
+    if status != 200:
+        raise Unavailable(f"GET /v1/streams gave {status}: {answer[:300]!r}")
+    return sum(run["state"] != "ended" for run in msgspec.json.decode(answer)["streams"])
+
+
 def _state(port: int, run: str) -> dict[str, Any]:
     status, answer = ask(port, "GET", f"/v1/streams/{run}")
     if status != 200:

@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 
 from benchmarks import harness
+from benchmarks.asking import live
 from benchmarks.rows import Row
 from benchmarks.scenarios import Scenario
 from benchmarks.servers import TRANSPORTS, in_process
@@ -106,8 +107,8 @@ def vanished(*, clients: int) -> Row:
     return Row(group="hardening", label=f"{clients} vanished clients", columns=columns)
 
 
-def overload(sitting: Sitting, *, streams: int, rate: float, seconds: float) -> Row:
-    """A server that holds as many live runs as it may, and is asked for more without a pause."""
+def overload(sitting: Sitting, *, streams: int, rate: float, seconds: float, pressing: float) -> Row:
+    """A server that holds as many live runs as it may for so many seconds, and is asked for more without a pause for `pressing`."""
     full = in_process("penstock-full", TRANSPORTS[0])
     full = msgspec.structs.replace(full, env={**full.env, "PENSTOCK_SERVER__MAX_RUNS": str(streams)})
     refusals: list[float] = []
@@ -124,20 +125,21 @@ def overload(sitting: Sitting, *, streams: int, rate: float, seconds: float) -> 
             answer.read()
             if answer.status == 503 and answer.headers["Retry-After"]:
                 refusals.append(1000 * (time.monotonic() - began))
-            else:
+            elif time.monotonic() < full_until:
                 others.append(answer.status)
         connection.close()
 
     with sitting.running(full) as running, ThreadPoolExecutor(3) as pool:
-        tokens = int(rate * seconds)
         scenario = Scenario(
             title="goodput",
             streams=streams,
-            tokens=tokens,
+            tokens=int(rate * seconds),
             rate=rate,
             settle_ms=1000,
             limit_ms=int(4000 * seconds) + 20_000,
         )
+        # Their pace keeps the streams from ending sooner.
+        full_until = time.monotonic() + seconds
         loading = pool.submit(
             harness.run_load,
             running.programs,
@@ -149,9 +151,10 @@ def overload(sitting: Sitting, *, streams: int, rate: float, seconds: float) -> 
             cpu_of=running.pids,
             cpu=sitting.place.load,
         )
-        time.sleep(1.5)
+        while live(running.port) < streams and time.monotonic() < full_until:
+            time.sleep(0.05)
         insisting = [pool.submit(insist, running.port) for _ in range(2)]
-        time.sleep(max(0.2, seconds - 2.5))
+        time.sleep(pressing)
         over.set()
         for each in insisting:
             each.result()
@@ -160,17 +163,19 @@ def overload(sitting: Sitting, *, streams: int, rate: float, seconds: float) -> 
     fault = trouble(result) or (f"{len(others)} were not refused but {set(others)}" if others else "")
     columns = {
         "refusal p99 ms": [p99(refusals)],
-        "refusals per second": [len(refusals) / max(0.2, seconds - 2.5)],
+        "refusals per second": [len(refusals) / pressing],
         "goodput %": [100 * steady.tokens / steady.seconds / (streams * rate)],
     }
     return Row(group="hardening", label=f"{streams} streams, and no more", columns=columns, fault=fault)
 
 
-def bounds(sitting: Sitting, *, readers: int, tokens: int, rate: float, streams: int, seconds: float) -> list[Row]:
+def bounds(
+    sitting: Sitting, *, readers: int, tokens: int, rate: float, streams: int, seconds: float, pressing: float
+) -> list[Row]:
     """What takes no longer than it is told to."""
     rows = [
         stopped(sitting, readers=readers, tokens=tokens, rate=rate),
-        overload(sitting, streams=streams, rate=20.0, seconds=seconds),
+        overload(sitting, streams=streams, rate=20.0, seconds=seconds, pressing=pressing),
     ]
     for row in rows:
         sitting.say(f"hardening, {row.label}: {row.columns} {row.fault}")
@@ -188,6 +193,6 @@ def deadlines(sitting: Sitting, *, heads: int, clients: int) -> list[Row]:
 def hardening(sitting: Sitting) -> list[Row]:
     """All of it, one after the other."""
     return [
-        *bounds(sitting, readers=50, tokens=1500, rate=200.0, streams=200, seconds=12.0),
+        *bounds(sitting, readers=50, tokens=1500, rate=200.0, streams=200, seconds=12.0, pressing=9.5),
         *deadlines(sitting, heads=200, clients=8),
     ]

@@ -24,7 +24,9 @@ GROUPS: dict[str, tuple[int, Callable[[Sitting], list[Row]]]] = {
     "slow": (2, lambda sitting: slow.slow(sitting, readers=3, tokens=100, rate=400.0, pad=1000)),
     "hardening": (
         2,
-        lambda sitting: hardening.bounds(sitting, readers=3, tokens=150, rate=400.0, streams=10, seconds=3.0),
+        lambda sitting: hardening.bounds(
+            sitting, readers=3, tokens=150, rate=400.0, streams=10, seconds=5.0, pressing=0.3
+        ),
     ),
     "drain": (1, lambda sitting: drain.drain(sitting, streams=10, seconds=0)),
     "resume": (3, lambda sitting: resume.resume(sitting, tokens=50, samples=2)),
