@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import difflib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from itertools import count
 from typing import Any, assert_never
 
 import msgspec
@@ -24,8 +23,8 @@ from penstock.config.target import (
     Target,
     ThroughLitellm,
     is_near,
-    known_as,
     read_target,
+    told,
 )
 from penstock.core.errors import Refused
 from penstock.core.health import Health
@@ -121,13 +120,11 @@ class Catalog:
         """A model, with its stages before its targets."""
         alias = self._settings.models.get(name)
         behind: dict[str, Behind] = {}
-        for end, target in targets.items():
-            own = known_as(end, target)
-            if own in behind:
-                own = next(each for n in count(2) if (each := f"{own}-{n}") not in behind)
+        for own, end in told(targets).items():
+            target = targets[end]
             stated = self._settings.targets.get(end, TargetConfig())
             known = {**self._known(target), **_stated(stated.features)}
-            source = self._source(target)
+            source = self._source(target, own)
             near = self._near(target)
             behind[own] = Behind(end, source, _provider_of(target), stated, known, _metered(target), near)
         # What all of them can do the model can, what none of them can it cannot.
@@ -154,11 +151,7 @@ class Catalog:
             source=staged.source,
             owner=_provider_of(first),
             callers=callers(it.source for it in behind.values()),
-            targets=tuple(
-                own
-                for own, it in zip(behind, targets.values(), strict=True)
-                if not isinstance(it, Function | OnCassette)
-            ),
+            targets=tuple(behind),
             concurrent=(alias.concurrent if alias is not None else None) or 0,
             limits=_limits(alias) if alias is not None else {},
             features=common,
@@ -194,7 +187,8 @@ class Catalog:
             case _:
                 return not isinstance(target, ThroughLitellm)
 
-    def _source(self, target: Target) -> Source:
+    def _source(self, target: Target, told_as: str) -> Source:
+        """The source of a target, whose errors name it as clients may know it."""
         source: Source
         match target:
             case Demo():
@@ -202,7 +196,9 @@ class Catalog:
             case AtProvider(provider, upstream):
                 source = self._provider(provider).source(upstream)
             case AtUrl(base_url, upstream):
-                source = registry.resolve("providers", "openai")(base_url).source(upstream)
+                provider_at = registry.resolve("providers", "openai")(base_url)
+                provider_at.called = told_as
+                source = provider_at.source(upstream)
             case ThroughLitellm(upstream):
                 source = registry.resolve("sources", "litellm")(model=upstream)
             case Function(path):
@@ -221,6 +217,7 @@ class Catalog:
             key = found.api_key.reveal() if found.api_key else None
             self._providers[name] = registry.resolve("providers", found.kind)(found.base_url, api_key=key)
             self._providers[name].drain = float(found.drain)
+            self._providers[name].called = name
         return self._providers[name]
 
     async def warm(self) -> None:

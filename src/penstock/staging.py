@@ -81,11 +81,12 @@ class Staging:
         limited = any(it.stated.concurrent for it in behind.values())
         house = self.house(name, behind, named=model is not None)
         stages: list[Stage] = [usage.build(house)] if any(it.metered for it in behind.values()) else []
+        given = model.rule if model is not None else ()
+        rules = tuple(_rule(f"models.{name}.rule[{n}]", rule, behind) for n, rule in enumerate(given))
         if model is None or not (several or limited or model.retry is not None):
             return Staged(compose(next(iter(behind.values())).source, stages))
         router = None
         if several:
-            rules = tuple(_rule(f"models.{name}.rule[{n}]", rule, behind) for n, rule in enumerate(model.rule))
             auto = Auto(rules=rules, hints=model.hints)
             router = routing.Router(house, model.strategy, auto=auto, sticky=self._conversations(name, model))
             stages += [routing.build(router), continuation.build(house)]

@@ -1,6 +1,7 @@
 """What is told of a configuration: the table of `penstock check`, and the committed reference."""
 
 import re
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -64,6 +65,17 @@ def test_the_summary_names_routes_models_and_providers_and_no_secret() -> None:
         "openai/… | any model of this provider",
         "openai | https://api.openai.com/v1 | speaks openai | with a key",
     ]
+
+
+def test_the_summary_says_by_which_names_several_targets_are_known(tmp_path: Path) -> None:
+    file = tmp_path / "penstock.toml"
+    file.write_text(
+        '[models.steady]\ntargets = ["http://10.0.0.1/v1#qwen3", "http://10.0.0.2/v1#qwen3", "demo"]\n'
+        '[models.all]\ntargets = ["steady", "demo"]\n'
+    )
+    lines = [line.strip() for line in summary(load({}, file=file), file=None).splitlines()]
+    assert "steady  → qwen3 (http://10.0.0.1/v1#qwen3), qwen3-2 (http://10.0.0.2/v1#qwen3), demo" in lines
+    assert "all     → steady, demo" in lines
 
 
 def test_an_ipv6_address_has_brackets_in_a_url() -> None:

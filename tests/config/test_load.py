@@ -320,6 +320,10 @@ MISTAKES = [
         "penstock.toml:2: models.a.targets: targets names a model twice",
     ),
     (
+        "[models.a]\ntargets = ['demo']\nhedge = true\n",
+        "penstock.toml:3: models.a.hedge: a hedge asks a second target, and there is but one; name another",
+    ),
+    (
         "[models.a]\ntargets = ['demo']\nstrategy = 'wighted'\n",
         "penstock.toml:3: models.a.strategy: 'wighted' is no choice",
     ),

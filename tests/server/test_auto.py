@@ -153,6 +153,7 @@ def test_a_promise_that_a_fallback_is_known_not_to_keep_stops_the_start() -> Non
 
 def test_a_rule_about_what_its_target_is_known_not_to_do_stops_the_start() -> None:
     rule = RuleConfig(when=When(images=True), use=("demo",))
-    model = ModelConfig(targets=("http://127.0.0.1:1/v1#a", "demo"), strategy="auto", rule=(rule,))
-    with pytest.raises(ValueError, match=r"models\.m\.rule\[0\]: 'demo' has no images, which this rule is about"):
-        assembly.build(Config(models={"m": model}))
+    for targets in (("http://127.0.0.1:1/v1#a", "demo"), ("demo",)):
+        model = ModelConfig(targets=targets, strategy="auto", rule=(rule,))
+        with pytest.raises(ValueError, match=r"models\.m\.rule\[0\]: 'demo' has no images, which this rule is about"):
+            assembly.build(Config(models={"m": model}))

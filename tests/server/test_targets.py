@@ -114,6 +114,17 @@ async def test_all_refusing_is_a_503_too_while_one_of_them_is_left_alone(
     assert said == "no target of 'fast' could answer (b: provider_error; a: rests)"
 
 
+async def test_what_a_client_is_told_of_a_failure_names_the_target_and_not_its_address(
+    providers: list[Provider], client: httpx2.AsyncClient
+) -> None:
+    for provider in providers:
+        provider.script(Head(), Event(chunk({"content": "Half"})), Reset())
+    broken = await client.post("/v1/chat/completions", json=ASKED)
+    assert "127.0.0.1" not in broken.text
+    assert "Half" in broken.text
+    assert "provider_truncated" in broken.text
+
+
 async def test_a_target_that_says_nothing_in_time_gives_way_to_the_next(
     served: Served, providers: list[Provider], client: httpx2.AsyncClient
 ) -> None:

@@ -125,7 +125,7 @@ def test_a_base_url_that_is_none_is_refused(base_url: str) -> None:
 
 
 def test_the_name_of_a_provider_holds_no_credentials() -> None:
-    assert OpenAIProvider("https://user:password@api.test:8443/v1").host == "api.test:8443"
+    assert OpenAIProvider("https://user:password@api.test:8443/v1").called == "api.test:8443"
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from penstock.config.models import (
 from penstock.config.routes import DEFAULT_ROUTES, RouteConfig
 from penstock.config.rules import RuleConfig
 from penstock.config.server import ServerConfig
+from penstock.config.target import read_target, told
 from penstock.config.units import Bytes, OnDisconnect, Seconds, Secret
 from penstock.core.rules import Length, When
 
@@ -76,7 +77,7 @@ def summary(config: Config, *, file: str | None) -> str:
         "",
         "models",
         *_columns(
-            *((name, "→ " + ", ".join(model.targets)) for name, model in config.models.items()),
+            *((name, "→ " + ", ".join(_targets(name, model, config))) for name, model in config.models.items()),
             *(() if "demo" in config.models else (("demo", "needs no key"),)),
             *((f"{name}/…", "any model of this provider") for name in config.providers),
         ),
@@ -88,6 +89,14 @@ def summary(config: Config, *, file: str | None) -> str:
         )
         lines += ["", "providers", *_columns(*rows)]
     return "\n".join(lines) + "\n"
+
+
+def _targets(name: str, model: ModelConfig, config: Config) -> list[str]:
+    """The targets of a model, each with the name by which clients, notes, metrics and the log know it where that is another."""
+    if len(model.targets) == 1 or any(target in config.models and target != name for target in model.targets):
+        return list(model.targets)
+    names = told({target: read_target(target, config.providers) for target in model.targets})
+    return [target if own == target else f"{own} ({target})" for own, target in names.items()]
 
 
 def _access(config: Config) -> str:

@@ -87,6 +87,10 @@ class Reader:
                     _target(("models", name, "targets", number), target, config)
             _no_circle(name, models)
             _promised(name, model, config)
+            if model.hedge and len(model.targets) == 1 and (model.targets[0] not in models or model.targets[0] == name):
+                raise Wrong(
+                    ("models", name, "hedge"), "a hedge asks a second target, and there is but one; name another"
+                )
             models[name] = msgspec.structs.replace(model, rule=read_rules(name, model, config))
         known = {target for model in models.values() for target in model.targets} - models.keys()
         for target in config.targets:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from ipaddress import ip_address
+from itertools import count
 from pathlib import PurePath
 from urllib.parse import urlsplit
 
@@ -104,6 +105,20 @@ def known_as(configured: str, target: Target) -> str:
             return PurePath(path).stem
         case _:
             return configured
+
+
+def told(targets: Mapping[str, Target]) -> dict[str, str]:
+    """The names by which clients, notes, metrics and the log know these targets → how the configuration writes them.
+
+    Of two by one name the second is `NAME-2`.
+    """
+    names: dict[str, str] = {}
+    for configured, target in targets.items():
+        name = known_as(configured, target)
+        if name in names:
+            name = next(each for n in count(2) if (each := f"{name}-{n}") not in names)
+        names[name] = configured
+    return names
 
 
 def read_base_url(text: str) -> str:

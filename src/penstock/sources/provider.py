@@ -109,8 +109,8 @@ class HttpProvider:
         self._url = url_of(base_url, protocol.root, protocol.path)
         self._call_urls = {name: url_of(base_url, protocol.root, path) for name, path in protocol.calls.items()}
         parts = urlsplit(self._url)
-        self.host = parts.netloc.rpartition("@")[2]
-        """Host and port, as messages name the provider."""
+        self.called = parts.netloc.rpartition("@")[2]
+        """How messages name it: by host and port, unless it is given a name; clients read them."""
         self._proxy = proxy_of(parts.scheme, parts.hostname or "")
         self._secret = api_key
         self._headers: dict[str, str] = {
@@ -170,7 +170,7 @@ class HttpProvider:
         response = await self._ask(question.body, headers, connect=run.connect)
         choices = request.params.get("n")
         del request, question  # a long conversation is not to be held for as long as the answer takes
-        parser = self._protocol.parser(self.host, secret=self._secret)
+        parser = self._protocol.parser(self.called, secret=self._secret)
         answer = parser.answer
         if isinstance(choices, int):
             answer.choices = choices
@@ -222,7 +222,7 @@ class HttpProvider:
 
     async def _translated(self, model: str, request: ChatRequest) -> Question:
         """The question in the protocol's words; a large one is put into them in a thread, so that the others do not wait."""
-        translate = partial(self._protocol.question, model, request, host=self.host)
+        translate = partial(self._protocol.question, model, request, host=self.called)
         return await asyncio.to_thread(translate) if outweighs(request, OFF_LOOP) else translate()
 
     async def call(self, name: str, model: str, fields: dict[str, Json], headers: dict[str, str]) -> bytes:
@@ -243,7 +243,7 @@ class HttpProvider:
                 finally:
                     response.close()
         except TimeoutError:
-            raise Broken("first_token_timeout", f"{self.host} did not answer within {CALL_SECONDS:g} s") from None
+            raise Broken("first_token_timeout", f"{self.called} did not answer within {CALL_SECONDS:g} s") from None
 
     async def _whole(self, response: Response) -> bytes:
         if response.status != 200 or _kind(response) != JSON or _encoded(response):
@@ -255,9 +255,9 @@ class HttpProvider:
                 pieces.append(piece)
                 size += len(piece)
                 if size > CALL_BYTES:
-                    raise Broken("provider_garbled", f"{self.host} answered with more than {CALL_BYTES} bytes")
+                    raise Broken("provider_garbled", f"{self.called} answered with more than {CALL_BYTES} bytes")
         except BodyBroken:
-            raise Broken("provider_truncated", f"{self.host} ended its answer before it was complete") from None
+            raise Broken("provider_truncated", f"{self.called} ended its answer before it was complete") from None
         return b"".join(pieces)
 
     async def _ask(self, body: bytes, headers: Mapping[str, str], *, connect: float) -> Response:
@@ -276,11 +276,11 @@ class HttpProvider:
         try:
             response = await self._own().get(behind, connect=connect)
         except NotHTTP:
-            raise Broken("provider_garbled", f"{self.host} answered with something that is not HTTP") from None
+            raise Broken("provider_garbled", f"{self.called} answered with something that is not HTTP") from None
         except ConnectTimedOut as problem:
-            raise Broken("connect_timeout", f"{self.host} could not be reached again: {problem}") from None
+            raise Broken("connect_timeout", f"{self.called} could not be reached again: {problem}") from None
         except Unreachable as problem:
-            raise Broken("provider_unreachable", f"{self.host} could not be reached again: {problem}") from None
+            raise Broken("provider_unreachable", f"{self.called} could not be reached again: {problem}") from None
         if response.status == 200 and _kind(response) == self._protocol.media_type and not _encoded(response):
             return response
         try:
@@ -297,11 +297,11 @@ class HttpProvider:
         try:
             return await client.post(body, headers, connect=connect)
         except NotHTTP:
-            raise Broken("provider_garbled", f"{self.host} answered with something that is not HTTP") from None
+            raise Broken("provider_garbled", f"{self.called} answered with something that is not HTTP") from None
         except ConnectTimedOut as problem:
-            raise Broken("connect_timeout", f"{self.host} could not be reached: {problem}") from None
+            raise Broken("connect_timeout", f"{self.called} could not be reached: {problem}") from None
         except Unreachable as problem:
-            raise Broken("provider_unreachable", f"{self.host} could not be reached: {problem}") from None
+            raise Broken("provider_unreachable", f"{self.called} could not be reached: {problem}") from None
 
     async def _refusal(self, response: Response, wanted: str) -> Broken:
         """Why an answer is not of the media type that was wanted. A 200 may hold an error, too."""
@@ -313,11 +313,11 @@ class HttpProvider:
         except (TimeoutError, BodyBroken):
             pass  # the status says enough
         if response.status != 200 or provider_errors.confesses(body):
-            return provider_errors.refused(self.host, response.status, body, response.headers, secret=self._secret)
+            return provider_errors.refused(self.called, response.status, body, response.headers, secret=self._secret)
         what = f"{_kind(response)} in {_encoded(response)}" if _encoded(response) else _kind(response)
         return Broken(
             "provider_garbled",
-            f"{self.host} answered with {what}, not with {wanted}; is its base_url right?",
+            f"{self.called} answered with {what}, not with {wanted}; is its base_url right?",
         )
 
 
