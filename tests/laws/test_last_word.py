@@ -24,7 +24,7 @@ from penstock.core.events import (
     Opened,
     Started,
 )
-from penstock.core.lifecycle import Parts, Phase, step
+from penstock.core.lifecycle import Phase
 from penstock.core.request import ChatRequest, Principal, Run
 from penstock.core.source import Source, compose
 from penstock.core.target import switch
@@ -33,6 +33,7 @@ from penstock.flow.pump import CLOSING
 from penstock.flow.runs import Runs
 from penstock.flow.watchdog import Watchdog
 from penstock.stores.memory import MemoryStore
+from penstock.testing.laws.order import check_order
 from penstock.testing.strategies import runs
 from tests.flow.scripted import ASKED, Clock, Seen, held, never, settle
 from tests.stages.house import STAGES, house
@@ -242,9 +243,4 @@ def _judge(events: list[Event], *, whole: bool) -> None:
     assert not any(isinstance(event, TERMINAL) for event in earlier)
     assert isinstance(last, Finished | Failed | Cancelled)
     if whole:
-        phase, parts = Phase.IDLE, Parts()
-        for event in events:
-            phase = step(phase, event)
-            parts.admit(event)
-        assert phase is Phase.ENDED
-        assert parts.open == {}
+        check_order(events)

@@ -18,7 +18,6 @@ from penstock.core.cursor import Entry
 from penstock.core.errors import TABLE
 from penstock.core.events import TERMINAL, Event, Failed, Finished
 from penstock.core.frame import View
-from penstock.core.lifecycle import Parts, Phase, step
 from penstock.core.request import Principal
 from penstock.flow.policy import Policy
 from penstock.flow.runs import Runs
@@ -26,6 +25,7 @@ from penstock.registry import names, resolve
 from penstock.sources.provider import HttpProvider
 from penstock.sources.upstream import NO_HEADERS, BodyBroken, Unreachable
 from penstock.stores.memory import MemoryStore
+from penstock.testing.laws.order import check_order
 from tests.flow.scripted import ASKED, Clock, Seen, held, settle
 from tests.laws.mutations import KINDS, damaged, of_kind, reordered, split, unfinished
 from tests.sources.recordings import events_of, protocol_of
@@ -89,12 +89,7 @@ async def _live(recording: Path, pieces: list[bytes], *, breaks: bool) -> list[E
     events = [entry.event for entry in entries]
     assert seen.raised == []
     assert body.closed
-    phase, parts = Phase.IDLE, Parts()
-    for event in events:
-        phase = step(phase, event)
-        parts.admit(event)
-    assert phase is Phase.ENDED
-    assert parts.open == {}
+    check_order(events)
     assert [event for event in events if isinstance(event, TERMINAL)] == events[-1:]
     if isinstance(last := events[-1], Failed):
         assert TABLE[last.error.code].blame != "server"

@@ -30,7 +30,7 @@ from penstock.core.events import (
     ToolReturned,
     Usage,
 )
-from penstock.core.lifecycle import Parts, Phase, step
+from penstock.core.lifecycle import Phase
 from penstock.core.request import Principal
 from penstock.flow import log as log_module
 from penstock.flow.handle import RunHandle
@@ -40,6 +40,7 @@ from penstock.flow.runs import Runs
 from penstock.flow.watchdog import Watchdog
 from penstock.stores.memory import MemoryStore
 from penstock.testing.laws.dialects import tell
+from penstock.testing.laws.order import check_order
 from penstock.testing.readings import Reading
 from penstock.testing.strategies import logprobs, texts
 from tests.flow.scripted import ASKED, STARTED, Clock, Played, Seen, settle
@@ -355,12 +356,7 @@ def _judge_run(scene: Scene) -> None:
     """The log was legal, said what the source said, and ended once."""
     events = [entry.event for entry in scene.truth]
     assert isinstance(events[-1], TERMINAL)
-    phase, parts = Phase.IDLE, Parts()
-    for event in events:
-        phase = step(phase, event)
-        parts.admit(event)
-    assert phase is Phase.ENDED
-    assert parts.open == {}
+    check_order(events)
     words = [event for event in events if isinstance(event, Delta | Chunk)]
     assert words == [event for event in scene.script if isinstance(event, Delta | Chunk)][: len(words)]
     assert scene.source.closed == scene.source.asked == 1

@@ -1,12 +1,11 @@
 """@anthropic-ai/sdk for Node against `/v1/messages`: streams, its helper, tools, thinking, error classes, retries and abort."""
 
-from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
 
 from tests.clients.reader import Reader, reader
-from tests.fakes.model import THOUGHT, steps
+from tests.fakes.model import THOUGHT
 from tests.fakes.provider import Provider
 from tests.fakes.script import Cut, Event, Gate, Reply, closing, opening, text
 from tests.live.llama import slots_idle
@@ -22,13 +21,6 @@ WEATHER = {
     "description": "The weather of a city.",
     "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
 }
-
-
-@pytest.fixture
-async def served(provider: Provider) -> AsyncGenerator[Served]:
-    provider.unscripted = steps
-    async with serving(upstream(provider.base_url)) as server:
-        yield server
 
 
 def anthropic_node() -> Reader:

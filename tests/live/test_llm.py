@@ -1,14 +1,12 @@
 """The `llm` command: its endpoint, its models, streams, tools, schemas, honest failures, and a settings file that names penstock."""
 
 import json
-from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
 
 from tests.clients.program import Program, program
-from tests.fakes.model import steps
 from tests.fakes.provider import Provider
 from tests.fakes.script import Cut, Gate, Reply, closing, opening, text
 from tests.live.llama import slots_idle
@@ -22,13 +20,6 @@ def weather(city: str) -> str:
     """The weather of a city."""
     return f"Sunny in {city}"
 '''
-
-
-@pytest.fixture
-async def served(provider: Provider) -> AsyncGenerator[Served]:
-    provider.unscripted = steps
-    async with serving(upstream(provider.base_url)) as server:
-        yield server
 
 
 def llm(folder: Path, *arguments: str) -> AbstractAsyncContextManager[Program]:

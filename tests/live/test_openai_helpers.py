@@ -1,28 +1,19 @@
 """What openai-python 2.x and 3.x add to the wire: tools, structured output, the stream helper, error classes and retries."""
 
-from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
 
 from tests.clients.openai_sdk import BOTH_VERSIONS, Version, content, read_with_openai
-from tests.fakes.model import steps
 from tests.fakes.provider import Provider
 from tests.fakes.script import Reply
 from tests.server.keyed import with_keys
-from tests.serving import Served, serving, upstream
+from tests.serving import Served, serving
 
 pytestmark = pytest.mark.parametrize("version", BOTH_VERSIONS)
 
 CITY = {"name": "Ulm", "people": 128928}
 ABOUT_ULM = ("--prompt", "The city 'Ulm' has 128928 people")
-
-
-@pytest.fixture
-async def served(provider: Provider) -> AsyncGenerator[Served]:
-    provider.unscripted = steps
-    async with serving(upstream(provider.base_url)) as server:
-        yield server
 
 
 async def read(version: Version, served: Served, *flags: str) -> list[dict[str, Any]]:

@@ -1,12 +1,10 @@
 """openai-node against `/v1/chat/completions` and `/v1/responses`: streams, helpers, a loop of tools, error classes, retries, abort."""
 
-from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
 
 from tests.clients.reader import Reader, reader
-from tests.fakes.model import steps
 from tests.fakes.provider import Provider
 from tests.fakes.script import Cut, Event, Gate, Reply, closing, opening, text
 from tests.live.llama import slots_idle
@@ -15,13 +13,6 @@ from tests.tools import NODE_CLIENTS
 from tests.waiting import until
 
 pytestmark = pytest.mark.needs("node")
-
-
-@pytest.fixture
-async def served(provider: Provider) -> AsyncGenerator[Served]:
-    provider.unscripted = steps
-    async with serving(upstream(provider.base_url)) as server:
-        yield server
 
 
 def openai_node() -> Reader:

@@ -3,11 +3,14 @@
 import base64
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import msgspec
 
+from penstock.auth.keyfile import changing
+from penstock.auth.keys import new_key
 from penstock.auth.quota import Quota
 from penstock.config.model import AuthConfig, Config
 from penstock.config.units import Seconds, Secret
@@ -32,6 +35,14 @@ def with_keys(config: Config | None = None, *, server: dict[str, Any] | None = N
     """A configuration with the keys of Alice and Bob, and settings of `[auth]` and `[server]`."""
     config = configured(config, **{"heartbeat": Seconds(3600), **(server or {})})
     return msgspec.structs.replace(config, auth=AuthConfig(**{"api_keys": Secret(KEYS), **auth}))
+
+
+def add_key(path: Path, name: str, **limits: Any) -> str:
+    """A new key in a key file; its text."""
+    text, key = new_key(name, **limits)
+    with changing(path) as keys:
+        keys[key.id] = key
+    return text
 
 
 def bearer(key: str) -> dict[str, str]:

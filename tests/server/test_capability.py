@@ -11,11 +11,10 @@ import pytest
 from penstock.assembly import reload
 from penstock.auth.capability import Capabilities
 from penstock.auth.keyfile import changing
-from penstock.auth.keys import new_key
 from penstock.config.units import Secret
 from penstock.core.cursor import new_run_id
 from penstock.core.events import Failed
-from tests.server.keyed import ALICE, BOB, bearer, keyed, operations, with_keys
+from tests.server.keyed import ALICE, BOB, add_key, bearer, keyed, operations, with_keys
 from tests.server.reading import PROMPT, event_stream, lines, websocket
 from tests.serving import Served, serving
 
@@ -181,9 +180,7 @@ async def test_who_lost_all_keys_lost_the_urls_given_out_with_them(
 ) -> None:
     monkeypatch.setattr("penstock.auth.keyfile.LOOK", 0.0)
     path = tmp_path / "keys.json"
-    text, key = new_key("carol")
-    with changing(path) as keys:
-        keys[key.id] = key
+    text = add_key(path, "carol")
     async with keyed(with_keys(keys_file=str(path))) as (_, client):
         body = await created(client, text)
         assert (await client.get(body["cancel_url"])).status_code == 200

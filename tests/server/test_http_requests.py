@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from tests.clients.raw_client import raw_client
+from tests.clients.raw_client import RawClient, raw_client
 from tests.server.reading import PROMPT
-from tests.serving import Served
+from tests.serving import Served, Telling
 
 HOST = b"Host: localhost\r\n"
 POST = b"POST /v1/streams HTTP/1.1\r\n" + HOST
@@ -114,13 +114,18 @@ async def test_a_whole_url_is_a_target_too_and_its_host_is_the_one_that_counts(s
         assert (await raw.head()).status == 421
 
 
+async def asked_in_http_1_0(served: Served, raw: RawClient) -> Telling:
+    """The telling of a run that was begun there."""
+    body = json.dumps(PROMPT).encode()
+    await raw.send(
+        b"POST /v1/chat/chunked HTTP/1.0\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    )
+    return await served.telling()
+
+
 async def test_http_1_0_needs_no_host_and_gets_no_chunks(served: Served) -> None:
     async with raw_client(served.url) as raw:
-        body = json.dumps(PROMPT).encode()
-        await raw.send(
-            b"POST /v1/chat/chunked HTTP/1.0\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body
-        )
-        telling = await served.telling()
+        telling = await asked_in_http_1_0(served, raw)
         telling.speak("Hello")
         telling.finish()
         head = await raw.head()
@@ -134,11 +139,7 @@ async def test_http_1_0_needs_no_host_and_gets_no_chunks(served: Served) -> None
 
 async def test_bare_text_that_fails_is_no_whole_answer_in_http_1_0_either(served: Served) -> None:
     async with raw_client(served.url) as raw:
-        body = json.dumps(PROMPT).encode()
-        await raw.send(
-            b"POST /v1/chat/chunked HTTP/1.0\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body
-        )
-        telling = await served.telling()
+        telling = await asked_in_http_1_0(served, raw)
         telling.speak("Hello")
         assert (await raw.head()).status == 200
         assert await raw.body(5) == b"Hello"

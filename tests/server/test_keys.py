@@ -11,12 +11,11 @@ import pytest
 from penstock import registry
 from penstock.auth.grant import Allowance
 from penstock.auth.keyfile import changing
-from penstock.auth.keys import new_key
 from penstock.auth.quota import GUESSES
 from penstock.config.model import AuthConfig
 from penstock.config.models import ModelConfig
 from penstock.config.units import Secret
-from tests.server.keyed import ALICE, BOB, BODIES, NEEDS_NONE, ask, bearer, keyed, operations, with_keys
+from tests.server.keyed import ALICE, BOB, BODIES, NEEDS_NONE, add_key, ask, bearer, keyed, operations, with_keys
 from tests.server.reading import PROMPT, event_stream
 from tests.server.test_errors import POSTS, error_of
 from tests.serving import Served, serving
@@ -113,15 +112,8 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "keys.json"
 
 
-def add(path: Path, name: str, **limits: object) -> str:
-    text, key = new_key(name, **limits)
-    with changing(path) as keys:
-        keys[key.id] = key
-    return text
-
-
 async def test_a_model_that_is_not_granted_is_answered_like_one_that_is_not(path: Path) -> None:
-    key = add(path, "carol", models=("scripted",))
+    key = add_key(path, "carol", models=("scripted",))
     config = with_keys(keys_file=str(path))
     config = type(config)(
         server=config.server, auth=config.auth, models={"secret-model": ModelConfig(targets=("demo",))}
@@ -141,7 +133,7 @@ async def test_a_model_that_is_not_granted_is_answered_like_one_that_is_not(path
 
 
 async def test_a_key_begins_runs_only_where_it_may_and_reads_its_own_everywhere(path: Path) -> None:
-    key = add(path, "carol", routes=("/v1/streams", "/v1/chat/ws"))
+    key = add_key(path, "carol", routes=("/v1/streams", "/v1/chat/ws"))
     async with keyed(with_keys(keys_file=str(path))) as (served, client):
         client.headers.update(bearer(key))
         for route, dialect in POSTS.items():
@@ -156,7 +148,7 @@ async def test_a_key_begins_runs_only_where_it_may_and_reads_its_own_everywhere(
 
 
 async def test_an_expired_key_is_told_so(path: Path) -> None:
-    key = add(path, "carol", expires=int(time.time()) - 1)
+    key = add_key(path, "carol", expires=int(time.time()) - 1)
     async with keyed(with_keys(keys_file=str(path))) as (_, client):
         answer = await client.get("/v1/streams", headers=bearer(key))
         assert (answer.status_code, answer.json()["error"]["code"]) == (401, "unauthenticated")
@@ -165,10 +157,10 @@ async def test_an_expired_key_is_told_so(path: Path) -> None:
 
 async def test_keys_come_and_go_while_the_server_runs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("penstock.auth.keyfile.LOOK", 0.0)
-    first = add(path, "carol")
+    first = add_key(path, "carol")
     async with keyed(with_keys(keys_file=str(path))) as (_, client):
         statuses = [(await client.get("/v1/streams", headers=bearer(first))).status_code]
-        second = add(path, "dave")
+        second = add_key(path, "dave")
         statuses.append((await client.get("/v1/streams", headers=bearer(second))).status_code)
         with changing(path) as keys:
             keys.clear()

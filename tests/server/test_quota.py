@@ -9,10 +9,9 @@ import httpx2
 import pytest
 
 from penstock.auth.keyfile import changing
-from penstock.auth.keys import new_key
 from penstock.core.events import Failed
 from penstock.core.request import Principal
-from tests.server.keyed import ALICE, BOB, BODIES, bearer, keyed, with_keys
+from tests.server.keyed import ALICE, BOB, BODIES, add_key, bearer, keyed, with_keys
 from tests.server.reading import PROMPT, event_stream, websocket
 from tests.server.test_errors import POSTS
 from tests.serving import Served, serving
@@ -162,9 +161,7 @@ async def test_whichever_way_things_end_nothing_stays_in_use(three: tuple[Served
 
 async def test_keys_of_one_name_share_what_they_may_have(tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
-    fresh, key = new_key("alice")
-    with changing(path) as keys:
-        keys[key.id] = key
+    fresh = add_key(path, "alice")
     async with keyed(with_keys(keys_file=str(path), concurrent_runs=1)) as (_, client):
         assert (await begun(client, ALICE)).status_code == 201
         assert (await begun(client, fresh)).status_code == 429
@@ -181,9 +178,7 @@ async def test_who_lost_the_last_key_is_let_go_and_the_model_is_stopped(
 ) -> None:
     monkeypatch.setattr("penstock.auth.keyfile.LOOK", 0.0)
     path = tmp_path / "keys.json"
-    text, key = new_key("carol")
-    with changing(path) as keys:
-        keys[key.id] = key
+    text = add_key(path, "carol")
     async with (
         keyed(with_keys(keys_file=str(path))) as (served, client),
         event_stream(client, "POST", "/v1/streams", json=PROMPT, headers=bearer(text)) as hers,

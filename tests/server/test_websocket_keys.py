@@ -10,10 +10,9 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from penstock.auth.keyfile import changing
-from penstock.auth.keys import new_key
 from penstock.config.units import Bytes, Secret
 from penstock.server.transports import handshake
-from tests.server.keyed import ALICE, BOB, bearer, subprotocol, with_keys
+from tests.server.keyed import ALICE, BOB, add_key, bearer, subprotocol, with_keys
 from tests.server.reading import PROMPT, Messages, websocket
 from tests.serving import Served, serving
 from tests.waiting import until
@@ -163,12 +162,7 @@ async def test_a_revoked_key_closes_its_socket_at_the_next_command(
 ) -> None:
     monkeypatch.setattr("penstock.auth.keyfile.LOOK", 0.0)
     path = tmp_path / "keys.json"
-    texts = []
-    for name in ("carol", "dave"):
-        text, key = new_key(name)
-        texts.append(text)
-        with changing(path) as keys:
-            keys[key.id] = key
+    texts = [add_key(path, name) for name in ("carol", "dave")]
     async with (
         serving(with_keys(keys_file=str(path))) as served,
         websocket(served.ws_url, additional_headers=bearer(texts[0])) as carol,
@@ -185,9 +179,7 @@ async def test_a_revoked_key_closes_its_socket_at_the_next_command(
 
 async def test_a_fresh_key_of_the_same_owner_is_taken_and_anothers_is_not(tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
-    fresh, key = new_key("alice")
-    with changing(path) as keys:
-        keys[key.id] = key
+    fresh = add_key(path, "alice")
     async with (
         serving(with_keys(keys_file=str(path))) as served,
         websocket(served.ws_url, additional_headers=bearer(ALICE)) as socket,

@@ -8,6 +8,9 @@ from penstock.core.request import ChatRequest
 from penstock.core.source import Source
 from penstock.testing.sources import SoloRun
 
+SECRET = "sk-secret"
+"""The key of every provider."""
+
 
 def question(prompt: str = "What is a penstock?", **params: Json) -> ChatRequest:
     return ChatRequest(model="any", messages=({"role": "user", "content": prompt},), params=params)
@@ -30,6 +33,14 @@ async def heard(stream: AsyncGenerator[Event, None]) -> tuple[list[Event], Broke
     finally:
         await stream.aclose()
     return events, None
+
+
+async def failure(source: Source, request: ChatRequest | None = None) -> tuple[str, str]:
+    """The text said before the source failed, and the code it failed with; `SECRET` is quoted nowhere."""
+    events, broken = await heard(ask(source, request))
+    assert broken is not None
+    assert SECRET not in broken.fault.message
+    return text(events), broken.fault.code
 
 
 def text(events: list[Event], part: int | None = None) -> str:

@@ -8,13 +8,12 @@ import msgspec
 import pytest
 
 from penstock.core.events import Closed, Delta, Finished, Note, Opened, Started, Usage
-from penstock.core.request import ChatRequest
 from penstock.sources.anthropic_http import AnthropicProvider
 from penstock.sources.provider import HttpSource
 from penstock.testing.sources import check_source
 from tests.fakes.provider import Provider
 from tests.fakes.script import EVENT_STREAM, Body, Cut, End, Gate, Hang, Head, Reply, Reset, Trickle
-from tests.sources.asking import ask, heard, question
+from tests.sources.asking import SECRET, ask, failure, heard, question
 from tests.sources.asking import text as text_of
 from tests.sources.recordings import FOLDER
 
@@ -25,17 +24,9 @@ SAID = "Hello! A penstock is a gated pipe – wie ein Fallrohr 🚰."
 
 @pytest.fixture
 async def source(provider: Provider, client: str) -> AsyncGenerator[HttpSource]:
-    source = AnthropicProvider(provider.base_url, api_key="sk-ant-secret").source("claude-test")
+    source = AnthropicProvider(provider.base_url, api_key=SECRET).source("claude-test")
     yield source
     await source.close()
-
-
-async def failure(source: HttpSource, request: ChatRequest | None = None) -> tuple[str, str]:
-    """The text said before the failure, and its code."""
-    events, broken = await heard(ask(source, request))
-    assert broken is not None
-    assert "sk-ant-secret" not in broken.fault.message
-    return text_of(events), broken.fault.code
 
 
 async def test_an_answer_is_counted_early_said_closed_counted_and_finished(
@@ -70,7 +61,7 @@ async def test_the_provider_is_asked_in_its_own_words(source: HttpSource, provid
     }
     names = ("x-api-key", "anthropic-version", "accept", "accept-encoding", "content-type")
     assert {name: request.headers[name] for name in names} == {
-        "x-api-key": "sk-ant-secret",
+        "x-api-key": SECRET,
         "anthropic-version": "2023-06-01",
         "accept": "text/event-stream",
         "accept-encoding": "identity",
@@ -149,7 +140,7 @@ def refusal(kind: str, message: str) -> dict[str, object]:
             "input length and `max_tokens` exceed context limit: 190000 + 32000 > 200000",
             "context_too_long",
         ),
-        (401, "authentication_error", "invalid x-api-key sk-ant-secret", "provider_auth"),
+        (401, "authentication_error", "invalid x-api-key sk-secret", "provider_auth"),
         (403, "permission_error", "Your API key may not use this", "provider_auth"),
         (404, "not_found_error", "model: claude-nope", "provider_model_unknown"),
         (413, "request_too_large", "Request exceeds the maximum size", "provider_refused"),

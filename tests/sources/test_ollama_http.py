@@ -14,7 +14,7 @@ from penstock.sources.sse_splitter import LIMIT
 from penstock.testing.sources import check_source
 from tests.fakes.provider import Provider
 from tests.fakes.script import Body, Cut, End, Gate, Hang, Head, Reply, Reset, Trickle
-from tests.sources.asking import ask, heard, question
+from tests.sources.asking import SECRET, ask, failure, heard, question
 from tests.sources.asking import text as text_of
 from tests.sources.recordings import FOLDER
 from tests.sources.recordings import parsed as read
@@ -26,16 +26,9 @@ LINES = Head(headers={"Content-Type": "application/x-ndjson"})
 
 @pytest.fixture
 async def source(provider: Provider) -> AsyncGenerator[HttpSource]:
-    source = OllamaProvider(provider.base_url, api_key="sk-secret").source("qwen3")
+    source = OllamaProvider(provider.base_url, api_key=SECRET).source("qwen3")
     yield source
     await source.close()
-
-
-async def failure(source: HttpSource) -> tuple[str, str]:
-    """The text said before the failure, and its code."""
-    events, broken = await heard(ask(source))
-    assert broken is not None
-    return text_of(events), broken.fault.code
 
 
 async def test_an_answer_is_started_opened_said_closed_counted_and_finished(

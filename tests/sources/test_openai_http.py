@@ -8,7 +8,6 @@ import aiohttp
 import pytest
 
 from penstock.core.events import Closed, Delta, Event, Finished, Opened, Started, Usage
-from penstock.core.request import ChatRequest
 from penstock.sources import http_response
 from penstock.sources.base_url import proxy_of, url_of
 from penstock.sources.openai_http import OpenAIProvider
@@ -38,24 +37,16 @@ from tests.fakes.script import (
     usage_of,
 )
 from tests.fakes.script import Event as Say
-from tests.sources.asking import ask, heard, question
+from tests.sources.asking import SECRET, ask, failure, heard, question
 from tests.sources.asking import text as text_of
 from tests.waiting import until
 
 
 @pytest.fixture
 async def source(provider: Provider, client: str) -> AsyncGenerator[HttpSource]:
-    source = OpenAIProvider(provider.base_url, api_key="sk-secret").source("upstream-model")
+    source = OpenAIProvider(provider.base_url, api_key=SECRET).source("upstream-model")
     yield source
     await source.close()
-
-
-async def failure(source: HttpSource, request: ChatRequest | None = None) -> tuple[str, str]:
-    """The text said before the failure, and its code."""
-    events, broken = await heard(ask(source, request))
-    assert broken is not None
-    assert "sk-secret" not in broken.fault.message
-    return text_of(events), broken.fault.code
 
 
 async def test_an_answer_is_started_opened_said_closed_counted_and_finished(source: HttpSource) -> None:

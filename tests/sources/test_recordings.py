@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.core.events import Event, Failed
-from penstock.core.lifecycle import Parts, Phase, step
+from penstock.core.lifecycle import Phase
+from penstock.testing.laws.order import check_order
 from tests.sources.asking import text
 from tests.sources.recordings import FOLDER, PROTOCOLS, RECORDINGS, cut, parsed, parser_of
 
@@ -38,11 +39,7 @@ def test_a_recording_byte_by_byte_gives_the_same_legal_events(recording: Path) -
     stream = recording.read_bytes()
     events = read(recording, *(stream[at : at + 1] for at in range(len(stream))))
     assert events == read(recording, stream)
-    phase, parts = Phase.WAITING, Parts()
-    for event in events:
-        phase = step(phase, event)
-        parts.admit(event)
-    assert phase is Phase.ENDED
+    check_order(events, phase=Phase.WAITING, whole=False)
 
 
 @given(st.sampled_from(RECORDINGS), st.lists(st.integers(min_value=0), max_size=8))
