@@ -46,13 +46,20 @@ $(VENV)/.dev: requirements/dev.lock $(VENV)/.core
 # What the tests need beside .venv: environments whose pins clash with it, the Node clients, programs of the system.
 SIDE := $(patsubst %,.venvs/%/.ready,openai2 terminal litellm llama fuzz autobahn)
 # Clients that take long to install and to import, which is why they have a run of their own.
-HEAVY := $(patsubst %,.venvs/%/.ready,langchain llamaindex)
+HEAVY := $(patsubst %,.venvs/%/.ready,langchain llamaindex aider)
 NODE := tests/live/node
 NODE_READY := $(NODE)/node_modules/.package-lock.json
 
 .venvs/%/.ready: requirements/%.lock
 	@echo "making $(@D)"
 	@python=$$(scripts/find-python) && "$$python" -m venv --clear $(@D)
+	@$(@D)/bin/python $(LOCKED) -r $<
+	@touch $@
+
+# What aider is pinned to has no wheels for Python 3.13 yet.
+.venvs/aider/.ready: requirements/aider.lock
+	@python=$$(scripts/find-python 3.12 2>/dev/null || scripts/find-python 3.11) && echo "making $(@D) with $$python" && \
+	    "$$python" -m venv --clear $(@D)
 	@$(@D)/bin/python $(LOCKED) -r $<
 	@touch $@
 
@@ -94,7 +101,7 @@ test-matrix: $(PYTHONS:%=.venvs/py%/.ready) ## Run units and laws on each of PYT
 	        $(PYTEST_ARGS) || exit 1; \
 	done
 
-test-clients: test-tools ## Run the clients that are frameworks: langchain with its standard tests, llama-index, litellm
+test-clients: test-tools ## Run the clients that are frameworks: langchain with its standard tests, llama-index, litellm, aider
 	-@$(MAKE) --silent --no-print-directory --keep-going $(HEAVY)
 	@$(PY) -m pytest $(PYTEST_ARGS) tests/frameworks
 

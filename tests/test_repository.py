@@ -84,6 +84,7 @@ def wanted(lock: str) -> list[str]:
         "terminal": group("clients-terminal"),
         "langchain": group("clients-langchain"),
         "llamaindex": group("clients-llamaindex"),
+        "aider": group("clients-aider"),
         "llama": group("realserver"),
         "fuzz": group("fuzz"),
         "docs": group("docs"),

@@ -240,7 +240,7 @@ TOOLS = {
         *(Tool(name=name, found=partial(venv_ready, name)) for name in ("openai2", "terminal", "litellm", "llama")),
         *(
             Tool(name=name, found=partial(venv_ready, name), remedy="make test-clients")
-            for name in ("langchain", "llamaindex")
+            for name in ("langchain", "llamaindex", "aider")
         ),
         Tool(name="schemathesis", found=lambda: venv_ready("fuzz")),
     )
