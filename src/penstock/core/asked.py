@@ -6,17 +6,18 @@ Signs in the text, no model: each is looked for when it is first asked for, in t
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from penstock.core.events import Json
 from penstock.core.request import ChatRequest, Message, text_of
-from penstock.core.tongue import language_of
+from penstock.core.tongue import language_of, words_of
 
-LOOKED_AT = 1024
+LOOKED_AT = 512
 """Characters at either end of the question that are read."""
-FAR = 64 * 1024
+FAR = 16 * 1024
 """Characters at its beginning among which fences are looked for, which is quick."""
 IMAGE = 800
 """Tokens of a picture or a piece of sound, about."""
@@ -25,17 +26,33 @@ THINKING = frozenset({"medium", "high", "xhigh", "max"})
 
 _PARTS = {"image_url": "images", "input_audio": "audio"}
 _FENCES = ("```", "~~~", "#!/")
-_CERTAIN = (
-    "Traceback (most recent call last)", "#include <", "<?php", "<!DOCTYPE", "public static void", "console.log(",
-    "System.out.print", "__name__", "fn main(", "func main(", "std::", "</div>", "SELECT * FROM", "CREATE TABLE ", "useState(",
-)  # fmt: skip
-_LIKELY = (
-    "==", "!=", "=>", "->", "();", "):", "){", ") {", "&&", "||", "};", ";\n", "{\n", "self.", "this.", "::", "</", "/>", " = ",
-    "return ", "def ", "function ", "const ", "let ", "class ", "import ", "elif ", "print(", "SELECT ", " FROM ", " WHERE ",
-    "null", "None", "[0]", "[i]", '="', "0x", "fn ", "func ", "void ", "int ", "$(", "async ", "await ",
-)  # fmt: skip
 _MARKS = "=(){};<>[]_*"
 """Prose has one of them at most, and need not be looked at for signs."""
+_CERTAIN = {
+    "(": ("Traceback (most recent call last)", "public static void", "console.log(", "System.out.print", "fn main(", "func main(",
+          "std::", "CREATE TABLE ", "useState("),
+    "<": ("#include <", "<?php", "<!DOCTYPE", "</div>"),
+    "_": ("__name__",),
+    "*": ("SELECT * FROM",),
+}  # fmt: skip
+"""Signs by a mark that is there with them: a mark that is missing is found out many times as fast as a sign."""
+_LIKELY = {
+    "=": ("==", "!=", "=>", " = ", '="'),
+    ">": ("->", "/>"),
+    "<": ("</",),
+    ";": ("();", "};", ";\n"),
+    ")": ("):",),
+    "{": ("){", ") {", "{\n"),
+    "[": ("[0]", "[i]"),
+    "&": ("&&",),
+    "|": ("||",),
+    "$": ("$(",),
+}
+_LIKELY_BESIDE = (
+    "self.", "this.", "::", "return ", "def ", "function ", "const ", "let ", "class ", "import ", "elif ", "print(", "SELECT ",
+    " FROM ", " WHERE ", "null", "None", "0x", "fn ", "func ", "void ", "int ", "async ", "await ",
+)  # fmt: skip
+"""Words of programs, which prose may have as well: they count beside one of the others."""
 _ENOUGH = 4
 """Different likely signs that together are as good as a certain one."""
 _TONGUES = """
@@ -68,7 +85,23 @@ _THOUGHT = (
 _THOUGHT_ELSEWHERE = ("докажи", "一步一步", "证明", "証明")
 """Where words do not stand apart, or change with what is beside them."""
 _thinking = frozenset(phrase.partition(" ")[0] for phrase in _THOUGHT)
-_EDGES = {ord(mark): " " for mark in ".,;:!?()[]{}\"'`-"}
+
+
+T = TypeVar("T")
+
+
+class fact(Generic[T]):  # noqa: N801 - it stands where `property` does
+    """Worked out when it is first asked for. `functools.cached_property` takes a lock for that before Python 3.12, as long as the rest."""
+
+    def __init__(self, work: Callable[[Any], T]):
+        self._work = work
+        self._name = work.__name__
+        self.__doc__ = work.__doc__
+
+    def __get__(self, it: Any, kind: type | None = None) -> T:
+        value: T = self._work(it)
+        it.__dict__[self._name] = value
+        return value
 
 
 class Asked:
@@ -77,36 +110,36 @@ class Asked:
     def __init__(self, request: ChatRequest):
         self._request = request
 
-    @cached_property
+    @fact
     def question(self) -> str:
         """The last user message."""
         return self._request.prompt
 
-    @cached_property
+    @fact
     def _seen(self) -> str:
         text = self.question
         return text if len(text) <= 2 * LOOKED_AT else f"{text[:LOOKED_AT]}\n{text[-LOOKED_AT:]}"
 
-    @cached_property
+    @fact
     def _spoken(self) -> list[str]:
         """Its words, without what stands between them."""
-        return self._seen.lower().translate(_EDGES).split()
+        return words_of(self._seen)
 
-    @cached_property
+    @fact
     def _words(self) -> frozenset[str]:
         return frozenset(self._spoken)
 
-    @cached_property
+    @fact
     def tokens(self) -> int:
         """Of the last user message."""
         return _tokens(self.question)
 
-    @cached_property
+    @fact
     def words(self) -> int:
         """Of the last user message, what stands between spaces and marks; counted in what is read of it, and the rest in proportion."""
         return round(len(self._spoken) * len(self.question) / max(1, len(self._seen)))
 
-    @cached_property
+    @fact
     def features(self) -> frozenset[str]:
         """What not every target can do, by the names of `[models.NAME.features]`."""
         return wanted(self._request)
@@ -129,7 +162,7 @@ class Asked:
         form = self._request.params.get("response_format")
         return isinstance(form, dict) and form.get("type") in ("json_schema", "json_object")
 
-    @cached_property
+    @fact
     def reasoning(self) -> bool:
         """More effort than usual is wanted, by a parameter or in so many words."""
         effort = self._request.params.get("reasoning_effort")
@@ -144,14 +177,13 @@ class Asked:
                 return True
         return not self._seen.isascii() and any(sign in self._seen for sign in _THOUGHT_ELSEWHERE)
 
-    @cached_property
+    @fact
     def code(self) -> bool:
         """There is code in it, or some is asked for."""
         text, words = self._seen, self._words
-        if any(sign in text or self.question.find(sign, 0, FAR) >= 0 for sign in _FENCES):
+        if _fenced(text) or _fenced(self.question[:FAR]):
             return True
-        marked = sum(mark in text for mark in _MARKS) >= 2
-        if marked and (any(sign in text for sign in _CERTAIN) or sum(sign in text for sign in _LIKELY) >= _ENOUGH):
+        if len([mark for mark in _MARKS if mark in text]) > 1 and _signed(text):
             return True
         if not words.isdisjoint(_programming):
             return True
@@ -167,23 +199,38 @@ class Asked:
             for before, word, after in zip(["", *spoken], spoken, [*spoken[1:], ""], strict=False)
         )
 
-    @cached_property
+    @fact
     def language(self) -> str:
         """Of what is asked, as an ISO 639-1 code, whatever language the code in it is in; empty where it cannot be told."""
+        if "```" not in self._seen:
+            return language_of(self._seen, self._words)
         return language_of(" ".join(self._seen.split("```")[::2]))
 
-    @cached_property
+    @fact
     def context(self) -> int:
         """Tokens of the window it needs: everything said before, the question, its tools, and the longest answer wanted."""
         return needed(self._request)
 
-    @cached_property
+    @fact
     def hint(self) -> str:
         """What the client wants routing to know: of the header `Penstock-Route`, else of `metadata.route`; empty where nothing."""
-        if self._request.hint:
+        if self._request.hint or not self._request.params:
             return self._request.hint
         hint = next((metadata["route"] for metadata in _metadata(self._request.params) if metadata.get("route")), "")
         return hint if isinstance(hint, str) else ""
+
+
+def _fenced(text: str) -> bool:
+    # A single character is found many times as fast, and mostly is not there.
+    return any(fence[0] in text and fence in text for fence in _FENCES)
+
+
+def _signed(text: str) -> bool:
+    for mark, signs in _CERTAIN.items():
+        if mark in text and any(sign in text for sign in signs):
+            return True
+    likely = [sign for mark, signs in _LIKELY.items() if mark in text for sign in signs if sign in text]
+    return bool(likely) and len(likely) + len([sign for sign in _LIKELY_BESIDE if sign in text]) >= _ENOUGH
 
 
 def unhinted(request: ChatRequest) -> ChatRequest:
@@ -216,27 +263,34 @@ def _without_route(fields: dict[str, Json]) -> dict[str, Json]:
 def wanted(request: ChatRequest) -> frozenset[str]:
     """What a request asks for that not every target can do, by the names of `[models.NAME.features]`."""
     wants = set()
-    if request.params.get("tools"):
+    params = request.params
+    if params.get("tools"):
         wants.add("tools")
-    form = request.params.get("response_format")
+    form = params.get("response_format")
     if isinstance(form, dict) and form.get("type") == "json_schema":
         wants.add("structured")
-    for message in request.messages:
-        content = message.get("content")
-        if isinstance(content, list):
-            for part in content:
-                if isinstance(part, dict) and isinstance(kind := part.get("type"), str) and kind in _PARTS:
-                    wants.add(_PARTS[kind])
+    for parts in [content for message in request.messages if isinstance(content := message.get("content"), list)]:
+        for part in parts:
+            if isinstance(part, dict) and isinstance(kind := part.get("type"), str) and kind in _PARTS:
+                wants.add(_PARTS[kind])
     return frozenset(wants)
 
 
 def needed(request: ChatRequest) -> int:
     """The tokens of window a request needs, about: all its messages, its tools, and the answer it allows for."""
     params = request.params
-    tokens = sum(map(_message, request.messages)) + _answer(params)
+    letters, tokens = 0, 4 * len(request.messages) + _answer(params)
+    for message in request.messages:
+        content = message.get("content")
+        if isinstance(content, str) and content.isascii():
+            letters += len(content)
+        else:
+            tokens += _content(message)
+        if calls := message.get("tool_calls"):
+            letters += len(msgspec.json.encode(calls))
     if tools := params.get("tools"):
-        tokens += len(msgspec.json.encode(tools)) // 4
-    return tokens
+        letters += len(msgspec.json.encode(tools))
+    return tokens + (letters + 3) // 4
 
 
 def _answer(params: dict[str, Json]) -> int:
@@ -247,16 +301,11 @@ def _answer(params: dict[str, Json]) -> int:
     return 0
 
 
-def _message(message: Message) -> int:
+def _content(message: Message) -> int:
     content = message.get("content")
-    seen = (
-        sum(isinstance(part, dict) and part.get("type") in _PARTS for part in content)
-        if isinstance(content, list)
-        else 0
-    )
-    calls = message.get("tool_calls")
-    called = len(msgspec.json.encode(calls)) // 4 if calls else 0
-    return 4 + _tokens(text_of(message)) + IMAGE * seen + called
+    parts = content if isinstance(content, list) else []
+    seen = sum(isinstance(part, dict) and part.get("type") in _PARTS for part in parts)
+    return _tokens(text_of(message)) + IMAGE * seen
 
 
 def _tokens(text: str) -> int:

@@ -93,7 +93,7 @@ class Health:
 
     def admits(self, now: float) -> bool:
         """Whether it is worth asking now."""
-        return now >= self.throttled_until and self.circuit(now) is not Circuit.OPEN
+        return now >= self.throttled_until and (self._open_until is None or self.circuit(now) is not Circuit.OPEN)
 
     def back(self, now: float) -> float:
         """Seconds until it is asked again."""

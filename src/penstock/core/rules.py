@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from typing import Annotated, Literal
 
 import msgspec
@@ -55,7 +56,7 @@ class Length:
         return hash((self.count, self.unit))
 
 
-class When(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class When(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
     """What must hold for a rule, all of it; a rule without conditions always holds. Lengths are estimates of the last user
     message."""
 
@@ -100,11 +101,15 @@ class When(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             return False
         if self.needs_context is not None and asked.context <= self.needs_context.count:
             return False
-        for sign in reversed(_SIGNS):
-            wanted = getattr(self, sign)
-            if wanted is not None and getattr(asked, sign) is not wanted:
+        for sign, wanted in self._signs:
+            if getattr(asked, sign) is not wanted:
                 return False
         return not self.language or asked.language in self.languages
+
+    @cached_property
+    def _signs(self) -> list[tuple[str, bool]]:
+        """The signs that are told, the cheap ones first."""
+        return [(sign, wanted) for sign in reversed(_SIGNS) if (wanted := getattr(self, sign)) is not None]
 
     def covers(self, other: When) -> bool:
         """Whether this holds wherever the other does."""

@@ -1,15 +1,15 @@
 """Which natural language a text is in: by its script, and within the Latin one by a vote of its commonest words.
 
-A guess for routing, made from the beginning of a text: pure, and bounded however long the text is.
+A guess for routing, and pure. By script only the beginning of a text is looked at; what is counted in words is the caller's to bound.
 """
 
 from __future__ import annotations
 
-LOOKED_AT = 2048
-"""Characters at the beginning of a text that are looked at."""
-MOST_WORDS = 96
+from bisect import bisect
+from collections.abc import Collection
+
 MOST_LETTERS = 256
-MOST_FOREIGN = 96
+MOST_FOREIGN = 48
 
 _COMMON = {
     "en": "the and is are of to what how why please with for this that you your can could write me my hello hi a an in on it "
@@ -31,6 +31,8 @@ _VOTES: dict[str, tuple[str, ...]] = {}
 for _language, _words in _COMMON.items():
     for _word in _words.split():
         _VOTES[_word] = (*_VOTES.get(_word, ()), _language)
+_VOTERS = frozenset(_VOTES)
+_VOTE = 420  # has a half, a third … a seventh
 
 _SCRIPTS = (
     (0x0370, 0x03FF, "el"),
@@ -43,19 +45,35 @@ _SCRIPTS = (
     (0x4E00, 0x9FFF, "zh"),
     (0xAC00, 0xD7AF, "ko"),
 )
+_EDGES_OF_SCRIPTS = [chr(edge) for first, last, _ in _SCRIPTS for edge in (first, last + 1)]
+_BETWEEN = ["", *(name for _, _, language in _SCRIPTS for name in (language, ""))]
+"""What stands before the first of these edges, between two of them, and behind the last."""
 _UKRAINIAN = frozenset("іїєґІЇЄҐ")
-_EDGES = ".,;:!?¿¡()[]{}\"'«»„“”‘’…*_`-"
+_MARKS = ".,;:!?()[]{}\"'`-"
+_MARKS_TOO = "¿¡«»„“”‘’…"
+_SPACES = str.maketrans(_MARKS, " " * len(_MARKS))
+_SPACED = bytes(ord(" ") if chr(byte) in _MARKS else byte for byte in range(256))
 
 LANGUAGES = (*_COMMON, *dict.fromkeys(language for _, _, language in _SCRIPTS), "uk")
 """Every language that is told, by its ISO 639-1 code."""
 
 
-def language_of(text: str) -> str:
-    """The ISO 639-1 code of a text's language; empty where it cannot be told."""
-    looked_at = text[:LOOKED_AT]
-    if not looked_at.isascii() and (found := _by_script(looked_at)):
+def words_of(text: str) -> list[str]:
+    """Its words in lower case, without what stands between them."""
+    text = text.lower()
+    if text.isascii():
+        return text.translate(_SPACES).split()
+    for mark in _MARKS_TOO:
+        text = text.replace(mark, " ")
+    # Bytes are translated a hundred times as fast as characters beyond ASCII.
+    return text.encode("utf-8", "surrogatepass").translate(_SPACED).decode("utf-8", "surrogatepass").split()
+
+
+def language_of(text: str, words: Collection[str] | None = None) -> str:
+    """The ISO 639-1 code of a text's language; empty where it cannot be told. `words` are its `words_of`, where they are known."""
+    if not text.isascii() and (found := _by_script(text)):
         return found
-    return _by_words(looked_at)
+    return _by_words(words_of(text) if words is None else words)
 
 
 def _by_script(text: str) -> str:
@@ -65,13 +83,10 @@ def _by_script(text: str) -> str:
     if 2 * len(foreign) < len(text) - len(foreign) - text.count(" "):
         return ""  # a name, or a quotation
     counts: dict[str, int] = {}
-    for letter in foreign[:MOST_FOREIGN]:
-        code = ord(letter)
-        for first, last, language in _SCRIPTS:
-            if code <= last:
-                if code >= first:
-                    counts[language] = counts.get(language, 0) + 1
-                break
+    for letter in dict.fromkeys(foreign[:MOST_FOREIGN]):
+        language = _BETWEEN[bisect(_EDGES_OF_SCRIPTS, letter)]
+        counts[language] = counts.get(language, 0) + 1
+    counts.pop("", None)
     if not counts:
         return ""
     if counts.get("ja", 0) * 8 >= counts.get("zh", 0) and "ja" in counts:
@@ -80,11 +95,13 @@ def _by_script(text: str) -> str:
     return "uk" if best == "ru" and not _UKRAINIAN.isdisjoint(foreign) else best
 
 
-def _by_words(text: str) -> str:
-    votes: dict[str, float] = {}
-    for word in text.lower().split(None, MOST_WORDS)[:MOST_WORDS]:
-        if languages := _VOTES.get(word) or _VOTES.get(word.strip(_EDGES)):
-            share = 1 / len(languages)
-            for language in languages:
-                votes[language] = votes.get(language, 0.0) + share
-    return max(votes, key=lambda language: votes[language]) if votes else ""
+def _by_words(words: Collection[str]) -> str:
+    """The language that most of these words are common in; each counts once, and in parts where it is of several."""
+    votes = dict.fromkeys(_COMMON, 0)
+    for word in _VOTERS.intersection(words):
+        languages = _VOTES[word]
+        share = _VOTE // len(languages)
+        for language in languages:
+            votes[language] += share
+    best = max(_COMMON, key=votes.__getitem__)
+    return best if votes[best] else ""

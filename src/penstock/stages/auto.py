@@ -80,12 +80,16 @@ def _by_health(group: Sequence[Target], house: House) -> list[Target]:
     """The slow ones behind the others. One that nobody has measured for a while is none of them: it is tried."""
     if len(group) < 2:
         return list(group)
+    usual = [house.health[target.name].usual for target in group]
+    known = [seconds for seconds in usual if seconds is not None]
+    least = min(known if len(known) == len(usual) else [*known, UNKNOWN])
+    limit = max(SLOW * least, least + LATER)
+    if not known or max(known) < limit:
+        return list(group)
     now = house.clock()
-    usual = {target.name: house.health[target.name].usual for target in group}
-    least = min(UNKNOWN if seconds is None else seconds for seconds in usual.values())
 
     def slow(target: Target) -> bool:
-        seconds = usual[target.name]
+        seconds = house.health[target.name].usual
         if seconds is None or house.health[target.name].due(now):
             return False
         return seconds > SLOW * least and seconds - least >= LATER

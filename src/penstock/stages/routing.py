@@ -133,11 +133,11 @@ def _able(asked: Asked, house: House, *, near: bool) -> tuple[list[Target], dict
 
     With `near` only those that are local.
     """
-    now = house.clock()
+    now, features = house.clock(), asked.features
     able, resting = [], []
     left_out = {}
     for target in house.targets.values():
-        if lacking := asked.features & target.lacks:
+        if lacking := features & target.lacks:
             left_out[target.name] = f"has no {sorted(lacking)[0]}"
         elif target.context is not None and asked.context > target.context:
             left_out[target.name] = f"has a window of {target.context} tokens; about {asked.context} are needed"
