@@ -5,13 +5,18 @@ What reads sockets is tried with both clients, on asyncio's own loop and on uvlo
 
 import asyncio
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from importlib.util import find_spec
 
 import pytest
 import trustme
 
-ON_BOTH = {"test_http_client", "test_http_connections", "test_openai_http"}
+from penstock.sources.openai_http import OpenAIProvider
+from penstock.sources.provider import HttpSource
+from tests.fakes.provider import Provider
+from tests.sources.asking import SECRET
+
+ON_BOTH = {"test_http_client", "test_http_connections", "test_openai_http", "test_openai_http_faults"}
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -37,3 +42,11 @@ def client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
     return trustme.CA()
+
+
+@pytest.fixture
+async def source(provider: Provider, client: str) -> AsyncGenerator[HttpSource]:
+    """A model of a provider that speaks OpenAI's chat, where a test has no other."""
+    source = OpenAIProvider(provider.base_url, api_key=SECRET).source("upstream-model")
+    yield source
+    await source.close()
