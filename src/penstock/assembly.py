@@ -33,6 +33,7 @@ from penstock.telemetry.exposition import Exposition
 from penstock.telemetry.loop_lag import LoopWatch
 from penstock.telemetry.metrics import Metrics
 from penstock.telemetry.pace import Pace
+from penstock.warming import Warming
 from penstock.web import pages
 
 
@@ -78,6 +79,8 @@ def _built(
     dialects = {name: registry.resolve("dialects", name)() for name in registry.names("dialects")}
     for alias in settings.models:
         catalog.model(alias)
+    policy = Policy(bounds=_bounds(settings.bounds), limits=_limits(settings.limits))
+    warming = Warming(catalog, policy)
     service = Service(
         runs=runs,
         dialects=dialects,
@@ -86,14 +89,14 @@ def _built(
             methods=("POST",),
             dialect=dialects["native"],
             transports=("sse", "ndjson", "text"),
-            policy=Policy(bounds=_bounds(settings.bounds), limits=_limits(settings.limits)),
+            policy=policy,
         ),
         routes=tuple(_route(settings, route, dialects) for route in settings.route),
         model=catalog.model,
         models=catalog.listed,
         gate=_gate(settings, runs.observer, mounted=mounted, principal=principal),
         close=catalog.close,
-        warm=catalog.warm if any(provider.warm for provider in settings.providers.values()) else None,
+        warm=warming if warming.wanted else None,
         standing=catalog.staging,
         pages={} if sources else pages(),
         exposition=Exposition(metrics, __version__, targets=catalog.health) if metrics else None,

@@ -57,6 +57,8 @@ class Catalog:
         self._routers: dict[str, Router] = {}
         self._sources: list[Source] = list(sources.values())
         """Every source that the operator named, whatever stands before it. What clients may name holds nothing of its own."""
+        self.cold: dict[str, Source] = {}
+        """The targets that are to be asked once before anybody else does, by the names clients may know."""
 
     def model(self, name: str, grant: Grant = ANYBODY) -> Model:
         """The model of a name; the default for the empty one. Raises `Refused(unknown_model)`, also where it is not granted."""
@@ -126,6 +128,8 @@ class Catalog:
             known = {**self._known(target), **_stated(stated.features)}
             source = self._source(target, own)
             near = self._near(target)
+            if stated.warm and alias is not None:
+                self.cold.setdefault(own, source)
             behind[own] = Behind(end, source, _provider_of(target), stated, known, _metered(target), near)
         # What all of them can do the model can, what none of them can it cannot.
         common = {}
@@ -219,6 +223,11 @@ class Catalog:
             self._providers[name].drain = float(found.drain)
             self._providers[name].called = name
         return self._providers[name]
+
+    @property
+    def warms(self) -> bool:
+        """Whether there are providers that are to be warm."""
+        return any(provider.warm for provider in self._settings.providers.values())
 
     async def warm(self) -> None:
         """Connect to the providers that are to be warm. Raises what the first of them raises that cannot be reached."""

@@ -158,7 +158,7 @@ def test_a_provider_speaks_what_its_name_says_unless_its_kind_says_otherwise() -
         "[providers.anthropic]\nbase_url = 'https://gateway/anthropic'\n"
         "[providers.ollama]\nbase_url = 'http://box:11434/v1'\nkind = 'openai'\n"
         "[providers.mine]\nbase_url = 'http://box:1'\nkind = 'anthropic'\n"
-        "[providers.gemini]\n"
+        "[providers.gemini]\napi_key = 'g'\n"
     ).providers
     assert {name: it.kind for name, it in providers.items()} == {
         "anthropic": "anthropic",

@@ -111,6 +111,18 @@ MISTAKES = [
         "penstock.toml:3: models.a.targets[0]: 'http://a/v1#x' has a window of 8000 tokens, and this model promises 9000",
     ),
     (
+        "[models.a]\ntargets = ['b']\n[models.b]\ntargets = ['demo', 'a']\n",
+        "penstock.toml:4: models.b.targets[1]: these names lead in a circle: a → b → a",
+    ),
+    (
+        "[providers.openai]\n[models.a]\ntargets = ['openai/x']\n",
+        "penstock.toml:1: providers.openai: this provider wants a key: set OPENAI_API_KEY, or write api_key = ",
+    ),
+    (
+        "[providers.mine]\nbase_url = 'https://api.anthropic.com/'\nkind = 'anthropic'\n",
+        "penstock.toml:1: providers.mine: this provider wants a key: set ANTHROPIC_API_KEY, or",
+    ),
+    (
         "[models.a]\ntargets = ['openai/x']\n",
         "penstock.toml:2: models.a.targets[0]: no provider is called 'openai'; none is",
     ),

@@ -10,8 +10,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from penstock.assembly import reload
 from penstock.config.model import Config, ProviderConfig
-from penstock.config.models import ModelConfig, RetryConfig
+from penstock.config.models import ModelConfig, RetryConfig, TargetConfig
 from penstock.config.units import Seconds
 from penstock.core.events import Cancelled, Usage
 from tests.fakes.provider import Provider
@@ -254,6 +255,23 @@ async def test_a_provider_that_is_to_be_warm_is_connected_to_before_anybody_asks
         assert [type(problem).__name__ for problem in served.seen.troubles] == ["Unreachable"]
         await client.post("/v1/chat/completions", json={**ASKED, "model": "one", "stream": False})
     assert len(providers[1].connections) == 1
+
+
+async def test_a_target_that_is_to_be_warm_is_asked_for_a_token_before_anybody_asks(providers: list[Provider]) -> None:
+    names = tuple(f"{provider.base_url}#{name}" for provider, name in zip(providers, "ab", strict=True))
+    providers[0].script(DOWN)
+    warm = {name: TargetConfig(warm=True) for name in names}
+    config = Config(models={"fast": ModelConfig(targets=names), "same": ModelConfig(targets=names[1:])}, targets=warm)
+    async with serving(configured(config)) as served, served.client() as client:
+        asked = [await provider.next_request() for provider in providers]
+        assert [request.json["max_tokens"] for request in asked] == [1, 1]
+        await until("both have answered", lambda: len(served.seen.ended) == 2)
+        assert sorted(type(end).__name__ for end in served.seen.ended.values()) == ["Failed", "Finished"]
+        assert (await client.get("/v1/streams")).json() == {"streams": []}
+        reload(served.app, configured(config))
+        await providers[1].next_request()
+        await until("they have answered again", lambda: len(served.seen.ended) == 4)
+    assert [len(provider.requests) for provider in providers] == [2, 2]
 
 
 @pytest.mark.parametrize("tells", [True, False])

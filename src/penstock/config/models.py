@@ -82,6 +82,13 @@ class TargetConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             "address of this machine or of a private network is local, and so are `demo`, functions and cassettes."
         ),
     ] = None
+    warm: Annotated[
+        bool,
+        Meta(
+            description="Ask it for one token when the server starts and after every reload, so that an engine has loaded the model, "
+            "and the connection is there, before anybody else asks. That question is paid like any other."
+        ),
+    ] = False
     price: Annotated[PriceConfig | None, Meta(description="What its tokens cost: `{ input = 0.4, output = 1.6 }`.")] = (
         None
     )

@@ -60,6 +60,12 @@ def at_usual_address(name: str) -> ProviderConfig | None:
     return ProviderConfig(base_url=USUAL[name].base_url, kind=USUAL[name].kind) if name in USUAL else None
 
 
+def key_wanted(base_url: str) -> str | None:
+    """The usual variable of the key without which a provider at this address refuses everybody; None where nobody knows of one."""
+    address = base_url.rstrip("/")
+    return next((usual.variable for usual in USUAL.values() if usual.base_url == address), None)
+
+
 def _read(address: str, variable: str) -> str:
     try:
         return read_base_url(address)

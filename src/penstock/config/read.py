@@ -14,7 +14,7 @@ from penstock.config.errors import Wrong, nearest
 from penstock.config.locate import Key
 from penstock.config.model import AuthConfig, Config, DemoConfig, LogConfig, MetricsConfig, ProviderConfig
 from penstock.config.models import Features, ModelConfig, PricesConfig, TargetConfig
-from penstock.config.providers import at_usual_address
+from penstock.config.providers import at_usual_address, key_wanted
 from penstock.config.routes import DEFAULT_ROUTES, RouteConfig
 from penstock.config.rules import read_rules
 from penstock.config.server import ServerConfig
@@ -176,6 +176,8 @@ class Reader:
                     provider = msgspec.structs.replace(provider, api_key=provider.api_key or usual.api_key)
             else:
                 provider = self._struct(key, table, ProviderConfig)
+            if provider.api_key is None and (variable := key_wanted(provider.base_url)):
+                raise Wrong(key, f'this provider wants a key: set {variable}, or write api_key = "env:NAME" here')
             providers[name] = provider
         return providers
 

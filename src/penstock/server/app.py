@@ -17,6 +17,7 @@ from penstock.core.errors import Refused, fault
 from penstock.core.events import Fault
 from penstock.core.frame import Dialect
 from penstock.core.observer import REQUEST_ID, Observer
+from penstock.flow.runs import Runs
 from penstock.flow.watchdog import Watchdog
 from penstock.server import elsewhere
 from penstock.server.answers_api import AnswersApi
@@ -293,10 +294,10 @@ class App:
             self._retiring.add(warming)
             warming.add_done_callback(self._retiring.discard)
 
-    async def _warm(self, warm: Callable[[], Awaitable[None]]) -> None:
+    async def _warm(self, warm: Callable[[Runs], Awaitable[None]]) -> None:
         """Nobody waits for it, and a provider that is not there now may be there when it is asked."""
         try:
-            await warm()
+            await warm(self.service.runs)
         except Exception as problem:  # noqa: BLE001 - whatever it is, the server serves
             self.service.runs.observer.background_failed(problem)
 

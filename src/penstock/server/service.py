@@ -94,8 +94,8 @@ class Service(msgspec.Struct, kw_only=True):
     """Who may enter, and which runs they find."""
     close: Callable[[], Awaitable[None]]
     """Closes what the sources hold open."""
-    warm: Callable[[], Awaitable[None]] | None = None
-    """Makes the connections that are to be there before anybody asks."""
+    warm: Callable[[Runs], Awaitable[None]] | None = None
+    """Makes what is to be there before anybody asks: connections, and models that their engines have loaded."""
     standing: object = None
     """What another configuration goes on from, such as how the targets do; the assembly's own."""
     pages: Mapping[str, tuple[bytes, str]] = {}
