@@ -234,6 +234,7 @@ NAMES = {
     "bytes": "base64; on a WebSocket the bytes themselves",
     "Json": "any JSON",
     "Fault": "object, see [`failed`](#failed)",
+    "tuple[Spent, ...]": "list of `target` and its `usage`",
     "Usage": "object, see [`usage`](#usage)",
     "msgspec.Raw": "the provider's JSON",
     "dict[str, Json]": "object",

@@ -34,10 +34,13 @@ async def test_the_answer_that_breaks_off_is_whole_all_the_same(
         _, survived, _ = await run(*[word.replace(SERVER, url) for word in broken], "-s")
     events = [json.loads(line) for line in survived.splitlines()]
     (note,) = [event for event in events if event.get("topic") == "continuation"]
-    (shown,) = [json.loads(line) for line in lines("json")]
+    shown, end = [json.loads(line) for line in lines("json")]
     assert {"type": "note", "topic": "continuation", "body": note["body"]} == shown
     assert said(survived) == said(told)
-    assert events[-1]["type"] == "finished"
+    assert events[-1]["type"] == end["type"] == "finished"
+    told_of, shown_of = (last["usage"]["attempts"] for last in (events[-1], end))
+    assert told_of[0] == shown_of[0]
+    assert [each["target"] for each in told_of] == [each["target"] for each in shown_of]
 
 
 def said(told: str) -> str:

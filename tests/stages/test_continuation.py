@@ -11,7 +11,7 @@ import pytest
 
 from penstock.core.cursor import Entry
 from penstock.core.errors import Broken
-from penstock.core.events import Closed, Delta, Event, Finished, Note, Opened, Started, ToolReturned, Usage
+from penstock.core.events import Closed, Delta, Event, Finished, Note, Opened, Spent, Started, ToolReturned, Usage
 from penstock.core.source import Source
 from penstock.core.target import Continues, House, Target, switch
 from penstock.stages.continuation import INSTRUCTION, build
@@ -131,9 +131,12 @@ async def test_several_deaths_are_survived_one_after_the_other() -> None:
     assert [note.body["to"] for note in said if isinstance(note, Note)] == ["b", "c"]  # type: ignore[call-overload, index]
 
 
-async def test_what_all_attempts_used_is_summed_and_known_no_better_than_the_worst_of_them() -> None:
-    said, _ = await told(continuing(house(a=Scripted(half("The ", "quick ")), b=Scripted(saying("brown ", "fox.")))))
-    assert [event for event in said if isinstance(event, Usage)] == [Usage(3, 4, "counted")]
+async def test_what_the_one_that_broke_used_is_settled_before_the_next_one_speaks() -> None:
+    run = SoloRun()
+    home = house(a=Scripted(half("The ", "quick ")), b=Scripted(saying("brown ", "fox.")))
+    said, _ = await told(continuing(home), run=run)
+    assert run.used == [Spent("a", Usage(0, 2, "counted"))]
+    assert [event for event in said if isinstance(event, Usage)] == [Usage(3, 2, "reported")]
 
 
 async def test_reasoning_is_closed_and_not_carried() -> None:

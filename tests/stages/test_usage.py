@@ -6,12 +6,13 @@ import msgspec
 import pytest
 
 from penstock.core.errors import fault
-from penstock.core.events import Cancelled, Delta, Event, Failed, Finished, Opened, Usage
+from penstock.core.events import Cancelled, Delta, Event, Failed, Finished, Note, Opened, Spent, Usage
 from penstock.core.request import ChatRequest, Principal
 from penstock.core.source import Source, compose
 from penstock.core.target import House, Price, Target, switch
 from penstock.flow.policy import Policy
 from penstock.flow.runs import Runs
+from penstock.stages import fallback, hedge, retry
 from penstock.stages.continuation import INSTRUCTION
 from penstock.stages.continuation import build as continue_
 from penstock.stages.usage import build, tokens_of
@@ -27,13 +28,17 @@ def metered(home: House) -> Source:
     return compose(switch(home), [build(home)])
 
 
-async def said_by(source: Source, *, cancel: bool = False, asked: ChatRequest = ASKED) -> list[Event]:
-    """Every event of a run, which is cancelled when nothing more is said."""
+async def said_by(
+    source: Source, *, cancel: bool = False, until_over: bool = False, asked: ChatRequest = ASKED
+) -> list[Event]:
+    """Every event of a run, which is cancelled when nothing more is said, or ends by itself, however long that takes."""
     runs = Runs(MemoryStore(clock=Clock()), clock=Clock())
     handle = await runs.start(asked, source, Policy(), principal=Principal())
     await settle()
     if cancel:
         runs.cancel(handle)
+    if until_over:
+        await handle.pump.ending()
     await settle()
     said = [entry.event for entry in held(handle.log)]
     await runs.close()
@@ -144,5 +149,61 @@ async def test_what_is_drained_after_a_joint_is_added_to_what_was_used_before_it
     await settle()
     runs.cancel(handle)
     handle.settle(Usage(7, 5, "reported"))
-    assert handle.pump.usage == Usage(7, 6, "counted")
+    used = (Spent("a", Usage(0, 1, "counted")), Spent("b", Usage(7, 5, "drained")))
+    assert handle.pump.usage == Usage(7, 6, "counted", attempts=used)
+    await runs.close()
+
+
+async def test_a_last_word_names_what_every_attempt_used() -> None:
+    cheap, dear = Price(input=1e6, output=1e6), Price(input=0.0, output=1e9)
+    priced = Target(name="", source=Answering(saying("two", "three")), price=dear)
+    said = await said_by(handed_over(dying("one ", cheap), priced), asked=LONG)
+    first = Spent("a", Usage(100, 1, "counted", cost=101.0))
+    second = Spent("b", Usage(3, 2, "reported", cost=2000.0))
+    both = Usage(103, 3, "counted", cost=2101.0, attempts=(first, second))
+    assert said[-2:] == [both, Finished("stop", both)]
+
+
+EARLY: list[Event] = [STARTED, Usage(9, 1, "reported")]
+"""What a provider says that accounts for the question before it answers."""
+
+
+@pytest.mark.parametrize("stage", ["fallback", "retry", "hedge"])
+async def test_what_an_attempt_reported_that_nobody_heard_of_was_used_all_the_same(stage: str) -> None:
+    broken, good = refusing("provider_overloaded", after=EARLY), saying("a", "b")
+    match stage:
+        case "fallback":
+            home = house(a=Answering(broken), b=Answering(good))
+            around = fallback.build(home)
+        case "retry":
+            home = house(a=Answering(broken, good))
+            around = retry.build(home, retry.Retrying(base=0.0))
+        case _:
+            home = house(a=Played(*EARLY), b=Answering(good))
+            for _ in range(10):
+                home.health["a"].first(0.0)
+            around = hedge.build(home, hedge.Hedging(least=0.0))
+    said = await said_by(compose(switch(home), [build(home), around]), until_over=True)
+    first, second = Spent("a", Usage(9, 1, "reported")), Spent("ab"[stage != "retry"], Usage(3, 2, "reported"))
+    assert said[-1] == Finished("stop", Usage(12, 3, "reported", attempts=(first, second)))
+
+
+async def test_a_run_that_never_began_has_no_account_but_what_was_reported() -> None:
+    home = house(a=Answering(refusing(after=EARLY)), b=Answering(refusing(after=[])))
+    (note, end) = await said_by(compose(switch(home), [build(home), fallback.build(home)]))
+    assert isinstance(note, Note)
+    assert isinstance(end, Failed)
+    assert (end.error.code, end.usage) == ("providers_exhausted", Usage(9, 1, "reported"))
+
+
+async def test_what_was_reported_to_nobody_when_the_run_was_cancelled_stands_beside_its_log() -> None:
+    home = house(a=Played(*EARLY), b=Answering(saying("a")))
+    runs = Runs(MemoryStore(clock=Clock()), clock=Clock())
+    source = compose(switch(home), [build(home), fallback.build(home)])
+    handle = await runs.start(ASKED, source, Policy(), principal=Principal())
+    await settle()
+    runs.cancel(handle)
+    assert [entry.event for entry in held(handle.log)] == [Cancelled("client")]
+    await settle()
+    assert handle.pump.usage == Usage(9, 1, "reported")
     await runs.close()

@@ -123,6 +123,15 @@ class Usage(msgspec.Struct, frozen=True, tag="usage", omit_defaults=True):
     """Of `input`, what the provider put into its cache."""
     cost: float | None = None
     """What it costs by the operator's price table, in the table's currency."""
+    attempts: tuple[Spent, ...] = ()
+    """Where more than one attempt was paid for: what each used. Together they are this account."""
+
+
+class Spent(msgspec.Struct, frozen=True):
+    """What one attempt at an answer used, at a target by the name clients know."""
+
+    target: str
+    usage: Usage
 
 
 class Finished(msgspec.Struct, frozen=True, tag="finished"):

@@ -167,8 +167,11 @@ class Run(Protocol):
         """Everything readers have been given so far."""
 
     def meter(self, account: Callable[[Usage | None], Usage]) -> None:
-        """Called with every account of tokens that the source gives, for what it adds; and with None before the last word of a
-        run whose source gave none, however it ends."""
+        """Counts for the attempt that is made from now on: called with every account of tokens that it gives, for what is to
+        be added; and with None before the last word of a run that was not accounted for to its end, however it ends."""
+
+    def spent(self, target: str, usage: Usage) -> None:
+        """An attempt was given up and has used so much. It is part of every account of the run from now on."""
 
     @property
     def over(self) -> bool:

@@ -9,7 +9,7 @@ import msgspec
 
 from penstock.core.cursor import Cursor
 from penstock.core.errors import Refused
-from penstock.core.events import Fault, Usage
+from penstock.core.events import Fault, Spent, Usage
 from penstock.core.frame import View
 from penstock.core.lifecycle import Phase
 from penstock.core.observer import Departure, Origin
@@ -133,7 +133,11 @@ class RunHandle:
 
     def meter(self, account: Callable[[Usage | None], Usage]) -> None:
         """As `penstock.core.request.Run.meter`."""
-        self.pump.meter = account
+        self.pump.metered(account)
+
+    def spent(self, target: str, usage: Usage) -> None:
+        """As `penstock.core.request.Run.spent`."""
+        self.pump.spent(Spent(target, usage))
 
     @property
     def over(self) -> bool:

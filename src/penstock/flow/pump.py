@@ -13,6 +13,7 @@ from functools import partial
 
 import msgspec
 
+from penstock.core.account import summed
 from penstock.core.errors import TABLE, Broken, Refused, fault
 from penstock.core.events import (
     TERMINAL,
@@ -25,6 +26,7 @@ from penstock.core.events import (
     Json,
     Note,
     Opened,
+    Spent,
     Terminal,
     Usage,
 )
@@ -49,10 +51,13 @@ class Pump:
         "_abandoned",
         "_clock",
         "_ending",
+        "_last",
+        "_meter",
         "_observer",
         "_on_end",
         "_overdue",
         "_parts",
+        "_spent",
         "_stopped",
         "_task",
         "asked",
@@ -60,7 +65,6 @@ class Pump:
         "ended",
         "held",
         "log",
-        "meter",
         "moved",
         "phase",
         "run",
@@ -85,10 +89,14 @@ class Pump:
         """When the source last said something, or was last let go on."""
         self.held = 0.0
         """Seconds the source was made to wait for its readers."""
-        self.meter: Callable[[Usage | None], Usage] | None = None
-        """Counts the tokens of a run whose source has not."""
         self.usage: Usage | None = None
         """The last account of its tokens."""
+        self._meter: Callable[[Usage | None], Usage] | None = None
+        """Counts the tokens of the attempt that is made now, where its source has not."""
+        self._last: Usage | None = None
+        """The account of that attempt."""
+        self._spent: tuple[Spent, ...] = ()
+        """What the attempts used that were given up."""
         self._overdue: tuple[Callable[[Fault], bool], ...] = ()
         self.ended: float | None = None
         self.terminal: Terminal | None = None
@@ -159,9 +167,10 @@ class Pump:
                 if isinstance(event, Opened) and self.phase is Phase.WAITING:
                     self._observer.first_word(self.run.id, clock() - self.began)
                 elif isinstance(event, Usage):
-                    event = event if self.meter is None else self.meter(event)  # noqa: PLW2901
-                    weight(event)  # raises for what cannot be written, before the last word is to repeat it
-                    self.usage = event
+                    last = event if self._meter is None else self._meter(event)
+                    weight(last)  # raises for what cannot be written, before the last word is to repeat it
+                    self._last = last
+                    event = self.usage = self._summed() or event  # noqa: PLW2901
                     self._observer.tokens_counted(self.run.id, event)
                 self.phase = following
             self.moved = now = clock()
@@ -209,8 +218,31 @@ class Pump:
     def settle(self, usage: Usage) -> None:
         """The account of a run that has ended, which its source learnt while it closed. The log is sealed: it stands beside it."""
         usage = msgspec.structs.replace(usage, grade="drained")
-        self.usage = usage if self.meter is None else self.meter(usage)
-        self._observer.tokens_counted(self.run.id, self.usage)
+        self._last = usage if self._meter is None else self._meter(usage)
+        self._learnt(self._summed())
+
+    def metered(self, account: Callable[[Usage | None], Usage]) -> None:
+        """As `penstock.core.request.Run.meter`."""
+        self._meter, self._last = account, None
+
+    def spent(self, attempt: Spent) -> None:
+        """An attempt was given up. Of a run that has ended it stands beside the log."""
+        self._spent = (*self._spent, attempt)
+        if self.phase is Phase.ENDED:
+            self._learnt(self._summed())
+
+    def _summed(self) -> Usage | None:
+        """All attempts of the run together; None where nothing is known of any."""
+        last = () if self._last is None else (Spent(self.run.target, self._last),)
+        return summed([*self._spent, *last]) if self._spent or last else None
+
+    def _learnt(self, usage: Usage | None) -> bool:
+        """Whether that is another account than the last one."""
+        if usage is None or usage == self.usage:
+            return False
+        self.usage = usage
+        self._observer.tokens_counted(self.run.id, usage)
+        return True
 
     def note(self, note: Note) -> None:
         """Say something on behalf of the server, between two events of the source."""
@@ -266,8 +298,7 @@ class Pump:
         cut: dict[str, Json] | None = None if isinstance(terminal, Finished) else {"cut": True}
         for part in list(self._parts.open):
             self.log.append(Closed(part, cut), at)
-        if before is not Phase.IDLE and not (isinstance(terminal, Finished) and self.usage is not None):
-            self._account(None if terminal.usage is msgspec.UNSET else terminal.usage, at)
+        self._account(terminal, before, at)
         self.terminal = terminal = msgspec.structs.replace(terminal, usage=self.usage or msgspec.UNSET)
         self.log.append(terminal, at)
         self.log.seal()
@@ -279,13 +310,14 @@ class Pump:
             self._stopped = True
             self._task.cancel()
 
-    def _account(self, told: Usage | None, at: int) -> None:
-        """Count what was said, where the source has not, be it in its last word (`told`), or went on after it had."""
-        told = told if self.usage is None else None
-        usage = (self.usage or told) if self.meter is None else self.meter(told)
-        if usage is not None and usage != self.usage:
-            self.usage = usage
-            self._observer.tokens_counted(self.run.id, usage)
+    def _account(self, terminal: Terminal, before: Phase, at: int) -> None:
+        """Settle what was used: count what was said where the source has not, be it in its last word, or went on after it had."""
+        begun = before is not Phase.IDLE
+        if begun and not (isinstance(terminal, Finished) and self._last is not None):
+            told = terminal.usage if self._last is None and terminal.usage is not msgspec.UNSET else None
+            self._last = (self._last or told) if self._meter is None else self._meter(told)
+        usage = self._summed()
+        if self._learnt(usage) and usage is not None and begun:
             self.log.append(usage, at)
 
 

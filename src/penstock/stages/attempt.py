@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 from penstock.core.errors import Broken
-from penstock.core.events import Cancelled, Event, Failed, Fault, Finished, Opened, ToolReturned
+from penstock.core.events import Cancelled, Event, Failed, Fault, Finished, Opened, ToolReturned, Usage
 from penstock.core.request import ChatRequest, Run
 from penstock.core.source import Source
 
@@ -17,19 +17,20 @@ FIRST = (Opened, ToolReturned, Finished, Cancelled)
 class Attempt:
     """Asks `source`. While it waits for the first word, a time limit of the run ends this attempt instead of the run."""
 
-    __slots__ = ("_overdue", "_run", "_task", "events", "target")
+    __slots__ = ("_held", "_overdue", "_run", "_task", "events", "target")
 
     def __init__(self, source: Source, request: ChatRequest, run: Run):
         self.target = request.targets[0] if request.targets else ""
         """The first that was asked."""
         self.events: AsyncGenerator[Event, None] = source(request, run)
+        self._held: list[Event] = []
         self._run = run
         self._task: asyncio.Task[object] | None = None
         self._overdue: Fault | None = None
 
     async def opening(self) -> list[Event]:
         """Everything up to the first word. Raises `Broken` where the attempt failed before it."""
-        held: list[Event] = []
+        held, heard = self._held, False
         self._task = asyncio.current_task()
         settled = self._run.attempt(self._expire)
         try:
@@ -38,6 +39,7 @@ class Attempt:
                     raise Broken.of(event.error)
                 held.append(event)
                 if isinstance(event, FIRST):
+                    heard = True
                     return held
         except asyncio.CancelledError:
             if self._overdue is None or self._task is None or self._task.uncancel() > 0:
@@ -46,7 +48,15 @@ class Attempt:
         finally:
             self._task = None
             settled()
+            if not heard:
+                self.unheard()
         raise Broken("provider_truncated", "the source ended without a word")
+
+    def unheard(self) -> None:
+        """Nobody will be told what it said. What it has accounted for was used all the same."""
+        if accounts := [event for event in self._held if isinstance(event, Usage)]:
+            self._run.spent(self.target or self._run.target, accounts[-1])
+        self._held.clear()
 
     def _expire(self, fault: Fault) -> bool:
         if self._task is None or self._overdue is not None:

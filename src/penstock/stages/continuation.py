@@ -89,8 +89,8 @@ class _Continuing:
         """The last account of the attempt that speaks now; until it gives one, about how many tokens its question has."""
         self._said = 0
         """Pieces that were said before it spoke."""
-        self._spent: list[Usage] = []
-        """What each of those before it used."""
+        self._spent = 0
+        """Tokens those before it said."""
         self._task: asyncio.Task[object] | None = None
         self._overdue: Fault | None = None
         self._watching = False
@@ -139,7 +139,7 @@ class _Continuing:
                 if not part.closed and part.kind != "text":
                     yield Closed(part.part)
             joined = _Joined(so_far, text, exact=strategy == "exact")
-            asked = continued(self._request, text, strategy, said=self._spent)
+            asked = continued(self._request, text, strategy, spent=self._spent)
             self._reported = Usage(tokens_of(asked), 0, "counted")
             events = self._source(msgspec.structs.replace(asked, targets=(target.name,)), run)
 
@@ -147,14 +147,14 @@ class _Continuing:
         """What the attempt that broke used. From now on it is part of every account of the run."""
         used = self._used(so_far)
         self._said = _pieces(so_far)
-        self._spent.append(used)
+        self._spent += used.output
+        self._run.spent(self._run.target, used)
         self._run.meter(self._account)
         return used
 
     def _account(self, told: Usage | None) -> Usage:
-        """All attempts together, each at the price of its own target."""
-        last = self._used(self._run.said()) if told is None else self._house.priced(told, self._run.target)
-        return summed([*self._spent, last])
+        """The account of the attempt that speaks now, at the price of its target."""
+        return self._used(self._run.said()) if told is None else self._house.priced(told, self._run.target)
 
     def _used(self, so_far: Snapshot) -> Usage:
         """The account of the attempt that spoke last, as far as it got."""
@@ -292,12 +292,12 @@ def _moved(citation: Json, by: int) -> Json:
     return citation | places
 
 
-def continued(request: ChatRequest, text: str, strategy: str, *, said: list[Usage]) -> ChatRequest:
-    """The question to a target that is to go on after `text`."""
+def continued(request: ChatRequest, text: str, strategy: str, *, spent: int) -> ChatRequest:
+    """The question to a target that is to go on after `text`, which took so many tokens."""
     params = dict(request.params)
     for name in ("max_tokens", "max_completion_tokens"):
         if isinstance(most := params.get(name), int):
-            params[name] = max(1, most - sum(usage.output for usage in said))
+            params[name] = max(1, most - spent)
     messages: list[Message] = list(request.messages)
     match strategy:
         case "anew":
@@ -310,24 +310,6 @@ def continued(request: ChatRequest, text: str, strategy: str, *, said: list[Usag
         case _:
             messages += [{"role": "assistant", "content": text}, {"role": "user", "content": INSTRUCTION}]
     return msgspec.structs.replace(request, messages=tuple(messages), params=params)
-
-
-def summed(usages: list[Usage]) -> Usage:
-    """All attempts together; only what every provider reported counts as reported."""
-    return Usage(
-        sum(usage.input for usage in usages),
-        sum(usage.output for usage in usages),
-        "reported" if all(usage.grade == "reported" for usage in usages) else "counted",
-        cached=_sum([usage.cached for usage in usages]),
-        reasoning=_sum([usage.reasoning for usage in usages]),
-        cache_written=_sum([usage.cache_written for usage in usages]),
-        cost=None if any(usage.cost is None for usage in usages) else sum(usage.cost or 0.0 for usage in usages),
-    )
-
-
-def _sum(counts: list[int | None]) -> int | None:
-    known = [count for count in counts if count is not None]
-    return sum(known) if known else None
 
 
 def _pieces(so_far: Snapshot) -> int:

@@ -82,6 +82,8 @@ def build(house: House, how: Hedging = Hedging()) -> Stage:  # noqa: B008 - froz
                 if winner is None and not waiting:
                     raise failures[names[0]]  # it knows of all targets, the hedge of those behind the first
             attempt = racers.pop(winner)
+            for loser in racers.values():
+                loser.unheard()
             if attempt.target != names[0] and names[0] not in failures:
                 house.health[names[0]].beaten(house.clock())
             # The words do not wait for a loser that hangs in its clean-up; the end of the run does, as for any source.

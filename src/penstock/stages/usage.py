@@ -24,13 +24,12 @@ def build(house: House) -> Stage:
 
     def stage(source: Source) -> Source:
         def metered(request: ChatRequest, run: Run) -> AsyncGenerator[Event, None]:
-            question = Usage(tokens_of(request), 0, "counted")
+            last = Usage(tokens_of(request), 0, "counted")
 
             def account(told: Usage | None) -> Usage:
-                if told is None:
-                    so_far = run.said()
-                    told = counted(so_far.usage or question, sum(part.deltas for part in so_far.parts))
-                return told if told.cost is not None else house.priced(told, run.target)
+                nonlocal last
+                last = counted(last, sum(part.deltas for part in run.said().parts)) if told is None else told
+                return last if last.cost is not None else house.priced(last, run.target)
 
             run.meter(account)
             return source(request, run)

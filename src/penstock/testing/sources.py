@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from penstock.core.errors import Broken
-from penstock.core.events import TERMINAL, Event, Fault, Json, Usage
+from penstock.core.events import TERMINAL, Event, Fault, Json, Spent, Usage
 from penstock.core.lifecycle import IllegalEvent, Parts, Phase, step
 from penstock.core.request import ChatRequest, Principal, Run
 from penstock.core.snapshot import Folder, Snapshot
@@ -71,6 +71,7 @@ class SoloRun:
         self.misses: list[tuple[str, str]] = []
         """The targets that failed, each with its code."""
         self.account: Callable[[Usage | None], Usage] | None = None
+        self.used: list[Spent] = []
         self.problems: list[Exception] = []
         self.overdue: list[Callable[[Fault], bool]] = []
         self.connect = 5.0
@@ -89,6 +90,10 @@ class SoloRun:
     def meter(self, account: Callable[[Usage | None], Usage]) -> None:
         """Nobody adds up what a run outside any server costs but a test: it calls `account`."""
         self.account = account
+
+    def spent(self, target: str, usage: Usage) -> None:
+        """Remembered: what was used by whom, in their order."""
+        self.used.append(Spent(target, usage))
 
     @property
     def over(self) -> bool:

@@ -8,6 +8,7 @@ from itertools import pairwise
 import msgspec
 from hypothesis import strategies as st
 
+from penstock.core.account import GRADES, summed
 from penstock.core.cursor import Entry
 from penstock.core.errors import TABLE, fault
 from penstock.core.events import (
@@ -22,6 +23,7 @@ from penstock.core.events import (
     Kind,
     Note,
     Opened,
+    Spent,
     Started,
     Terminal,
     ToolReturned,
@@ -211,11 +213,6 @@ def _notes() -> st.SearchStrategy[Note]:
 
 def _usages() -> st.SearchStrategy[Usage]:
     counts = st.integers(0, 10_000)
-    return st.builds(
-        Usage,
-        counts,
-        counts,
-        st.sampled_from(["reported", "drained", "counted"]),
-        st.none() | counts,
-        st.none() | counts,
-    )
+    one = st.builds(Usage, counts, counts, st.sampled_from(GRADES), st.none() | counts, st.none() | counts)
+    several = st.lists(st.builds(Spent, st.sampled_from(["a", "b"]), one), min_size=2, max_size=3).map(summed)
+    return one | several

@@ -1,0 +1,36 @@
+"""What several attempts at one answer used, added up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from penstock.core.events import Grade, Spent, Usage
+
+GRADES: tuple[Grade, ...] = ("reported", "drained", "counted")
+"""From the best known to the worst."""
+
+
+def summed(attempts: Sequence[Spent]) -> Usage:
+    """All attempts together, known no better than the worst of them. A cost that is missing in one is missing in the sum.
+
+    One attempt alone is its own sum; of several each is named. Raises `ValueError` for none.
+    """
+    usages = [attempt.usage for attempt in attempts]
+    if len(usages) == 1:
+        return usages[0]
+    costs = [usage.cost for usage in usages if usage.cost is not None]
+    return Usage(
+        sum(usage.input for usage in usages),
+        sum(usage.output for usage in usages),
+        max((usage.grade for usage in usages), key=GRADES.index),
+        cached=_sum([usage.cached for usage in usages]),
+        reasoning=_sum([usage.reasoning for usage in usages]),
+        cache_written=_sum([usage.cache_written for usage in usages]),
+        cost=sum(costs) if len(costs) == len(usages) else None,
+        attempts=tuple(attempts),
+    )
+
+
+def _sum(counts: list[int | None]) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
