@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from penstock.core.cassette import BLACK, Line, load, record, scrubbed
 from penstock.core.cursor import Entry
-from penstock.core.events import Delta, Event, Note, ToolReturned
+from penstock.core.errors import fault
+from penstock.core.events import Chunk, Closed, Delta, Event, Failed, Note, Opened, ToolReturned
 from penstock.testing.strategies import runs
 
 KEYS = [
@@ -78,6 +79,22 @@ def test_notes_and_tool_results_are_looked_through_to_the_bottom() -> None:
     assert returned == ToolReturned("c", {"url": f"https://{BLACK * 9}@host/"})
 
 
+def test_what_a_part_carries_beside_its_words_and_how_a_run_failed_are_looked_through_too() -> None:
+    key = KEYS[0]
+    block = json.dumps({"type": "server_tool_use", "input": {"q": [key]}}).encode()
+    said = entries(
+        Opened(0, "binary", meta={"anthropic": {"id": key}}),
+        Chunk(0, block),
+        Chunk(0, b"\xff" + key.encode()),
+        Closed(0, {"citations": [{"url": f"https://me:{key}@host/"}]}),
+        Failed(fault("provider_error", f"Incorrect API key provided: {key}")),
+    )
+    told = [entry.event for entry in scrubbed(said)]
+    assert key not in str(told[:2] + told[3:])
+    assert told[1] == Chunk(0, block.replace(key.encode(), (BLACK * len(key)).encode()))
+    assert told[2] == Chunk(0, b"\xff" + key.encode())  # no text, but sound or a picture
+
+
 @pytest.mark.parametrize("text", ["risk-free and task-based", "sk-short", "https://host/path@x", "Bearer in mind"])
 def test_words_stay_as_they_are(text: str) -> None:
     (entry,) = scrubbed(entries(Delta(0, text)))
@@ -92,6 +109,10 @@ def test_words_stay_as_they_are(text: str) -> None:
         (b'{"cassette":9,"model":"m","created":0}\n', "line 1: a cassette of version 9"),
         (b'{"cassette":1,"model":"m","created":0}\n\n{"at":0}\n', "line 3: "),
         (b'{"cassette":1,"model":"m","created":0}\n{"at":0,"event":{"type":"news"}}\n', "line 2: "),
+        (b'{"cassette":1,"model":"m","created":0}\n{"at":0,"event":' + b"[" * 100_000, "line 2: "),
+        (b'{"cassette":1,"model":"m","created":0}\n{"at":-1,"event":{"type":"finished"}}\n', "line 2: "),
+        (b'{"cassette":1,"model":"m","created":0}\n{"at":1e300,"event":{"type":"finished"}}\n', "line 2: "),
+        (b'{"cassette":1,"model":"m","created":0}\n{"at":0,"event":{"type":"fini', "line 2: "),
     ],
 )
 def test_what_is_no_cassette_is_named_with_its_line(data: bytes, said: str) -> None:

@@ -11,12 +11,12 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from penstock.core.cursor import Entry
-from penstock.core.events import Delta, Event, Json, Note, ToolReturned
+from penstock.core.events import Chunk, Closed, Delta, Event, Failed, Json, Note, Opened, ToolReturned
 from penstock.core.frame import one_line
 
 VERSION = 1
@@ -53,6 +53,15 @@ class Cassette(msgspec.Struct, frozen=True):
     lines: tuple[Line, ...]
 
 
+LONGEST = 30 * 24 * 3600 * 1000
+"""Milliseconds that a run takes at most."""
+
+
+class _Row(msgspec.Struct, frozen=True):
+    at: Annotated[float, msgspec.Meta(ge=0, le=LONGEST)]
+    event: dict[str, Any]
+
+
 class _Header(msgspec.Struct, frozen=True):
     cassette: int
     model: str
@@ -85,19 +94,19 @@ def load(data: bytes) -> Cassette:
             continue
         try:
             lines.append(_line(line))
-        except (msgspec.DecodeError, ValueError, KeyError, TypeError) as wrong:
+        except (ValueError, RecursionError) as wrong:
             raise ValueError(f"line {number}: {wrong}") from None
     return Cassette(header.model, header.created, tuple(lines))
 
 
 def _line(line: bytes) -> Line:
-    value: dict[str, Any] = msgspec.json.decode(line, type=dict[str, Any])
-    event = dict(value["event"])
+    row = msgspec.json.decode(line, type=_Row)
+    event = dict(row.event)
     logprobs = event.pop("logprobs", None)
     read: Event = msgspec.convert(event, Event)
     if logprobs is not None:
         read = msgspec.structs.replace(read, logprobs=msgspec.Raw(_encode(logprobs)))
-    return Line(int(value["at"]), read)
+    return Line(int(row.at), read)
 
 
 def scrubbed(entries: Sequence[Entry]) -> list[Entry]:
@@ -112,6 +121,15 @@ def scrubbed(entries: Sequence[Entry]) -> list[Entry]:
                 clean[place] = msgspec.structs.replace(
                     entry, event=msgspec.structs.replace(entry.event, body=_clean(body))
                 )
+            case Opened(meta=dict() as meta) | Closed(meta=dict() as meta):
+                clean[place] = msgspec.structs.replace(
+                    entry, event=msgspec.structs.replace(entry.event, meta=_clean(meta))
+                )
+            case Failed(error=error):
+                told = msgspec.structs.replace(error, message=_dark(error.message))
+                clean[place] = msgspec.structs.replace(entry, event=msgspec.structs.replace(entry.event, error=told))
+            case Chunk(part=part, data=data):
+                clean[place] = msgspec.structs.replace(entry, event=Chunk(part, _dark_bytes(data)))
             case _:
                 pass
     for places in parts.values():
@@ -142,6 +160,15 @@ def _clean(value: Json) -> Json:
 
 def _dark(text: str) -> str:
     return SECRET.sub(_blacken, text)
+
+
+def _dark_bytes(data: bytes) -> bytes:
+    """What a provider said in its own JSON is text too; what is none stays as it is."""
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return data
+    return _dark(text).encode()
 
 
 def _blacken(match: re.Match[str]) -> str:
