@@ -69,6 +69,18 @@ def test_the_architecture_says_who_may_import_whom_as_the_rule_has_it() -> None:
     }
 
 
+def test_the_page_of_the_architecture_names_every_room_and_no_file_that_is_not_there() -> None:
+    page = (ROOT / "docs" / "explanation" / "architecture.md").read_text()
+    package = ROOT / "src" / "penstock"
+    rows = [line for line in page[page.index("## The rooms") :].splitlines() if line.startswith("| `")]
+    told = {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+    rooms = {path.stem for path in package.iterdir() if path.is_dir() or path.suffix == ".py"}
+    assert told == rooms - {"__init__", "__main__", "__pycache__", "registry"}
+    folders = (ROOT, package, package / "server")
+    files = set(re.findall(r"`([\w/]+\.py)`", page))
+    assert sorted(file for file in files if not any((folder / file).is_file() for folder in folders)) == []
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body"),
     [

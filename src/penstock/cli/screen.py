@@ -37,6 +37,13 @@ class Screen(Protocol):
         """Something worth knowing that is no part of the answer."""
 
 
+NEWS = {
+    "reconnecting": "connection lost; taking it up again",
+    "gap": "the server no longer holds what was missed; the answer so far comes again",
+}
+"""What is said of events that are no part of the answer."""
+
+
 class Parts:
     """Which part is what, from the events that open them."""
 
@@ -88,10 +95,8 @@ class PlainScreen:
                 self._write(event["text"])
             case "failed":
                 self.complain(event["error"]["message"])
-            case "reconnecting":
-                self.remark("connection lost; taking it up again")
-            case "gap":
-                self.remark("the server no longer holds what was missed; the answer so far comes again")
+            case "reconnecting" | "gap" as news:
+                self.remark(NEWS[news])
             case _:
                 pass
 
@@ -181,10 +186,8 @@ class RichScreen:
                 self.complain(event["error"]["message"])
             case "cancelled":
                 self.remark("cancelled")
-            case "reconnecting":
-                self.remark("connection lost; taking it up again")
-            case "gap":
-                self.remark("the server no longer holds what was missed; the answer so far comes again")
+            case "reconnecting" | "gap" as news:
+                self.remark(NEWS[news])
             case _:
                 pass
 

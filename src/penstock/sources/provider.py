@@ -246,8 +246,8 @@ class HttpProvider:
             raise Broken("first_token_timeout", f"{self.called} did not answer within {CALL_SECONDS:g} s") from None
 
     async def _whole(self, response: Response) -> bytes:
-        if response.status != 200 or _kind(response) != JSON or _encoded(response):
-            raise await self._refusal(response, JSON)
+        if (refusal := await self._refusal(response, JSON)) is not None:
+            raise refusal
         pieces: list[bytes] = []
         size = 0
         try:
@@ -263,13 +263,9 @@ class HttpProvider:
     async def _ask(self, body: bytes, headers: Mapping[str, str], *, connect: float) -> Response:
         """Post the question; return the response once it is a stream."""
         response = await self._post(self._own(), body, headers, connect=connect)
-        media_type = self._protocol.media_type
-        if response.status == 200 and _kind(response) == media_type and not _encoded(response):
-            return response
-        try:
-            raise await self._refusal(response, media_type)
-        finally:
-            response.close()
+        if (refusal := await self._refusal(response, self._protocol.media_type)) is not None:
+            raise refusal
+        return response
 
     async def _again(self, behind: str, *, connect: float) -> Response:
         """Read on an answer that the provider keeps. Raises `Broken`."""
@@ -281,15 +277,11 @@ class HttpProvider:
             raise Broken("connect_timeout", f"{self.called} could not be reached again: {problem}") from None
         except Unreachable as problem:
             raise Broken("provider_unreachable", f"{self.called} could not be reached again: {problem}") from None
-        if response.status == 200 and _kind(response) == self._protocol.media_type and not _encoded(response):
-            return response
-        try:
-            refusal = await self._refusal(response, self._protocol.media_type)
-        finally:
-            response.close()
-        raise Broken(
-            "provider_truncated", f"the stream broke off, and the rest is not to be had: {refusal.fault.message}"
-        )
+        if (refusal := await self._refusal(response, self._protocol.media_type)) is not None:
+            raise Broken(
+                "provider_truncated", f"the stream broke off, and the rest is not to be had: {refusal.fault.message}"
+            )
+        return response
 
     async def _post(
         self, client: Client, body: bytes, headers: Mapping[str, str], *, connect: float | None = None
@@ -303,8 +295,11 @@ class HttpProvider:
         except Unreachable as problem:
             raise Broken("provider_unreachable", f"{self.called} could not be reached: {problem}") from None
 
-    async def _refusal(self, response: Response, wanted: str) -> Broken:
-        """Why an answer is not of the media type that was wanted. A 200 may hold an error, too."""
+    async def _refusal(self, response: Response, wanted: str) -> Broken | None:
+        """Why a response, which is closed then, is no answer of the media type that was wanted; None for one that is. A 200 may
+        hold an error, too."""
+        if response.status == 200 and _kind(response) == wanted and not _encoded(response):
+            return None
         body = b""
         try:
             async with asyncio.timeout(ERROR_SECONDS):
@@ -312,6 +307,8 @@ class HttpProvider:
                     body += more
         except (TimeoutError, BodyBroken):
             pass  # the status says enough
+        finally:
+            response.close()
         if response.status != 200 or provider_errors.confesses(body):
             return provider_errors.refused(self.called, response.status, body, response.headers, secret=self._secret)
         what = f"{_kind(response)} in {_encoded(response)}" if _encoded(response) else _kind(response)
