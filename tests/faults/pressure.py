@@ -1,6 +1,7 @@
 """Sources for a server in a process of its own that misbehave until they are noticed: one eats memory, one holds the event loop."""
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import AsyncGenerator
@@ -18,6 +19,8 @@ MODELS = """
 targets = ["tests.faults.pressure:swell"]
 [models.hold]
 targets = ["tests.faults.pressure:hold"]
+[models.delay]
+targets = ["tests.faults.pressure:delay"]
 [models.count]
 targets = ["tests.faults.endless:count"]
 """
@@ -50,6 +53,15 @@ async def hold(request: Any) -> AsyncGenerator[str, None]:
             0.2
         )  # where the machine itself had just held the loop up, that is told; this is another time
     yield "let go"
+
+
+async def delay(request: Any) -> AsyncGenerator[str, None]:
+    """Hold the loop for most of the time, until there is a file of this name."""
+    nobody_sets_it = threading.Event()
+    while not os.path.exists(words(request)):  # noqa: ASYNC240, PTH110 - to hold the loop is what it is for
+        nobody_sets_it.wait(1.4)
+        await asyncio.sleep(0.05)
+    yield "in time again"
 
 
 def computes(log: Path) -> None:

@@ -197,6 +197,30 @@ async def test_whoever_holds_the_loop_is_named_in_the_log_and_counted_and_nobody
         assert page.sum("penstock_loop_holds_total") >= 1
 
 
+async def test_a_loop_that_is_behind_begins_nothing_new_and_what_runs_goes_on(tmp_path: Path) -> None:
+    done = tmp_path / "done"
+    config = f'[server]\nmax_lag = "0.8s"\n{MODELS}'
+    with starting(tmp_path, config=config, environ=ENVIRON) as served:
+        async with asking(served) as http, telling(http, prompt("delay", str(done))) as delaying:
+
+            async def begins() -> tuple[int, str]:
+                short = {"model": "demo", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 1}
+                told = await http.post("/v1/chat/completions", json={**short, "demo": {"reasoning": False}})
+                return told.status_code, "" if told.status_code == 200 else told.json()["error"]["message"]
+
+            async def refused() -> bool:
+                status, message = await begins()
+                return status == 503 and "behind with its work" in message
+
+            async def accepted() -> bool:
+                return await begins() == (200, "")
+
+            await until("nothing new begins", refused)
+            done.touch()
+            await delaying.until("in time again")
+            await until("runs begin again", accepted)
+
+
 # -- the clock ---------------------------------------------------------------------------------------------------------
 
 LIMITS = """

@@ -118,7 +118,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         Meta(
             description="How late the event loop may be, twice in a row, before new runs are refused: those that live come first."
         ),
-    ] = Seconds(5)
+    ] = Seconds(2)
     max_runs: Annotated[int, Meta(ge=1, description="How many runs are held at once, ended ones included.")] = 20_000
     max_bytes: Annotated[
         Bytes, Meta(description="What all runs keep together; ended runs give way first, then new ones are refused.")

@@ -62,7 +62,7 @@ class Runs:
         clock: Callable[[], float] = time.monotonic,
         max_bytes: int = 1024 * MiB,
         max_runs: int = 20_000,
-        max_lag: float = 5.0,
+        max_lag: float = 2.0,
         max_keys: int = 100_000,
         memory: Memory | None = None,
     ):
