@@ -192,6 +192,9 @@ async def test_a_run_that_was_cancelled_replays_with_one_and_what_is_no_cassette
         await client.cancel(turn.stream)
         assert (await run(speaking, "streams", "save", turn.stream, str(file)))[0] == 0
     assert (await run(speaking, "replay", str(file), "--speed", "0"))[0] == 1
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:3]))
+    code, _, err = await run(speaking, "replay", str(file), "--speed", "0")
+    assert (code, err) == (1, f"Error: {file}: the recording breaks off; record a run that has ended\n")
     file.write_text("{}")
     code, _, err = await run(speaking, "replay", str(file))
     assert (code, err.startswith(f"Error: {file}: line 1: this is no cassette")) == (1, True)

@@ -5,6 +5,7 @@ import json
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import aiohttp
@@ -187,6 +188,17 @@ async def test_a_prefix_before_every_path_is_one_setting(tmp_path: Path) -> None
         assert served.url.endswith("/llm")
         text = await text_of(served.url.removesuffix("/llm"), {"prompt": "Hi", "demo": {"rate": 0, "tokens": 5}})
         assert text.startswith("You said")
+
+
+async def test_what_it_says_to_do_next_works_where_it_is_not_on_the_path(tmp_path: Path) -> None:
+    """As in a clone after `make serve`."""
+    (tmp_path / "penstock").write_text(f"#!{sys.executable}\nfrom penstock.cli import main\nmain()\n")
+    (tmp_path / "penstock").chmod(0o755)
+    environ = clean_environment(PWD=str(tmp_path), PATH="/usr/bin:/bin")
+    async with terminal([str(tmp_path / "penstock"), "serve", "--port", "0"], environ) as shown:
+        await shown.shows(f"or:   {tmp_path / 'penstock'} chat --url http://127.0.0.1:")
+        shown.press(CTRL_C)
+        assert await shown.ended() == 0
 
 
 async def test_on_a_terminal_it_is_friendly_and_ctrl_c_ends_it(tmp_path: Path) -> None:

@@ -171,6 +171,21 @@ def test_a_group_of_exceptions_names_its_members() -> None:
     assert [line["error"] for line in log.lines] == ["ExceptionGroup(ValueError, OSError)"]
 
 
+@pytest.mark.parametrize(("code", "level"), [("provider_unreachable", "warning"), ("not_carried", "debug")])
+def test_a_target_that_fails_is_a_warning_unless_the_question_is_to_blame(code: str, level: str) -> None:
+    log = logging_to()
+    LogObserver().target_failed(RUN, "openai/gpt-4.1-mini", code)
+    (line,) = log.lines
+    del line["timestamp"]
+    assert line == {
+        "level": level,
+        "event": "target failed",
+        "stream": RUN,
+        "target": "openai/gpt-4.1-mini",
+        "code": code,
+    }
+
+
 @pytest.mark.parametrize(
     ("terminal", "level", "fields"),
     [

@@ -41,6 +41,8 @@ def command(cassette: Path, speed: float, raw: bool) -> None:
         end = asyncio.run(_play(recorded, speed, raw))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    if end not in ("finished", "failed", "cancelled"):
+        raise click.ClickException(f"{cassette}: the recording breaks off; record a run that has ended")
     if end != "finished":
         sys.exit(1)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gc
 import math
+import shutil
 import sys
 from pathlib import Path
 from socket import gaierror
@@ -139,4 +140,11 @@ def _welcome(config: Config, host: str, port: int, scraped_at: socket.socket | N
         click.echo(f"open: {url}/", err=True)
         if text is not None:
             click.echo(f"""try:  curl -N {url}{text}{key} -d '{{"prompt": "Hello"}}'""", err=True)
-        click.echo(f"or:   penstock chat --url {url}", err=True)
+        click.echo(f"or:   {_called()} chat --url {url}", err=True)
+
+
+def _called() -> str:
+    """What calls this program in another terminal of the same folder: in a clone it is not on the path."""
+    if shutil.which("penstock") is not None:
+        return "penstock"
+    return sys.argv[0] if Path(sys.argv[0]).name == "penstock" else "python -m penstock"

@@ -192,7 +192,7 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         RetryConfig | None,
         Meta(
             description="Asking the same target again. Without this table only where a model has several targets: once, "
-            "and only one that wants to be asked again within a second."
+            "and none that wants to be left alone for longer than a second."
         ),
     ] = None
 

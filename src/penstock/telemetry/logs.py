@@ -157,7 +157,8 @@ class LogObserver(Observer):
         LINES.debug("target chosen", stream=run, target=target, why=why)
 
     def target_failed(self, run: str, target: str, code: str) -> None:
-        LINES.warning("target failed", stream=run, target=target, code=_clean(code))
+        asked_wrongly = code in TABLE and TABLE[code].blame == "client"
+        (LINES.debug if asked_wrongly else LINES.warning)("target failed", stream=run, target=target, code=_clean(code))
 
     def first_word(self, run: str, seconds: float) -> None:
         LINES.debug("first word", stream=run, seconds=round(seconds, 3))
