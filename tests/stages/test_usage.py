@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from penstock.core.errors import fault
-from penstock.core.events import Cancelled, Delta, Event, Failed, Finished, Note, Opened, Spent, Usage
+from penstock.core.events import Cancelled, Closed, Delta, Event, Failed, Finished, Note, Opened, Spent, Usage
 from penstock.core.request import ChatRequest, Principal
 from penstock.core.source import Source, compose
 from penstock.core.target import House, Price, Target, switch
@@ -121,6 +121,13 @@ async def test_what_was_reported_before_the_end_is_no_account_of_an_answer_that_
     counted = Usage(9, 3, "counted", cached=4)
     assert accounts(said) == [Usage(9, 1, "reported", cached=4), counted]
     assert said[-1] == Cancelled("client", counted)
+
+
+async def test_what_was_reported_before_the_first_word_is_no_account_of_a_whole_answer_either() -> None:
+    words: list[Event] = [Opened(0, "text"), *(Delta(0, word) for word in "abc"), Closed(0), Finished()]
+    early: list[Event] = [STARTED, Usage(9, 1, "reported"), *words]
+    said = await said_by(metered(house(a=Answering(early))))
+    assert said[-1] == Finished("stop", Usage(9, 3, "counted"))
 
 
 async def test_what_was_reported_in_full_stands_however_the_run_ends() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from penstock.core.account import summed
 from penstock.core.errors import fault
-from penstock.core.events import Cancelled, Finished, Usage
+from penstock.core.events import Cancelled, Finished, Spent, Usage
 from penstock.core.health import Health
 from penstock.core.observer import Origin
 from penstock.core.request import Principal
@@ -90,6 +91,37 @@ def test_what_is_learnt_while_a_source_closes_replaces_what_was_counted() -> Non
     usage = found["gen_ai_client_token_usage"]
     assert {labels[-1]: value.total for labels, value in usage.items() if not isinstance(value, float)} == {
         "input": 10, "output": 9,
+    }  # fmt: skip
+
+
+def test_what_is_learnt_of_a_cancelled_run_replaces_what_was_reported_at_its_beginning_and_what_was_never_said() -> (
+    None
+):
+    metrics = Metrics({"demo"})
+    for run, early in (("st_1", Usage(10, 1, "reported")), ("st_2", None)):
+        metrics.run_started(run, ASKED, Principal(), ORIGIN)
+        if early is not None:
+            metrics.tokens_counted(run, early)
+        metrics.run_ended(run, Cancelled("client"), 1.0, 5)
+        metrics.tokens_counted(run, Usage(10, 9, "drained"))
+        metrics.source_stopped(run, Cancelled("client"), 0.5)
+    usage = counted(metrics)["gen_ai_client_token_usage"]
+    assert {labels[-1]: value.total for labels, value in usage.items() if not isinstance(value, float)} == {
+        "input": 20, "output": 18,
+    }  # fmt: skip
+
+
+def test_of_several_attempts_each_is_counted_as_well_as_it_is_known() -> None:
+    both = summed([Spent("a", Usage(7, 3, "counted")), Spent("b", Usage(10, 5, "reported"))])
+    metrics = Metrics({"demo"})
+    metrics.run_started("st_1", ASKED, Principal(), ORIGIN)
+    metrics.tokens_counted("st_1", both)
+    metrics.run_ended("st_1", Finished(), 1.0, 5)
+    found = counted(metrics)
+    assert found["penstock_counted_tokens_total"] == {("demo", "input"): 7, ("demo", "output"): 3}
+    usage = found["gen_ai_client_token_usage"]
+    assert {labels[-1]: value.total for labels, value in usage.items() if not isinstance(value, float)} == {
+        "input": 10, "output": 5,
     }  # fmt: skip
 
 

@@ -50,6 +50,7 @@ class Pump:
     __slots__ = (
         "_abandoned",
         "_clock",
+        "_early",
         "_ending",
         "_last",
         "_meter",
@@ -95,6 +96,8 @@ class Pump:
         """Counts the tokens of the attempt that is made now, where its source has not."""
         self._last: Usage | None = None
         """The account of that attempt."""
+        self._early = False
+        """Whether a part was opened since: then it knows nothing of that."""
         self._spent: tuple[Spent, ...] = ()
         """What the attempts used that were given up."""
         self._overdue: tuple[Callable[[Fault], bool], ...] = ()
@@ -164,12 +167,14 @@ class Pump:
                 if isinstance(event, TERMINAL):
                     self.finish(event)
                     return
-                if isinstance(event, Opened) and self.phase is Phase.WAITING:
-                    self._observer.first_word(self.run.id, clock() - self.began)
+                if isinstance(event, Opened):
+                    self._early = True
+                    if self.phase is Phase.WAITING:
+                        self._observer.first_word(self.run.id, clock() - self.began)
                 elif isinstance(event, Usage):
                     last = event if self._meter is None else self._meter(event)
                     weight(last)  # raises for what cannot be written, before the last word is to repeat it
-                    self._last = last
+                    self._last, self._early = last, False
                     event = self.usage = self._summed() or event  # noqa: PLW2901
                     self._observer.tokens_counted(self.run.id, event)
                 self.phase = following
@@ -313,7 +318,7 @@ class Pump:
     def _account(self, terminal: Terminal, before: Phase, at: int) -> None:
         """Settle what was used: count what was said where the source has not, be it in its last word, or went on after it had."""
         begun = before is not Phase.IDLE
-        if begun and not (isinstance(terminal, Finished) and self._last is not None):
+        if begun and not (isinstance(terminal, Finished) and self._last is not None and not self._early):
             told = terminal.usage if self._last is None and terminal.usage is not msgspec.UNSET else None
             self._last = (self._last or told) if self._meter is None else self._meter(told)
         usage = self._summed()

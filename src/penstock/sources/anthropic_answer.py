@@ -66,6 +66,7 @@ class Answer(Ending):
     """Takes stream events, gives events. Once `ended`, it takes nothing more."""
 
     __slots__ = (
+        "_accounted",
         "_blocks",
         "_halves",
         "_next",
@@ -77,6 +78,8 @@ class Answer(Ending):
 
     def __init__(self, host: str, *, secret: str | None = None):
         super().__init__(host, secret=secret)
+        self._accounted = False
+        """Whether the end of the message said what it cost; its beginning knows the question alone."""
         self._blocks: dict[int, _Block] = {}
         self._plain: dict[int, _Block] = {}  # the texts whose next piece may go straight out
         self._texts: _Block | None = None  # the row of texts that another text goes on
@@ -302,6 +305,7 @@ class Answer(Ending):
                 events.append(Note("stop", more))
         if event.usage is not None:
             self._count(event.usage)
+            self._accounted = True
 
     def over(self, rest: bytes, events: list[Event]) -> None:
         """The message is whole where all but `message_stop` has come: to ask for more of it would be to invent some."""
@@ -318,7 +322,7 @@ class Answer(Ending):
         self._finish_texts(events)
         for index in sorted(self._blocks):
             self._close(self._blocks[index], events)
-        if self._tokens.input_tokens is not None or self._tokens.output_tokens is not None:
+        if self._accounted:
             events.append(self._usage())
         events.append(Finished(REASONS.get(self._reason, self._reason)))
 

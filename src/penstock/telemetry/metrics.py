@@ -62,7 +62,7 @@ class Metrics(Observer):
         """They may change while the server runs."""
         self._live: dict[str, _Live] = {}
         self._unsettled: dict[str, _Live] = {}
-        """Runs that have ended without an account by their provider, until their source has closed."""
+        """Runs that were cancelled, or ended without an account by their provider, until their source has closed."""
         self.counters = {family.name: Counts() for family in FAMILIES.values() if family.kind == "counter"}
         self.histograms = {
             family.name: Distributions(family.edges) for family in FAMILIES.values() if family.kind == "histogram"
@@ -109,12 +109,12 @@ class Metrics(Observer):
         self._durations[(*live.calling, code)].add(seconds)
         if isinstance(terminal, Failed):
             self.counters["penstock_stream_failures_total"].add((code,))
-        if live.usage is None:
-            return
-        if live.usage.grade == "counted" and not isinstance(terminal, Finished):
+        whole = isinstance(terminal, Finished)
+        counted = live.usage is not None and live.usage.grade == "counted" and not whole
+        if counted or isinstance(terminal, Cancelled):
             self._unsettled[run] = live  # its source may learn what it has used while it closes
-        else:
-            self._account(live, live.usage, seconds, whole=isinstance(terminal, Finished))
+        elif live.usage is not None:
+            self._account(live, live.usage, seconds, whole=whole)
 
     def _settled(self, run: str) -> None:
         """Nothing more will be learnt of what a run has used."""
@@ -126,17 +126,18 @@ class Metrics(Observer):
         model = live.labels[-1]
         if usage.cost is not None:
             self.counters["penstock_cost_total"].add((model,), usage.cost)
-        if usage.grade == "counted":
-            counted = self.counters["penstock_counted_tokens_total"]
-            counted.add((model, "input"), usage.input)
-            counted.add((model, "output"), usage.output)
-            return
+        counted = self.counters["penstock_counted_tokens_total"]
         tokens = self.histograms["gen_ai_client_token_usage"]
-        tokens[(*live.calling, "input")].add(usage.input)
-        tokens[(*live.calling, "output")].add(usage.output)
-        if whole and usage.output > 1:
-            each = (seconds - live.first) / (usage.output - 1)
-            self.histograms["gen_ai_server_time_per_output_token_seconds"][live.calling].add(each)
+        for each in [attempt.usage for attempt in usage.attempts] or [usage]:
+            if each.grade == "counted":
+                counted.add((model, "input"), each.input)
+                counted.add((model, "output"), each.output)
+            else:
+                tokens[(*live.calling, "input")].add(each.input)
+                tokens[(*live.calling, "output")].add(each.output)
+        if whole and usage.grade != "counted" and usage.output > 1:
+            pace = (seconds - live.first) / (usage.output - 1)
+            self.histograms["gen_ai_server_time_per_output_token_seconds"][live.calling].add(pace)
 
     def run_forgotten(self, run: str, share: float) -> None:
         self.histograms["penstock_stream_read_ratio"][()].add(share)
