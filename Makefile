@@ -11,7 +11,7 @@ PROJECT := $(PIP) --no-deps --no-build-isolation --editable .
 # Flags for one run, as in: make serve ARGS="--port 9000" and make test PYTEST_ARGS="-n 2 -k resume"
 ARGS ?=
 # Tests wait for sockets and programs about a third of their time, so there are half as many workers again as cores.
-WORKERS := $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((n + n / 2)))
+WORKERS := $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((n + (n + 1) / 2)))
 PYTEST_ARGS ?= -n $(WORKERS)
 PYTHONS ?= 3.11 3.12 3.13
 export PYTHON
@@ -90,6 +90,9 @@ $(NODE_READY): $(NODE)/package.json $(NODE)/package-lock.json
 test-tools: dev ## Bring what the tests need beyond .venv, where this machine allows it
 	@$(PY) -m tests.tools
 	-@$(MAKE) --silent --no-print-directory --keep-going $(SIDE) $(NODE_READY)
+
+# Tests start hundreds of servers, each of which would otherwise compile penstock anew.
+test test-matrix test-clients chaos: export PYTHONDONTWRITEBYTECODE :=
 
 test: test-tools ## Run every test (PYTEST_ARGS="-k resume" passes flags)
 	@$(PY) -m pytest $(PYTEST_ARGS)
