@@ -51,6 +51,7 @@ async def use(client: httpx2.AsyncClient, url: str) -> list[str]:
     socket = url.replace("http", "ws") + "/v1/chat/ws"
     async with websocket(socket, subprotocols=["penstock.v1", subprotocol(KEY)]) as opened:
         await opened.ask(type="start", ref="1", request={"prompt": PROMPT})
+        await opened.until("finished")
     with pytest.raises(InvalidStatus) as refused:
         async with websocket(socket, subprotocols=["penstock.v1", subprotocol(WRONG)]):
             pass
