@@ -1,8 +1,12 @@
-"""Hypothesis strategies for everything a run can legally say, awkward characters first."""
+"""Hypothesis strategies for everything a run can legally say, awkward characters first.
+
+Those without arguments are made once: what hypothesis finds out about a strategy, it finds out for each one that is made.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from itertools import pairwise
 
 import msgspec
@@ -42,12 +46,14 @@ AWKWARD = (
 """Texts that have broken somebody's framing, escaping or counting before."""
 
 
+@cache
 def texts() -> st.SearchStrategy[str]:
     """What a delta may hold: any text that UTF-8 can carry."""
     plain = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
     return st.one_of(plain, st.sampled_from(AWKWARD), st.lists(st.sampled_from(AWKWARD), max_size=3).map("".join))
 
 
+@cache
 def json_values() -> st.SearchStrategy[Json]:
     """What the body of a note or of a tool result may hold."""
     words = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -62,6 +68,7 @@ def json_values() -> st.SearchStrategy[Json]:
     return nested
 
 
+@cache
 def logprobs() -> st.SearchStrategy[msgspec.Raw | None]:
     """Mostly none; else what a provider sends, spread over lines as some do."""
     told = st.builds(
@@ -74,6 +81,7 @@ def logprobs() -> st.SearchStrategy[msgspec.Raw | None]:
     return st.one_of(st.none(), st.none(), st.none(), told)
 
 
+@cache
 def terminals() -> st.SearchStrategy[Terminal]:
     """Every way to end."""
     ended: st.SearchStrategy[Terminal] = st.one_of(
@@ -116,7 +124,7 @@ def runs(
     for _ in range(draw(st.integers(0, steps))):
         step = draw(st.sampled_from("ooddddddccntu"))
         if step == "o" and (overlapping or not opened):
-            part = draw(_openings(numbers, choices, kinds))
+            part = _opened(draw, numbers, choices, kinds)
             opened[numbers] = part
             numbers += 1
             events.append(part)
@@ -124,7 +132,7 @@ def runs(
                 calls.append(part.call_id)
         elif step == "d" and opened:
             part = opened[draw(st.sampled_from(sorted(opened)))]
-            events.append(draw(_pieces(part)))
+            events.append(_piece(draw, part))
         elif step == "c" and opened:
             part = opened.pop(draw(st.sampled_from(sorted(opened))))
             events.append(Closed(part.part, draw(_metas())))
@@ -182,35 +190,42 @@ def bodies(*valid: bytes) -> st.SearchStrategy[bytes]:
     return st.one_of(st.binary(max_size=64), json_values().map(msgspec.json.encode), anything, whole, broken)
 
 
-def _openings(part: int, choices: int, kinds: Sequence[Kind]) -> st.SearchStrategy[Opened]:
-    def opening(kind: Kind, choice: int, author: str | None) -> Opened:
-        if kind == "tool_call":
+def _opened(draw: st.DrawFn, part: int, choices: int, kinds: Sequence[Kind]) -> Opened:
+    kind = draw(st.sampled_from(kinds))
+    choice = draw(st.integers(0, choices - 1))
+    author = draw(st.sampled_from([None, "planner"]))
+    match kind:
+        case "tool_call":
             return Opened(part, kind, choice, author, name="look_up", call_id=f"call_{part}")
-        if kind == "binary":
+        case "binary":
             return Opened(part, kind, choice, author, media_type="image/png")
-        return Opened(part, kind, choice, author)
-
-    return st.builds(opening, st.sampled_from(kinds), st.integers(0, choices - 1), st.none() | st.just("planner"))
-
-
-def _pieces(part: Opened) -> st.SearchStrategy[Event]:
-    if part.kind == "binary":
-        return st.builds(Chunk, st.just(part.part), st.binary(max_size=16))
-    if part.kind == "text":
-        return st.builds(Delta, st.just(part.part), texts(), logprobs())
-    return st.builds(Delta, st.just(part.part), texts())
+        case _:
+            return Opened(part, kind, choice, author)
 
 
+def _piece(draw: st.DrawFn, part: Opened) -> Event:
+    match part.kind:
+        case "binary":
+            return Chunk(part.part, draw(st.binary(max_size=16)))
+        case "text":
+            return Delta(part.part, draw(texts()), draw(logprobs()))
+        case _:
+            return Delta(part.part, draw(texts()))
+
+
+@cache
 def _metas() -> st.SearchStrategy[dict[str, Json] | None]:
     return st.sampled_from(
         [None, None, {"finish_reason": "length"}, {"signature": "c2ln"}, {"citations": [{"url": "x"}]}]
     )
 
 
+@cache
 def _notes() -> st.SearchStrategy[Note]:
     return st.builds(Note, st.sampled_from(["progress", "retrieval", "fallback", "input"]), json_values())
 
 
+@cache
 def _usages() -> st.SearchStrategy[Usage]:
     counts = st.integers(0, 10_000)
     one = st.builds(Usage, counts, counts, st.sampled_from(GRADES), st.none() | counts, st.none() | counts)

@@ -61,15 +61,12 @@ class SseParser:
         if text and not self._started:
             self._started = True
             text = text.removeprefix("\ufeff")
-        for character in text:
-            if character == "\n" and self._after_cr:
-                self._after_cr = False
-                continue
-            self._after_cr = character == "\r"
-            if character not in "\r\n":
-                self._line += character
-                continue
-            line, self._line = self._line, ""
+        if text:
+            # What ends a line may have come in two pieces.
+            text = text.removeprefix("\n") if self._after_cr else text
+            self._after_cr = text.endswith("\r")
+        *lines, self._line = (self._line + text).replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        for line in lines:
             if line:
                 self._field(line)
             else:
