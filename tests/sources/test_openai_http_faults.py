@@ -8,8 +8,9 @@ import pytest
 
 from penstock.core.events import Event, Finished, Started, Usage
 from penstock.sources import http_response
+from penstock.sources.ending import MOST_PARTS
 from penstock.sources.openai_http import OpenAIProvider
-from penstock.sources.provider import HttpSource
+from penstock.sources.provider import MOST_SILENCE, HttpSource
 from tests.fakes.provider import Provider, head_bytes
 from tests.fakes.script import (
     EVENT_STREAM,
@@ -330,3 +331,23 @@ async def test_a_head_in_pieces_is_waited_for(source: HttpSource, provider: Prov
     gate.open()
     events, broken = await asked
     assert (text_of(events), broken) == ("a", None)
+
+
+FRAGMENT = event_bytes(chunk({"tool_calls": [{"index": 0, "function": {"arguments": "x" * 8000}}]}))
+CHOICES = b"".join(event_bytes(chunk({"content": "x"}, choice=number)) for number in range(MOST_PARTS + 2))
+
+
+async def test_what_goes_on_for_ever_and_says_nothing_is_not_kept_for_ever(
+    source: HttpSource, provider: Provider
+) -> None:
+    """Arguments of a call that has no id wait for it."""
+    provider.script(Head(), *[Body(FRAGMENT * 16)] * (MOST_SILENCE // (8000 * 16) + 2), Hang())
+    assert await failure(source) == ("", "provider_garbled")
+    await provider.connections[0].peer_gone.wait()
+
+
+async def test_an_answer_of_countless_parts_is_a_flood(source: HttpSource, provider: Provider) -> None:
+    provider.script(Head(), Body(CHOICES), Hang())
+    said, code = await failure(source)
+    assert (set(said), code) == ({"x"}, "provider_garbled")
+    await provider.connections[0].peer_gone.wait()

@@ -7,9 +7,10 @@ import pytest
 
 from penstock.core.cursor import Entry
 from penstock.core.errors import fault
-from penstock.core.events import Delta, Note, Opened
+from penstock.core.events import Delta, Note, Opened, Usage
 from penstock.core.source import Source
 from penstock.core.target import House, switch
+from penstock.stages.attempt import MOST_HELD
 from penstock.stages.fallback import build
 from penstock.testing.sources import SoloRun
 from tests.stages.house import ASKED, STARTED, Scripted, house, refusing, saying, told, words
@@ -112,6 +113,12 @@ async def test_after_the_first_word_it_is_too_late() -> None:
     said, broken = await told(falling_back(home))
     assert broken is not None
     assert (words(said), broken.fault.code, b.asked) == ("half", "provider_truncated", [])
+
+
+async def test_a_target_that_talks_of_its_answer_and_never_begins_it_is_passed_over() -> None:
+    talking = [STARTED, *[Usage(1, 0, "reported")] * (MOST_HELD + 1), *saying("too late")[1:]]
+    said, broken = await told(falling_back(house(a=Scripted(talking), b=Scripted(saying("b")))))
+    assert (words(said), broken, len(said)) == ("b", None, 1 + len(saying("b")))
 
 
 async def test_leaving_closes_the_target_that_speaks() -> None:

@@ -22,7 +22,7 @@ from penstock.sources.anthropic_events import (
     members,
     strict,
 )
-from penstock.sources.ending import Ending
+from penstock.sources.ending import MOST_PARTS, Ending
 from penstock.sources.halves import Halves
 from penstock.sources.loose import Loose, NotAnObject, loosely
 from penstock.sources.sse_splitter import LIMIT
@@ -69,7 +69,6 @@ class Answer(Ending):
         "_accounted",
         "_blocks",
         "_halves",
-        "_next",
         "_plain",
         "_reason",
         "_texts",
@@ -86,7 +85,6 @@ class Answer(Ending):
         self._halves = Halves()
         self._tokens = Tokens()
         self._reason = ""
-        self._next = 0
 
     def read(self, payload: bytes, events: list[Event]) -> None:
         """An event. Nearly every one is just another piece of text."""
@@ -157,15 +155,18 @@ class Answer(Ending):
         if event.index is None or event.index in self._blocks or not isinstance(stated, dict):
             self.garble("a content block out of order")
             return
+        if len(self._blocks) >= MOST_PARTS:
+            self.garble(f"more than {MOST_PARTS} content blocks at once")
+            return
         kind = KINDS.get(str(stated.get("type")), "binary")
         if kind == "text" and self._texts is not None:
             block = self._blocks[event.index] = self._texts
             events.append(Note("block", block.border(_rest(stated))))
-            self._begin(block, event.index, stated, events)
+            self._begin(block, event.index, stated, payload, events)
             return
         self._finish_texts(events)
-        block = self._blocks[event.index] = _Block(kind, self._next)
-        self._next += 1
+        block = self._blocks[event.index] = _Block(kind, self.parts)
+        self.parts += 1
         if kind == "binary":
             block.box = stated
             block.kept = len(payload)
@@ -189,16 +190,16 @@ class Answer(Ending):
         events.append(Opened(block.part, kind, meta=begun))
         if kind == "text":
             self._texts = block
-        self._begin(block, event.index, stated, events)
+        self._begin(block, event.index, stated, payload, events)
 
-    def _begin(self, block: _Block, index: int, stated: dict[str, Loose], events: list[Event]) -> None:
+    def _begin(self, block: _Block, index: int, stated: dict[str, Loose], payload: bytes, events: list[Event]) -> None:
         """What a text or a thought says in its very beginning: usually nothing."""
         block.begin = block.said
         if isinstance(text := stated.get("text" if block.kind == "text" else "thinking"), str):
             self._say(block, text, events)
         if isinstance(signature := stated.get("signature"), str) and signature:
             block.signature.append(signature)
-        if isinstance(citations := stated.get("citations"), list):
+        if isinstance(citations := stated.get("citations"), list) and citations and self._fits(block, payload):
             block.cited.extend(citations)
         self._quicken(index, block)
 

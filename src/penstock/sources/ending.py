@@ -7,6 +7,9 @@ from penstock.core.events import Event
 from penstock.sources import provider_errors
 from penstock.sources.loose import Loose
 
+MOST_PARTS = 10_000
+"""Parts of one answer. One with more is a flood: what is known of each is kept until the end."""
+
 
 class Ending:
     """One answer, as far as its end goes. Once `ended`, it takes nothing more.
@@ -14,7 +17,7 @@ class Ending:
     `host` names the provider in messages; `secret` is what they must not quote.
     """
 
-    __slots__ = ("_host", "_secret", "broken", "choices", "ended")
+    __slots__ = ("_host", "_secret", "broken", "choices", "ended", "parts")
 
     def __init__(self, host: str, *, secret: str | None = None):
         self.ended = False
@@ -25,6 +28,8 @@ class Ending:
         self._secret = secret
         self.choices = 1
         """How many alternative answers were asked for."""
+        self.parts = 0
+        """How many parts were begun; the next has this number."""
 
     def read(self, payload: bytes, events: list[Event]) -> None:
         """Add to `events` what one payload of the body says."""

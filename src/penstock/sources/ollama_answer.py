@@ -56,13 +56,12 @@ def read_line(data: bytes) -> Line:
 class Answer(Ending):
     """Takes lines, gives events. Once `ended`, it takes nothing more."""
 
-    __slots__ = ("_calls", "_next", "_open")
+    __slots__ = ("_calls", "_open")
 
     def __init__(self, host: str, *, secret: str | None = None):
         super().__init__(host, secret=secret)
         self._open: dict[Kind, int] = {}
         self._calls = 0
-        self._next = 0
 
     def read(self, payload: bytes, events: list[Event]) -> None:
         try:
@@ -100,7 +99,7 @@ class Answer(Ending):
             return
         part = self._open.get(kind)
         if part is None:
-            part = self._open[kind] = self._begin(Opened(self._next, kind), events)
+            part = self._open[kind] = self._begin(Opened(self.parts, kind), events)
         # As the clients of OpenAI chat know them; each of Ollama's has the same members.
         told = (
             msgspec.Raw(msgspec.json.encode({"content": logprobs})) if isinstance(logprobs, list) and logprobs else None
@@ -109,7 +108,7 @@ class Answer(Ending):
 
     def _begin(self, opened: Opened, events: list[Event]) -> int:
         events.append(opened)
-        self._next = opened.part + 1
+        self.parts = opened.part + 1
         return opened.part
 
     def _call(self, calls: Loose, created: Loose, events: list[Event]) -> None:
@@ -126,7 +125,7 @@ class Answer(Ending):
             self._calls += 1
             arguments = function.get("arguments")
             said = arguments if isinstance(arguments, str) else msgspec.json.encode(arguments or {}).decode()
-            part = self._begin(Opened(self._next, "tool_call", name=name, call_id=call_id), events)
+            part = self._begin(Opened(self.parts, "tool_call", name=name, call_id=call_id), events)
             events += (Delta(part, said or "{}"), Closed(part))
 
     def _complete(self, line: Line, events: list[Event]) -> None:

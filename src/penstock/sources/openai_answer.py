@@ -46,7 +46,7 @@ class _Answering:
 class Answer(Ending):
     """Takes chunks, gives events. Once `ended`, it takes nothing more."""
 
-    __slots__ = ("_choices", "_halves", "_next", "_plain", "_tokens")
+    __slots__ = ("_choices", "_halves", "_plain", "_tokens")
 
     def __init__(self, host: str, *, secret: str | None = None):
         super().__init__(host, secret=secret)
@@ -54,7 +54,6 @@ class Answer(Ending):
         self._plain: dict[int, int] = {}  # choice → its open text part, where the next piece may go straight out
         self._halves = Halves()
         self._tokens: Tokens | None = None
-        self._next = 0
 
     def read(self, payload: bytes, events: list[Event]) -> None:
         """A chunk, or `[DONE]`. Nearly every one is just another piece of text."""
@@ -172,7 +171,7 @@ class Answer(Ending):
         if part is None:
             if not text and not _tells(logprobs):
                 return
-            part = choice.parts[kind] = self._open(choice, Opened(self._next, kind, choice.index), events)
+            part = choice.parts[kind] = self._open(choice, Opened(self.parts, kind, choice.index), events)
         text = self._halves.whole(part, text)
         if kind == "text" and part not in self._halves:
             self._plain[choice.index] = part
@@ -186,7 +185,7 @@ class Answer(Ending):
     def _open(self, choice: _Answering, opened: Opened, events: list[Event]) -> int:
         events.append(opened)
         choice.opened.append(opened.part)
-        self._next = opened.part + 1
+        self.parts = opened.part + 1
         return opened.part
 
     def _call(self, choice: _Answering, fragment: CallPiece, events: list[Event]) -> None:
@@ -230,7 +229,7 @@ class Answer(Ending):
         if call.part is not None:
             return
         call_id = call.call_id or f"call_{choice.index}_{choice.calls.index(call)}"
-        opened = Opened(self._next, "tool_call", choice.index, name=call.name or None, call_id=call_id)
+        opened = Opened(self.parts, "tool_call", choice.index, name=call.name or None, call_id=call_id)
         call.part = self._open(choice, opened, events)
         if call.held:
             events.append(Delta(call.part, self._halves.whole(call.part, "".join(call.held))))

@@ -22,7 +22,7 @@ from penstock.core.events import Event, Json, Note, Started, Usage
 from penstock.core.request import ChatRequest, Run, outweighs
 from penstock.sources import provider_errors
 from penstock.sources.base_url import proxy_of, url_of
-from penstock.sources.ending import Ending
+from penstock.sources.ending import MOST_PARTS, Ending
 from penstock.sources.parser import Parser
 from penstock.sources.upstream import (
     BodyBroken,
@@ -48,6 +48,8 @@ CALL_SECONDS = 120.0
 """How long a call that is no stream may take, from the question to the end of the answer."""
 CALL_BYTES = 64 * 1024 * 1024
 """Bytes of the answer to such a call: two thousand embeddings of three thousand numbers each."""
+MOST_SILENCE = 8 * 1024 * 1024
+"""Bytes of an answer that may come without saying anything."""
 MOST_RESUMES = 5
 """How often an answer that the provider keeps is read on."""
 DRAIN_SECONDS = 0.05
@@ -175,7 +177,7 @@ class HttpProvider:
         if isinstance(choices, int):
             answer.choices = choices
         read = response.read
-        left = MOST_RESUMES
+        left, silence = MOST_RESUMES, 0
         try:
             yield Started(run.id, model, run.created)
             if left_out:
@@ -192,8 +194,14 @@ class HttpProvider:
                     read = response.read
                     yield Note("recovery", {"from": behind.rpartition("=")[2]})
                     continue
-                for event in parser.feed(data) if data else parser.end():
+                events = parser.feed(data) if data else parser.end()
+                silence = 0 if events else silence + len(data)
+                for event in events:
                     yield event
+                if answer.parts > MOST_PARTS:
+                    answer.garble(f"an answer of more than {MOST_PARTS} parts")
+                elif silence > MOST_SILENCE:
+                    answer.garble(f"{MOST_SILENCE} bytes that say nothing")
             if answer.broken is not None:
                 raise answer.broken
         finally:

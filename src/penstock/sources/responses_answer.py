@@ -61,7 +61,6 @@ class Answer(Ending):
         """Where a piece of text may go straight out: item and index of its content → its open part."""
         self._open: set[int] = set()
         self._halves = Halves()
-        self._next = 0
         self._calls = False
         self._items: list[Item] = []
 
@@ -295,8 +294,8 @@ class Answer(Ending):
                 part.said = True
 
     def _number(self) -> int:
-        self._next += 1
-        return self._next - 1
+        self.parts += 1
+        return self.parts - 1
 
     def _close(self, item: Item, events: list[Event], *, signature: str = "") -> None:
         for part in item.parts.values():

@@ -13,6 +13,9 @@ from penstock.core.source import Source
 FIRST = (Opened, ToolReturned, Finished, Cancelled)
 """With one of these content is certain: from then on nothing can be taken back."""
 
+MOST_HELD = 1000
+"""Events that are held back before the first word."""
+
 
 class Attempt:
     """Asks `source`. While it waits for the first word, a time limit of the run ends this attempt instead of the run."""
@@ -38,6 +41,10 @@ class Attempt:
                 if isinstance(event, Failed):
                     raise Broken.of(event.error)
                 held.append(event)
+                if len(held) > MOST_HELD:
+                    raise Broken(
+                        "provider_garbled", f"it said {MOST_HELD} things about its answer and did not begin it"
+                    )
                 if isinstance(event, FIRST):
                     heard = True
                     return held
