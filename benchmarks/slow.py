@@ -72,7 +72,7 @@ def slow(
                         tokens=tokens,
                         rate=rate,
                         settle_ms=int(1000 + 300 * seconds),
-                        limit_ms=int(4000 * seconds) + 10_000,
+                        limit_ms=int(4000 * seconds) + 30_000,
                     ),
                     cpu_of=running.pids,
                     cpu=sitting.place.load,
