@@ -33,7 +33,7 @@ class LineSplitter:
         if rest:
             self._held.append(rest)
             self._held_size += len(rest)
-        if self._held_size > self.limit or any(len(line) > self.limit for line in lines):
+        if max(map(len, lines), default=0) > self.limit or self._held_size > self.limit:
             self.overflowed = True
             return []
         return lines

@@ -40,12 +40,8 @@ class Line(msgspec.Struct, gc=False):
 _strict = msgspec.json.Decoder(Line).decode
 
 
-def read_line(data: bytes) -> Line:
-    """One line. Halves of surrogate pairs, which no Go program writes, are marked. Raises `ValueError` for no such object."""
-    try:
-        return _strict(data)
-    except (ValueError, RecursionError):
-        pass
+def lenient(data: bytes) -> Line:
+    """A line that holds halves of surrogate pairs, which no Go program writes: they are marked. Raises `ValueError` for no such object."""
     try:
         loaded = json.loads(data.decode("utf-8", "replace"))
         return _strict(marked(json.dumps(loaded, ensure_ascii=False)).encode())
@@ -65,19 +61,27 @@ class Answer(Ending):
 
     def read(self, payload: bytes, events: list[Event]) -> None:
         try:
-            line = read_line(payload)
-        except ValueError:
-            self.garble("a line that is not an answer's JSON object")
+            line = _strict(payload)
+        except (ValueError, RecursionError):
+            self._odd(payload, events)
         else:
             self._take(line, events)
 
     def over(self, rest: bytes, events: list[Event]) -> None:
         """The last line may lack its end, or be half of one."""
         try:
-            self._take(read_line(rest), events)
+            self._take(lenient(rest), events)
         except ValueError:
             events.clear()
         self.truncate()
+
+    def _odd(self, payload: bytes, events: list[Event]) -> None:
+        try:
+            line = lenient(payload)
+        except ValueError:
+            self.garble("a line that is not an answer's JSON object")
+        else:
+            self._take(line, events)
 
     def _take(self, line: Line, events: list[Event]) -> None:
         if line.error:
