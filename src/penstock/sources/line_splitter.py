@@ -27,16 +27,16 @@ class LineSplitter:
         whole, newline, rest = data.rpartition(b"\n")
         lines: list[bytes] = []
         if newline:
-            lines = [line for line in (b"".join(self._held) + whole).split(b"\n") if line.strip()]
+            whole = b"".join(self._held) + whole
+            lines = [line for line in whole.split(b"\n") if line.strip()]
+            self.overflowed = len(whole) > self.limit and any(len(line) > self.limit for line in lines)
             self._held.clear()
             self._held_size = 0
         if rest:
             self._held.append(rest)
             self._held_size += len(rest)
-        if max(map(len, lines), default=0) > self.limit or self._held_size > self.limit:
-            self.overflowed = True
-            return []
-        return lines
+            self.overflowed = self.overflowed or self._held_size > self.limit
+        return [] if self.overflowed else lines
 
     def rest(self) -> bytes:
         """What came after the last line end."""
