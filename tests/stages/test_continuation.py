@@ -198,6 +198,26 @@ async def test_what_another_target_would_not_mend_stays_broken(code: str) -> Non
     assert (broken.fault.code, b.asked) == (code, [])
 
 
+EMPTY: Answer = [STARTED, Finished()]
+
+
+async def test_who_is_told_to_go_on_and_says_nothing_has_not_completed_the_answer() -> None:
+    said, broken = await told(
+        continuing(house(a=Scripted(half("one, ")), b=Scripted(EMPTY), c=Scripted(saying("two"))))
+    )
+    assert (words(said), broken) == ("one, two", None)
+    _, broken = await told(continuing(house(a=Scripted(half("one, ")), b=Scripted(EMPTY))))
+    assert broken is not None
+    assert broken.fault.message.endswith("; no other target went on (b: provider_truncated)")
+
+
+@pytest.mark.parametrize("continues", ["prefill", "exact"])
+async def test_who_has_nothing_to_add_to_its_own_words_has_completed_the_answer(continues: Continues) -> None:
+    _, target = second(EMPTY, continues)
+    said, broken = await told(continuing(house(a=Scripted(half("one.")), b=target)))
+    assert (words(said), broken, said[-1]) == ("one.", None, Finished("stop"))
+
+
 async def test_a_target_that_does_not_continue_is_passed_over() -> None:
     never, unable = second(saying("no"), "no")
     said, _ = await told(continuing(house(a=Scripted(half("one ")), b=unable, c=Scripted(saying("two")))))

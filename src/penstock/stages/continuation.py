@@ -94,6 +94,9 @@ class _Continuing:
         self._task: asyncio.Task[object] | None = None
         self._overdue: Fault | None = None
         self._watching = False
+        """Whether the attempt that speaks now has begun to."""
+        self._told_to = False
+        """Whether it was told to go on, rather than given the beginning as its own."""
 
     async def events(self) -> AsyncGenerator[Event, None]:
         run = self._run
@@ -138,6 +141,7 @@ class _Continuing:
             for part in so_far.parts:
                 if not part.closed and part.kind != "text":
                     yield Closed(part.part)
+            self._told_to = strategy == "instructed"
             joined = _Joined(so_far, text, exact=strategy == "exact")
             asked = continued(self._request, text, strategy, spent=self._spent)
             self._reported = Usage(tokens_of(asked), 0, "counted")
@@ -183,6 +187,9 @@ class _Continuing:
             raise Broken.of(event.error)
         if isinstance(event, Usage):
             self._reported = event
+        if isinstance(event, Finished) and self._told_to and not self._watching:
+            # That is no sign that the answer was whole: half of one is not to end well.
+            raise Broken("provider_truncated", "it was told to go on with the answer, and said nothing")
         if isinstance(event, Opened):
             # Once there are words the stages behind this one have let go of the run's time limits.
             self._watching = True
