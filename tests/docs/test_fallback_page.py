@@ -22,7 +22,7 @@ def lines(language: str) -> list[str]:
 async def test_the_answer_that_breaks_off_is_whole_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, broken = (shlex.split(line) for line in lines("sh") if line.startswith("curl"))
+    whole, refused, broken = (shlex.split(line) for line in lines("sh") if line.startswith("curl"))
     async with penstock_serve(QUICK) as url, asking(url) as client:
         _, told, _ = await run(*[word.replace(SERVER, url) for word in whole], "-s")
         first = json.loads(told.splitlines()[0])
@@ -31,7 +31,12 @@ async def test_the_answer_that_breaks_off_is_whole_all_the_same(
     file = tmp_path / "penstock.toml"
     file.write_text(next(each.text for each in snippets("toml") if each.page == PAGE))
     async with penstock_serve(load({"PENSTOCK_DEMO__RATE": "0", "PENSTOCK_DEMO__TOKENS": "20"}, file=file)) as url:
+        _, unnoticed, _ = await run(*[word.replace(SERVER, url) for word in refused], "-s")
         _, survived, _ = await run(*[word.replace(SERVER, url) for word in broken], "-s")
+    assert unnoticed.startswith("HTTP/1.1 200 OK")
+    assert set(next(each.text for each in snippets("text") if each.page == PAGE).splitlines()) <= set(
+        unnoticed.splitlines()
+    )
     events = [json.loads(line) for line in survived.splitlines()]
     (note,) = [event for event in events if event.get("topic") == "continuation"]
     shown, end = [json.loads(line) for line in lines("json")]

@@ -58,6 +58,12 @@ def test_a_request_that_goes_elsewhere_is_marked_and_fails_the_check(folder: Pat
     ]
 
 
+def test_a_file_without_requests_is_no_file_of_which_all_are_as_labelled(folder: Path) -> None:
+    (folder / "requests.jsonl").write_text("\n")
+    done = check()
+    assert (done.exit_code, done.output.startswith("error: requests.jsonl: there is no request in it")) == (1, True)
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [

@@ -48,9 +48,10 @@ class BadLine(ValueError):
 
 def routed(path: Path, catalog: Catalog, dialect: Dialect) -> Iterator[Routed]:
     """What becomes of each request of a file where every target is well. Raises `BadLine` and `OSError`."""
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
-        if not line.strip():
-            continue
+    lines = [(number, line) for number, line in enumerate(path.read_bytes().splitlines(), 1) if line.strip()]
+    if not lines:
+        raise BadLine(f"{path}: there is no request in it; write one JSON object a line, with `expect` and `request`")
+    for number, line in lines:
         try:
             labelled = msgspec.json.decode(line, type=Labelled)
             yield _routed(labelled, catalog, dialect, labelled.name or f"line {number}")
