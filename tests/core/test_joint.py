@@ -71,6 +71,23 @@ def test_a_text_that_repeats_nothing_is_held_back_for_no_piece() -> None:
     assert joint.more(" over") == " over"
 
 
+@pytest.mark.parametrize(
+    ("said", "more", "new"),
+    [
+        ("one ", " two", "two"),
+        ("one ", "two", "two"),
+        ("one:\n\n", "\n\n- a", "- a"),
+        ("one:\n\n", "\n- a", "- a"),
+        ("def f():\n        ", "\n        return", "return"),
+        ("one ", "\ntwo", "\ntwo"),
+    ],
+)
+def test_white_space_that_was_not_shown_may_come_again(said: str, more: str, new: str) -> None:
+    for pieces in ([more], list(more)):
+        joint = Joint(said, withheld=len(said) - len(said.rstrip()))
+        assert "".join(map(joint.more, pieces)) + joint.rest() == new
+
+
 LONG = "".join(f"Sentence {number} of many. " for number in range(1500))
 
 

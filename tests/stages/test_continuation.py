@@ -58,7 +58,7 @@ async def test_the_text_goes_on_in_the_part_that_is_open_and_a_note_names_the_jo
     ("continues", "messages", "params"),
     [
         ("instructed", [{"role": "assistant", "content": "The quick "}, {"role": "user", "content": INSTRUCTION}], {}),
-        ("prefill", [{"role": "assistant", "content": "The quick "}], {}),
+        ("prefill", [{"role": "assistant", "content": "The quick"}], {}),
         (
             "exact",
             [{"role": "assistant", "content": "The quick "}],
@@ -83,6 +83,12 @@ async def test_a_repetition_at_the_joint_is_left_out_but_not_where_the_engine_go
     _, exact = second(saying("quick", " quack"), "exact")
     said, _ = await told(continuing(house(a=Scripted(half("quick")), b=exact)))
     assert words(said) == "quickquick quack"
+
+
+async def test_white_space_that_a_prefill_may_not_end_in_is_said_once() -> None:
+    _, target = second(saying(" brown", " fox"), "prefill")
+    said, _ = await told(continuing(house(a=Scripted(half("The ", "quick ")), b=target)))
+    assert words(said) == "The quick brown fox"
 
 
 async def test_a_target_that_begins_again_is_heard_from_where_the_first_broke_off_and_is_not_taken_for_silent() -> None:

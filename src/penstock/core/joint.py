@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
+
 REACH = 16_384
 """Characters at the end of the first text that the second may repeat. The first as a whole it may repeat however long it is."""
 LEAST = 6
@@ -11,10 +13,12 @@ LEAST = 6
 class Joint:
     """Takes the second text piece by piece, holds back what may be a repetition, and gives what is new."""
 
-    __slots__ = ("_at", "_held", "_said", "trimmed")
+    __slots__ = ("_at", "_held", "_said", "_withheld", "trimmed")
 
-    def __init__(self, said: str):
+    def __init__(self, said: str, *, withheld: int = 0):
+        """`withheld` characters at the end of `said` whoever says the second text was not shown."""
         self._said = said
+        self._withheld = withheld
         self._at = max(0, len(said) - REACH)
         self._held: str | None = ""
         self.trimmed = 0
@@ -40,8 +44,13 @@ class Joint:
             return ""
         held, said = self._held, self._said
         self._held, self._said = None, ""
-        self.trimmed = overlap(said, held)
+        self.trimmed = overlap(said, held) or self._shown(said, held)
         return held[self.trimmed :]
+
+    def _shown(self, said: str, held: str) -> int:
+        """How much of what was withheld comes again."""
+        withheld = said[len(said) - self._withheld :]
+        return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(withheld, held, strict=False)))
 
     def _undecided(self, held: str) -> bool:
         """Whether what came so far stands somewhere in the first text, so that more of it may be a repetition up to its end."""

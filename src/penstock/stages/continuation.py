@@ -1,8 +1,9 @@
 """Goes on with an answer whose target died in mid-sentence, at another target, and says so in a note.
 
-How is the next target's: `exact` and `prefill` put the words said so far into its mouth, `instructed` tells it to go on. What
-cannot be continued honestly is left broken: anything after a tool ran, within a tool call's arguments, within structured
-output, or with several choices. Reasoning is not carried: the next target thinks for itself.
+How is the next target's: `exact` and `prefill` put the words said so far into its mouth (`prefill` without the white space at
+their end, which Anthropic refuses), `instructed` tells it to go on. What cannot be continued honestly is left broken: anything
+after a tool ran, within a tool call's arguments, within structured output, or with several choices. Reasoning is not carried:
+the next target thinks for itself.
 """
 
 from __future__ import annotations
@@ -142,8 +143,9 @@ class _Continuing:
                 if not part.closed and part.kind != "text":
                     yield Closed(part.part)
             self._told_to = strategy == "instructed"
-            joined = _Joined(so_far, text, exact=strategy == "exact")
-            asked = continued(self._request, text, strategy, spent=self._spent)
+            shown = text.rstrip() if strategy == "prefill" else text
+            joined = _Joined(so_far, text, withheld=len(text) - len(shown), exact=strategy == "exact")
+            asked = continued(self._request, shown, strategy, spent=self._spent)
             self._reported = Usage(tokens_of(asked), 0, "counted")
             events = self._source(msgspec.structs.replace(asked, targets=(target.name,)), run)
 
@@ -224,8 +226,8 @@ class _Continuing:
 class _Joined:
     """Turns the events of a later attempt into more of the parts that are open: same text part, other numbers."""
 
-    def __init__(self, so_far: Snapshot, text: str, *, exact: bool):
-        self._joint = None if exact or not text else Joint(text)
+    def __init__(self, so_far: Snapshot, text: str, *, withheld: int, exact: bool):
+        self._joint = None if exact or not text else Joint(text, withheld=withheld)
         self._next = max((part.part for part in so_far.parts), default=-1) + 1
         self._open = next((part.part for part in so_far.parts if part.kind == "text" and not part.closed), None)
         self._taken: int | None = None
