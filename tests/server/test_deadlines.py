@@ -15,7 +15,7 @@ from penstock.config.units import Seconds
 from penstock.core.errors import Refused
 from penstock.flow.policy import TimeLimits
 from penstock.server.deadlines import limited
-from tests.server.reading import PROMPT, event_stream
+from tests.server.reading import PROMPT, event_stream, websocket
 from tests.serving import Served, configured, serving
 
 LIMITS = TimeLimits()
@@ -75,6 +75,20 @@ async def test_a_run_goes_by_the_limits_of_its_request(
         served.tick(seconds)
         last = json.loads((await stream.rest())[-1].data)
     assert (last["type"], last["error"]["code"]) == ("failed", code)
+
+
+async def test_the_handshake_of_a_websocket_sets_the_limits_of_its_runs(served: Served) -> None:
+    async with websocket(served.ws_url, additional_headers={"Penstock-Timeout": "gap=5"}) as socket:
+        await socket.start("1")
+        telling = await served.telling()
+        telling.speak("a")
+        await socket.until("delta")
+        served.tick(6)
+        failed = (await socket.until("failed"))[-1]
+        assert failed["error"]["code"] == "gap_timeout"
+    async with websocket(served.ws_url, additional_headers={"Penstock-Timeout": "gap=999"}) as socket:
+        refused = await socket.ask(type="start", ref="1", request=PROMPT)
+        assert (refused["code"], refused["param"]) == ("invalid_request", "Penstock-Timeout")
 
 
 @pytest.mark.parametrize("whose", ["request", "model", "server"])

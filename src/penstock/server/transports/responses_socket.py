@@ -143,7 +143,9 @@ class ResponsesSocket(Socket):
             route = self._route
             admit(service, route, self._grant, reads=True)
             request = await parsed(reading(route.dialect.parse, service.max_media), body)
-            handle = await begin(service, route, request, self._grant, transport="websocket", recent=self._recent)
+            handle = await begin(
+                service, route, request, self._grant, transport="websocket", recent=self._recent, **self._wishes
+            )
             place = handle.place(None)
             view = msgspec.structs.replace(handle.view, sentinel=False)
             stream = pipeline(route.dialect, view, PlainWebSocketEncoder(lane), handle, place)

@@ -10,7 +10,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Protocol, TypedDict, TypeVar
 
 import msgspec
 from starlette.types import Receive, Scope, Send
@@ -23,6 +23,7 @@ from penstock.core.observer import ARRIVED
 from penstock.encoders.stream import Stream
 from penstock.flow.handle import Place, RunHandle
 from penstock.flow.reader import Reader
+from penstock.server import deadlines, hints
 from penstock.server.door import parsed
 from penstock.server.exchange import EXTENSION
 from penstock.server.progress import progress
@@ -35,6 +36,13 @@ from penstock.server.websocket_frames import framed
 encode = msgspec.json.Encoder().encode
 
 T = TypeVar("T")
+
+
+class Wishes(TypedDict):
+    """As `door.begin` takes them."""
+
+    patience: str
+    hint: str
 
 
 class SocketConnection(Protocol):
@@ -63,6 +71,12 @@ class Socket(ABC):
         self._connection: SocketConnection | None = (scope.get("extensions") or {}).get(EXTENSION)
         self._turns: Turns[str | bytes] = Turns()
         self._grant = ANYBODY
+        headers = dict(scope["headers"])
+        self._wishes: Wishes = {
+            "patience": headers.get(deadlines.HEADER.encode(), b"").decode("latin-1"),
+            "hint": headers.get(hints.HEADER.encode(), b"").decode("latin-1"),
+        }
+        """What the handshake says of limits and of routing holds for every run that is begun here."""
         self._goodbye: asyncio.Task[None] | None = None
         self._parting = False
         """The client was told that the server goes: the socket closes once it has nothing left to tell."""

@@ -106,7 +106,9 @@ class NativeSocket(Socket):
         async def begun() -> RunHandle:
             admit(service, route, self._grant, reads=True)
             request = await parsed(reading(route.dialect.parse, service.max_media), body)
-            return await begin(service, route, request, self._grant, keyed=bool(key), transport="websocket")
+            return await begin(
+                service, route, request, self._grant, keyed=bool(key), transport="websocket", **self._wishes
+            )
 
         handle = (
             await service.runs.keys.once(self._grant.principal, route.path, key, body, begun) if key else await begun()
