@@ -5,18 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from penstock.core.cursor import Entry
-from penstock.core.events import (
-    Chunk,
-    Closed,
-    Delta,
-    Event,
-    Finished,
-    Note,
-    Opened,
-    Started,
-    ToolReturned,
-    Usage,
-)
+from penstock.core.events import Chunk, Closed, Delta, Event, Finished, Note, Opened, Started, ToolReturned, Usage
 from penstock.core.snapshot import Folder, PartSoFar, Snapshot, fold
 
 

@@ -8,18 +8,7 @@ import msgspec
 
 from penstock.core.carried import BLOCK
 from penstock.core.errors import fault
-from penstock.core.events import (
-    Cancelled,
-    Chunk,
-    Closed,
-    Delta,
-    Event,
-    Failed,
-    Finished,
-    Opened,
-    Started,
-    ToolReturned,
-)
+from penstock.core.events import Cancelled, Chunk, Closed, Delta, Event, Failed, Finished, Opened, Started, ToolReturned
 from penstock.core.request import Message
 from penstock.core.snapshot import fold
 from penstock.core.turn import spoken

@@ -10,17 +10,7 @@ import pytest
 
 from penstock.core.cursor import Entry
 from penstock.core.errors import Refused
-from penstock.core.events import (
-    Cancelled,
-    Chunk,
-    Closed,
-    Delta,
-    Event,
-    Finished,
-    Note,
-    Opened,
-    Usage,
-)
+from penstock.core.events import Cancelled, Chunk, Closed, Delta, Event, Finished, Note, Opened, Usage
 from penstock.core.frame import View
 from penstock.dialects.openai_completions import OpenAICompletionsDialect
 from penstock.testing.readings.openai_completions import read_openai_completions

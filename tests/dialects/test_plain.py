@@ -7,18 +7,7 @@ import json
 import pytest
 
 from penstock.core.errors import Refused, fault
-from penstock.core.events import (
-    Cancelled,
-    Chunk,
-    Closed,
-    Delta,
-    Event,
-    Failed,
-    Finished,
-    Note,
-    Opened,
-    Terminal,
-)
+from penstock.core.events import Cancelled, Chunk, Closed, Delta, Event, Failed, Finished, Note, Opened, Terminal
 from penstock.core.snapshot import PIECE
 from penstock.dialects.plain import PlainDialect
 from tests.dialects.telling import STARTED, frames, rejoined, values, whole

@@ -7,15 +7,7 @@ from penstock.core.events import Delta, Finished
 from penstock.flow.handle import Gap, Place, RunHandle
 from penstock.flow.policy import Policy
 from tests.flow.house import SMALL, House, refusal
-from tests.flow.scripted import (
-    OPENED,
-    STARTED,
-    Played,
-    answer,
-    drained,
-    settle,
-    sized,
-)
+from tests.flow.scripted import OPENED, STARTED, Played, answer, drained, settle, sized
 
 
 async def trimmed() -> tuple[House, RunHandle]:

@@ -12,13 +12,7 @@ from penstock.core.source import Source
 from penstock.flow.handle import RunHandle
 from penstock.flow.policy import Policy
 from tests.flow.house import ALICE, BOB, GRACE, House, refusal
-from tests.flow.scripted import (
-    ASKED,
-    STARTED,
-    Played,
-    answer,
-    settle,
-)
+from tests.flow.scripted import ASKED, STARTED, Played, answer, settle
 
 
 async def keyed(house: House, source: Source, policy: Policy = GRACE, key: str = "k") -> RunHandle:

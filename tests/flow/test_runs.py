@@ -18,17 +18,7 @@ from penstock.flow.policy import OnDisconnect, Policy
 from penstock.flow.runs import Runs
 from penstock.stores.memory import MemoryStore
 from tests.flow.house import ALICE, BOB, CANCEL, GRACE, LASTING, SMALL, House, end, refusal
-from tests.flow.scripted import (
-    OPENED,
-    STARTED,
-    Played,
-    answer,
-    drained,
-    held,
-    never,
-    settle,
-    sized,
-)
+from tests.flow.scripted import OPENED, STARTED, Played, answer, drained, held, never, settle, sized
 
 # -- begin ---------------------------------------------------------------------------------------------------------------
 

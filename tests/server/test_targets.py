@@ -16,21 +16,7 @@ from penstock.config.models import ModelConfig, RetryConfig, TargetConfig
 from penstock.config.units import Seconds
 from penstock.core.events import Cancelled, Usage
 from tests.fakes.provider import Provider
-from tests.fakes.script import (
-    Cut,
-    End,
-    Event,
-    Gate,
-    Hang,
-    Head,
-    Reply,
-    Reset,
-    Step,
-    answer,
-    chunk,
-    text,
-    usage_of,
-)
+from tests.fakes.script import Cut, End, Event, Gate, Hang, Head, Reply, Reset, Step, answer, chunk, text, usage_of
 from tests.serving import Served, configured, serving
 from tests.waiting import until
 

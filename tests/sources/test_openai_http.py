@@ -9,13 +9,7 @@ from penstock.sources.openai_http import OpenAIProvider
 from penstock.sources.provider import HttpSource
 from penstock.testing.sources import SoloRun, check_source
 from tests.fakes.provider import Connection, Provider
-from tests.fakes.script import (
-    Gate,
-    Hang,
-    answer,
-    opening,
-    text,
-)
+from tests.fakes.script import Gate, Hang, answer, opening, text
 from tests.sources.asking import ask, heard, question
 from tests.sources.asking import text as text_of
 from tests.waiting import until

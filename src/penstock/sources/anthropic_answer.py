@@ -14,14 +14,7 @@ import msgspec
 
 from penstock.core.carried import BLOCK
 from penstock.core.events import Chunk, Closed, Delta, Event, Finished, Json, Kind, Note, Opened, Usage
-from penstock.sources.anthropic_events import (
-    Piece,
-    StreamEvent,
-    Tokens,
-    lenient,
-    members,
-    strict,
-)
+from penstock.sources.anthropic_events import Piece, StreamEvent, Tokens, lenient, members, strict
 from penstock.sources.ending import MOST_PARTS, Ending
 from penstock.sources.halves import Halves
 from penstock.sources.loose import Loose, NotAnObject, loosely

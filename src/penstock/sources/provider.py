@@ -32,7 +32,6 @@ from penstock.sources.upstream import (
     Response,
     Unreachable,
     check_headers,
-    client_for,
     sendable,
 )
 
@@ -349,6 +348,24 @@ class HttpSource:
     async def close(self) -> None:
         """Close the provider's connections, those of its other models too."""
         await self._provider.close()
+
+
+def client_for(url: str, headers: Mapping[str, str], *, proxy: str | None = None) -> Client:
+    """The client for one URL, to be used by the event loop that runs now. Headers are as `check_headers` wants them.
+
+    Ours, on httptools, is the usual one; aiohttp's speaks to proxies and stands in where there is no httptools. Neither is
+    imported before it is needed.
+    """
+    if proxy is None:
+        try:
+            from penstock.sources.http_client import HttpClient
+        except ImportError:
+            pass  # no httptools on this platform
+        else:
+            return HttpClient(url, headers)
+    from penstock.sources.http_aiohttp import AiohttpClient
+
+    return AiohttpClient(url, headers, proxy=proxy)
 
 
 def spelled(problem: Broken, request: ChatRequest) -> Broken:

@@ -1,7 +1,6 @@
 """What a source asks of an HTTP client: post a body, read the answer as it comes, leave at any moment.
 
-Two clients can do it. Ours, on httptools, is the usual one; aiohttp's speaks to proxies and stands in where there is no
-httptools. Neither is imported before it is needed.
+Two clients can do it: `penstock.sources.http_client`, and `penstock.sources.http_aiohttp`.
 """
 
 from __future__ import annotations
@@ -104,17 +103,3 @@ def sendable(headers: Mapping[str, str]) -> dict[str, str]:
         for name, value in headers.items()
         if _NAME.fullmatch(name) and name.lower() not in _FRAMING and not _FORBIDDEN.search(value) and value.isascii()
     }
-
-
-def client_for(url: str, headers: Mapping[str, str], *, proxy: str | None = None) -> Client:
-    """The client for one URL, to be used by the event loop that runs now. Headers are as `check_headers` wants them."""
-    if proxy is None:
-        try:
-            from penstock.sources.http_client import HttpClient
-        except ImportError:
-            pass  # no httptools on this platform
-        else:
-            return HttpClient(url, headers)
-    from penstock.sources.http_aiohttp import AiohttpClient
-
-    return AiohttpClient(url, headers, proxy=proxy)
