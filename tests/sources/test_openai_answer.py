@@ -362,7 +362,8 @@ def test_thoughts_that_only_the_total_counts_are_of_the_output() -> None:
 def test_what_gemini_wants_to_see_again_stands_with_its_call() -> None:
     again: Json = {"google": {"thought_signature": "EjQK"}}
     piece = {"id": "a", "function": {"name": "f", "arguments": "{}"}, "extra_content": again}
-    *_, closed, _ = parsed(sse(said({"tool_calls": [piece]}), said({}, "tool_calls")))
+    opened, *_, closed, _ = parsed(sse(said({"tool_calls": [piece]}), said({}, "tool_calls")))
+    assert opened == Opened(0, "tool_call", name="f", call_id="a", meta={"extra_content": again})
     assert closed == Closed(0, {"finish_reason": "tool_calls", "extra_content": again})
 
 

@@ -95,3 +95,17 @@ def test_a_new_question_may_be_thought_about_again() -> None:
         USER,
     ]
     assert asked("anthropic", *messages, thinking=THINKING)[0]["thinking"] == THINKING
+
+
+@pytest.mark.parametrize(
+    ("kind", "kept"), [("openai", True), ("anthropic", False), ("openai-responses", False), ("ollama", False)]
+)
+def test_what_a_call_was_signed_with_goes_to_those_who_speak_the_protocol_it_came_in(kind: str, kept: bool) -> None:
+    function: Json = {"name": "look", "arguments": "{}"}
+    again: dict[str, Json] = {"extra_content": {"google": {"thought_signature": "EjQK"}}}
+    call: Message = {
+        "role": "assistant",
+        "tool_calls": [{"id": "c1", "type": "function", "function": function, **again}],
+    }
+    body, left_out = asked(kind, USER, call, RESULT)
+    assert ("EjQK" in str(body), "tool_calls.extra_content" in left_out) == (kept, not kept)

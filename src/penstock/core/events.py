@@ -41,8 +41,8 @@ class Started(msgspec.Struct, frozen=True, tag="started", omit_defaults=True):
 class Opened(msgspec.Struct, frozen=True, tag="opened", omit_defaults=True):
     """A part begins. Part numbers are unique within a run; `choice` counts alternative answers from 0.
 
-    `meta` may hold the name of a dialect: members of the provider's item or block that are known as it begins, and that
-    nothing else here says.
+    `meta` may hold `extra_content` as `Closed` does, and the name of a dialect: members of the provider's item or block that
+    are known as it begins, and that nothing else here says.
     """
 
     part: int

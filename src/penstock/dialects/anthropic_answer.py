@@ -13,6 +13,7 @@ from penstock.core.errors import TABLE
 from penstock.core.events import Fault, Finished, Json, Kind, Note, Opened, Usage
 from penstock.core.finish_reason import FinishReason
 from penstock.core.frame import View
+from penstock.core.signed_call import signed_id
 from penstock.core.snapshot import Snapshot
 from penstock.dialects.anthropic_fields import Object, is_object, without
 from penstock.dialects.anthropic_messages import NAME
@@ -139,7 +140,12 @@ def empty_block(opened: Opened) -> Object:
     block: Object
     match opened.kind:
         case "tool_call":
-            block = {"type": "tool_use", "id": call_id(opened), "name": opened.name or "", "input": {}}
+            block = {
+                "type": "tool_use",
+                "id": signed_id(call_id(opened), opened.meta),
+                "name": opened.name or "",
+                "input": {},
+            }
         case "reasoning":
             block = {"type": "thinking", "thinking": "", "signature": ""}
         case _:

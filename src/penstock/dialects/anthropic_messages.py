@@ -13,6 +13,7 @@ import msgspec
 from penstock.core.carried import box
 from penstock.core.events import Json
 from penstock.core.request import Message
+from penstock.core.signed_call import unsigned
 from penstock.dialects.anthropic_fields import (
     Object,
     an_array,
@@ -177,7 +178,7 @@ def _result(fields: Object, call_id: str, where: str, places: dict[str, str], at
     if "is_error" in fields and not isinstance(fields["is_error"], bool):
         raise wrong(f"{where}.is_error", f"must be a boolean, not {kind(fields['is_error'])}")
     rest = without(fields, "type", "tool_use_id", "content")
-    return {"role": "tool", "tool_call_id": call_id, "content": content, **rest}
+    return {"role": "tool", "tool_call_id": unsigned(call_id)[0], "content": content, **rest}
 
 
 def _assistant(blocks: list[Json], rest: Object, calls: _Calls, where: str, places: dict[str, str], at: int) -> Message:
@@ -229,7 +230,8 @@ def _call(fields: Object, after: int, calls: _Calls, where: str) -> Object:
     calls.call(call_id, f"{where}.id")
     rest = without(fields, "type", "id", "name", "input")
     function: Object = {"name": name, "arguments": arguments}
-    return {"id": call_id, "type": "function", "function": function, NAME: {"after": after}, **rest}
+    plain, again = unsigned(call_id)
+    return {"id": plain, "type": "function", "function": function, NAME: {"after": after}, **rest, **again}
 
 
 def _part(fields: Object, where: str) -> Json:

@@ -6,6 +6,7 @@ from penstock.core.carried import box
 from penstock.core.errors import Refused
 from penstock.core.events import Json
 from penstock.core.request import Message
+from penstock.core.signed_call import unsigned
 
 NAME = "openai-responses"
 PARTS = ("input_text", "input_image", "input_file", "input_audio", "output_text", "refusal")
@@ -124,7 +125,8 @@ class _Conversation:
         if told(item, _BESIDE | {"call_id", "name", "arguments"}):
             self._foreign(item, "function_call")
             return
-        call: Object = {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+        plain, again = unsigned(call_id)
+        call: Object = {"id": plain, "type": "function", "function": {"name": name, "arguments": arguments}, **again}
         message = self._turn()
         calls = message.setdefault("tool_calls", [])
         if isinstance(calls, list):
@@ -148,7 +150,7 @@ class _Conversation:
             self._foreign(item, "function_call_output")
             return
         content = read_content(item.get("output"), f"{where}.output", spoken=False)
-        self._say({"role": "tool", "tool_call_id": call_id, "content": content})
+        self._say({"role": "tool", "tool_call_id": unsigned(call_id)[0], "content": content})
 
     def _reasoning(self, item: Object, where: str) -> None:
         """What only its maker can read goes back as it is; what is plain text is `reasoning_content`."""

@@ -17,6 +17,7 @@ from penstock.core.carried import BLOCK
 from penstock.core.errors import TABLE
 from penstock.core.events import Cancelled, Failed, Fault, Finished, Json, Kind, Opened, Terminal, Usage
 from penstock.core.frame import View
+from penstock.core.signed_call import signed_id
 from penstock.core.snapshot import PartSoFar, Snapshot
 from penstock.core.turn import call_id
 from penstock.dialects.openai_common import error
@@ -85,7 +86,7 @@ def item_of(
         head["encrypted_content"] = signature if isinstance(signature, str) else None
     elif opened.kind == "tool_call":
         head["type"] = "function_call"
-        head["call_id"] = call_id(opened)
+        head["call_id"] = signed_id(call_id(opened), opened.meta)
         head["name"] = opened.name or ""
         head["arguments"] = said or ""
     else:

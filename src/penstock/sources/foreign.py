@@ -25,10 +25,11 @@ import msgspec
 from penstock.core.carried import BOXES, boxes, hints, refuse_foreign
 from penstock.core.events import Json
 from penstock.core.request import ChatRequest, Message
-from penstock.sources.thoughts import own_thoughts
-from penstock.sources.translation import Object, object_of
+from penstock.sources.thoughts import own_thoughts, unsigned_calls
+from penstock.sources.translation import OPENAI, Object, object_of
 
 ANTHROPIC = "anthropic"
+CHAT = "openai-chat"
 RESPONSES = "openai-responses"
 EFFORTS = ((24_576, "high"), (8_192, "medium"), (0, "low"))
 """Tokens to think with, from which on an effort is meant."""
@@ -46,6 +47,8 @@ def readable(request: ChatRequest, speaks: str, host: str) -> tuple[ChatRequest,
     Raises `Broken(not_carried)` naming what cannot be said.
     """
     left_out: list[str] = []
+    if speaks != CHAT or host == OPENAI:
+        request = unsigned_calls(request, left_out)
     if not request.dialect and not boxes(request):
         return request, left_out  # nobody's words but those of OpenAI chat
     request = own_thoughts(request, speaks, left_out)

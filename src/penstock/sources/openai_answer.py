@@ -229,7 +229,8 @@ class Answer(Ending):
         if call.part is not None:
             return
         call_id = call.call_id or f"call_{choice.index}_{choice.calls.index(call)}"
-        opened = Opened(self.parts, "tool_call", choice.index, name=call.name or None, call_id=call_id)
+        again: dict[str, Json] | None = {"extra_content": call.again} if call.again else None
+        opened = Opened(self.parts, "tool_call", choice.index, name=call.name or None, call_id=call_id, meta=again)
         call.part = self._open(choice, opened, events)
         if call.held:
             events.append(Delta(call.part, self._halves.whole(call.part, "".join(call.held))))

@@ -3,7 +3,8 @@
 A client of one protocol that is answered by a provider of another is given signed thoughts in its own words, and hands them back
 in these. The signature tells whose they are: OpenAI's ciphers are Fernet tokens, behind an id where penstock gave them out
 (`responses_items.signature_of`); all others are Anthropic's. To any other provider a signature says nothing: it is given the
-thought as `reasoning_content`, and nothing of one that is a cipher alone.
+thought as `reasoning_content`, and nothing of one that is a cipher alone. Signatures of tool calls, which are Gemini's, stay with
+providers of OpenAI chat other than OpenAI itself.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import msgspec
 from penstock.core.carried import box, boxed
 from penstock.core.events import Json
 from penstock.core.request import ChatRequest, Message
+from penstock.core.signed_call import AGAIN
 from penstock.sources.translation import Object, object_of, parts_of
 
 _OPENAI = ("rs_", "gAAAA")
@@ -25,6 +27,26 @@ def own_thoughts(request: ChatRequest, speaks: str, left_out: list[str]) -> Chat
     return msgspec.structs.replace(
         request, messages=tuple(_message(each, speaks, left_out) for each in request.messages)
     )
+
+
+def unsigned_calls(request: ChatRequest, left_out: list[str]) -> ChatRequest:
+    """The request without what the makers of tool calls want to see again with them, for whom that is an unknown member."""
+    if not any(AGAIN in call for message in request.messages for call in _calls(message)):
+        return request
+    left_out.append(f"tool_calls.{AGAIN}")
+    return msgspec.structs.replace(
+        request,
+        messages=tuple(
+            {**message, "tool_calls": [{n: v for n, v in call.items() if n != AGAIN} for call in calls]}
+            if (calls := _calls(message))
+            else message
+            for message in request.messages
+        ),
+    )
+
+
+def _calls(message: Message) -> list[Object]:
+    return [object_of(call) for call in parts_of(message.get("tool_calls"))]
 
 
 def _message(message: Message, speaks: str, left_out: list[str]) -> Message:
