@@ -19,6 +19,8 @@ ENDINGS = {
 }
 _SAYS = {"output_text": "text", "refusal": "refusal"}
 """Content parts of a message: the kind of each, which is also that of its words."""
+_GROWING = ("message", "reasoning", "function_call")
+"""Items that are said in pieces. All others are whole as they are added."""
 
 
 def read_openai_responses(messages: Iterable[Received]) -> Reading:
@@ -93,7 +95,7 @@ class _Stream:
         index, item = event["output_index"], event["item"]
         if index in self.open or index in self.done:
             raise Illegal(f"two items have the index {index}")
-        if item.get("status") in ("completed", "incomplete"):
+        if item["type"] in _GROWING and item.get("status") in ("completed", "incomplete"):
             # Opened again for a new parser: it was done before, and is added whole to keep its place.
             self.done[index] = item
             return
@@ -181,8 +183,8 @@ class _Stream:
             raise Illegal(f"{kind} with the error {response['error']}")
         if (response["incomplete_details"] is None) == (kind == "response.incomplete"):
             raise Illegal(f"{kind} with the details {response['incomplete_details']}")
-        if self.open:
-            raise Illegal(f"the answer ended while {[o.item['id'] for o in self.open.values()]} were open")
+        if growing := [o.item["id"] for o in self.open.values() if o.item["type"] in _GROWING]:
+            raise Illegal(f"the answer ended while {growing} were open")
         for index, item in self.done.items():
             if response["output"][index] != item:
                 raise Illegal(f"item {index} is not what was streamed")
