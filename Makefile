@@ -10,9 +10,10 @@ LOCKED := $(PIP) --require-hashes --no-deps
 PROJECT := $(PIP) --no-deps --no-build-isolation --editable .
 # Flags for one run, as in: make serve ARGS="--port 9000" and make test PYTEST_ARGS="-n 2 -k resume"
 ARGS ?=
-# Tests wait for sockets and programs about a third of their time, so there are half as many workers again as cores.
+# Tests wait for sockets and programs about a third of their time, so there are half as many workers again as cores. Some
+# folders take a hundred times as long as others: whoever has done its share takes of what another has left.
 WORKERS := $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((n + (n + 1) / 2)))
-PYTEST_ARGS ?= -n $(WORKERS)
+PYTEST_ARGS ?= -n $(WORKERS) --dist worksteal
 PYTHONS ?= 3.11 3.12 3.13
 export PYTHON
 
