@@ -21,6 +21,8 @@ NAMED = {
     "tool-round-trip",
     "unicode-and-newlines",
     "nothing-said",
+    "fallback-before-content",
+    "continued",
     "upstream-dies-midway",
     "cancelled",
     "deadline",

@@ -23,6 +23,12 @@ def test_one_attempt_is_its_own_sum() -> None:
     assert summed([Spent("a", Usage(10, 2, "drained", cost=0.5))]) == Usage(10, 2, "drained", cost=0.5)
 
 
+def test_an_attempt_that_used_nothing_is_not_on_the_bill() -> None:
+    nothing, told = Spent("a", Usage(0, 0, "counted")), Spent("b", Usage(10, 2, "reported"))
+    assert summed([nothing, told]) == summed([told, nothing]) == told.usage
+    assert summed([nothing, nothing]) == nothing.usage
+
+
 def test_a_cost_that_is_not_known_of_one_is_not_known_of_all() -> None:
     assert summed([Spent("a", Usage(1, 1, "reported", cost=0.5)), Spent("b", Usage(1, 1, "reported"))]).cost is None
 

@@ -161,6 +161,13 @@ async def test_what_is_drained_after_a_joint_is_added_to_what_was_used_before_it
     await runs.close()
 
 
+async def test_a_target_that_refused_to_go_on_is_not_on_the_bill() -> None:
+    refused = Answering(refusing("provider_overloaded", after=[STARTED]))
+    said = await said_by(handed_over(dying("one "), refused), asked=LONG)
+    assert isinstance(said[-1], Failed)
+    assert said[-1].usage == Usage(100, 1, "counted")
+
+
 async def test_a_last_word_names_what_every_attempt_used() -> None:
     cheap, dear = Price(input=1e6, output=1e6), Price(input=0.0, output=1e9)
     priced = Target(name="", source=Answering(saying("two", "three")), price=dear)

@@ -13,8 +13,9 @@ GRADES: tuple[Grade, ...] = ("reported", "drained", "counted")
 def summed(attempts: Sequence[Spent]) -> Usage:
     """All attempts together, known no better than the worst of them. A cost that is missing in one is missing in the sum.
 
-    One attempt alone is its own sum; of several each is named. Raises `ValueError` for none.
+    One attempt alone is its own sum; of several each is named that used anything. Raises `ValueError` for none.
     """
+    attempts = [it for it in attempts if it.usage.input or it.usage.output] or attempts[:1]
     usages = [attempt.usage for attempt in attempts]
     if len(usages) == 1:
         return usages[0]

@@ -45,6 +45,9 @@ INSTRUCTION = (
 
 REPEATED = 1024
 """Characters of a repetition after which a note says that the next target is at work: what it repeats is not said again."""
+NOTHING = Usage(0, 0, "counted")
+"""What is on the bill for an attempt that broke before it said or reported anything."""
+
 GRAMMARS = (
     "format",  # Ollama
     "grammar",  # llama.cpp
@@ -125,6 +128,8 @@ class _Continuing:
             finally:
                 self._task = None
                 settled()
+            if not self._watching and self._reported.grade == "counted":
+                self._reported = NOTHING
             so_far = run.said()
             plan = self._plan(so_far, self._judged(failure))
             if so_far.parts and _another_may(failure.fault):
