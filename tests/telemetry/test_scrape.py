@@ -1,8 +1,10 @@
 """The page of metrics as it is served: what it names, what it never names, who may read it, and where."""
 
 import asyncio
+from contextlib import AsyncExitStack
 
 import httpx2
+import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from penstock.assembly import reload
@@ -10,6 +12,7 @@ from penstock.config.model import Config, MetricsConfig
 from penstock.config.models import ModelConfig
 from penstock.config.units import Seconds
 from penstock.core.events import Usage
+from penstock.server import metrics as metrics_room
 from penstock.server.listener import listen
 from penstock.telemetry.families import FAMILIES, OTHER
 from tests.server.reading import PROMPT, detached, event_stream, lines, said, websocket
@@ -214,6 +217,30 @@ async def test_on_a_port_of_its_own_it_wants_none_and_is_nowhere_else() -> None:
         assert [answer.status_code for answer in others] == [404, 405, 400]
         ours = await http.get("/metrics", headers={"authorization": f"Bearer {KEY}"})
         assert ours.status_code == 404
+        await served.host._scrape_port.shutdown()  # type: ignore[attr-defined]
+
+
+async def test_the_port_of_its_own_takes_so_many_connections_and_tells_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(metrics_room, "MOST_SCRAPERS", 2)
+    listener = listen("127.0.0.1", 0)
+    async with (
+        serving(_with_keys(metrics=MetricsConfig(port=0)), scraped_at=listener) as served,
+        AsyncExitStack() as stack,
+    ):
+        ask = f"http://127.0.0.1:{listener.getsockname()[1]}/metrics"
+        first, second, third = [await stack.enter_async_context(httpx2.AsyncClient(trust_env=False)) for _ in range(3)]
+        assert [(await each.get(ask)).status_code for each in (first, second, first, third, second)] == [
+            200,
+            200,
+            200,
+            503,
+            200,
+        ]
+        await first.aclose()
+        await until("there is room again", lambda: served.host._scrape_port.connections.count == 1)  # type: ignore[attr-defined]
+        assert (await third.get(ask)).status_code == 200
         await served.host._scrape_port.shutdown()  # type: ignore[attr-defined]
 
 

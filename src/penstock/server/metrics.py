@@ -6,12 +6,15 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
+from functools import partial
 
+import msgspec
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from penstock.core.errors import Refused
 from penstock.flow.levels import levels
+from penstock.server.acceptor import Acceptor
 from penstock.server.connections import Connections
 from penstock.server.exchange import ClientGone, Exchange
 from penstock.server.http_protocol import HttpProtocol
@@ -19,6 +22,8 @@ from penstock.server.problems import refuse
 from penstock.server.service import Service
 
 PATH = "/metrics"
+MOST_SCRAPERS = 64
+"""Connections to the port of its own: Prometheus keeps one open, and a second one asks beside it at most."""
 
 
 class Scrape:
@@ -58,7 +63,8 @@ class ScrapePort(uvicorn.Server):
                 date_header=False,
             )
         )
-        self.connections = Connections(service.connection_limits, service.runs.observer)
+        limits = msgspec.structs.replace(service.connection_limits, most=MOST_SCRAPERS, most_per_address=None)
+        self.connections = Connections(limits, service.runs.observer)
         self.server_state = self.connections
         self._scrape = Scrape(service)
         self.config.load()
@@ -77,8 +83,11 @@ class ScrapePort(uvicorn.Server):
                 await refuse(exchange, problem.fault, None)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets=sockets)
+        """As `Host`'s: whoever is one too many is told so."""
+        make = partial(HttpProtocol, self.config, self.connections, self.lifespan.state)
+        self.servers = [Acceptor(listener, make, self.connections) for listener in sockets or ()]  # type: ignore[misc]
         self.connections.start()
+        self.started = True
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
