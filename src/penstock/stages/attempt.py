@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator
 
 from penstock.core.errors import Broken
-from penstock.core.events import Cancelled, Event, Failed, Fault, Finished, Opened, ToolReturned, Usage
+from penstock.core.events import Cancelled, Event, Failed, Finished, Opened, ToolReturned, Usage
 from penstock.core.request import ChatRequest, Run
 from penstock.core.source import Source
+from penstock.stages.time_limit import TimeLimit
 
 FIRST = (Opened, ToolReturned, Finished, Cancelled)
 """With one of these content is certain: from then on nothing can be taken back."""
@@ -20,7 +20,7 @@ MOST_HELD = 1000
 class Attempt:
     """Asks `source`. While it waits for the first word, a time limit of the run ends this attempt instead of the run."""
 
-    __slots__ = ("_held", "_overdue", "_run", "_task", "events", "target")
+    __slots__ = ("_held", "_run", "events", "target")
 
     def __init__(self, source: Source, request: ChatRequest, run: Run):
         self.target = request.targets[0] if request.targets else ""
@@ -28,33 +28,24 @@ class Attempt:
         self.events: AsyncGenerator[Event, None] = source(request, run)
         self._held: list[Event] = []
         self._run = run
-        self._task: asyncio.Task[object] | None = None
-        self._overdue: Fault | None = None
 
     async def opening(self) -> list[Event]:
         """Everything up to the first word. Raises `Broken` where the attempt failed before it."""
         held, heard = self._held, False
-        self._task = asyncio.current_task()
-        settled = self._run.attempt(self._expire)
         try:
-            async for event in self.events:
-                if isinstance(event, Failed):
-                    raise Broken.of(event.error)
-                held.append(event)
-                if len(held) > MOST_HELD:
-                    raise Broken(
-                        "provider_garbled", f"it said {MOST_HELD} things about its answer and did not begin it"
-                    )
-                if isinstance(event, FIRST):
-                    heard = True
-                    return held
-        except asyncio.CancelledError:
-            if self._overdue is None or self._task is None or self._task.uncancel() > 0:
-                raise  # somebody else wants an end too
-            raise Broken.of(self._overdue) from None
+            with TimeLimit(self._run):
+                async for event in self.events:
+                    if isinstance(event, Failed):
+                        raise Broken.of(event.error)
+                    held.append(event)
+                    if len(held) > MOST_HELD:
+                        raise Broken(
+                            "provider_garbled", f"it said {MOST_HELD} things about its answer and did not begin it"
+                        )
+                    if isinstance(event, FIRST):
+                        heard = True
+                        return held
         finally:
-            self._task = None
-            settled()
             if not heard:
                 self.unheard()
         raise Broken("provider_truncated", "the source ended without a word")
@@ -64,10 +55,3 @@ class Attempt:
         if accounts := [event for event in self._held if isinstance(event, Usage)]:
             self._run.spent(self.target or self._run.target, accounts[-1])
         self._held.clear()
-
-    def _expire(self, fault: Fault) -> bool:
-        if self._task is None or self._overdue is not None:
-            return False
-        self._overdue = fault
-        self._task.cancel()
-        return True

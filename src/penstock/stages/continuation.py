@@ -8,7 +8,6 @@ the next target thinks for itself.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 
@@ -34,6 +33,7 @@ from penstock.core.request import ChatRequest, Message, Run
 from penstock.core.snapshot import Snapshot
 from penstock.core.source import Source, Stage
 from penstock.core.target import House, Target
+from penstock.stages.time_limit import TimeLimit
 from penstock.stages.usage import counted, tokens_of
 
 INSTRUCTION = (
@@ -95,8 +95,6 @@ class _Continuing:
         """Pieces that were said before it spoke."""
         self._spent = 0
         """Tokens those before it said."""
-        self._task: asyncio.Task[object] | None = None
-        self._overdue: Fault | None = None
         self._watching = False
         """Whether the attempt that speaks now has begun to."""
         self._told_to = False
@@ -106,28 +104,21 @@ class _Continuing:
         run = self._run
         events, joined = self._source(self._request, run), None
         while True:
-            self._task, self._watching = asyncio.current_task(), False
-            settled = run.attempt(self._expire)
+            self._watching = False
             try:
-                async with aclosing(events):
-                    async for event in events:
-                        if type(event) is not Delta:
-                            self._look(event)
-                        if joined is None:
-                            yield event
-                        else:
-                            for said in joined.said(event):
-                                yield said
-                    return
-            except asyncio.CancelledError:
-                failure = self._given_up()
-                if failure is None:
-                    raise
+                with TimeLimit(run, takes=self._takes):
+                    async with aclosing(events):
+                        async for event in events:
+                            if type(event) is not Delta:
+                                self._look(event)
+                            if joined is None:
+                                yield event
+                            else:
+                                for said in joined.said(event):
+                                    yield said
+                        return
             except Broken as problem:
                 failure = problem
-            finally:
-                self._task = None
-                settled()
             if not self._watching and self._reported.grade == "counted":
                 self._reported = NOTHING
             so_far = run.said()
@@ -201,19 +192,8 @@ class _Continuing:
             # Once there are words the stages behind this one have let go of the run's time limits.
             self._watching = True
 
-    def _given_up(self) -> Broken | None:
-        """The failure, where it was a time limit that cancelled this task; None where somebody else did."""
-        overdue, self._overdue = self._overdue, None
-        if overdue is None or self._task is None or self._task.uncancel() > 0:
-            return None
-        return Broken.of(overdue)
-
-    def _expire(self, fault: Fault) -> bool:
-        if not self._watching or self._task is None or self._overdue is not None or fault.code == "total_timeout":
-            return False
-        self._overdue = fault
-        self._task.cancel()
-        return True
+    def _takes(self, fault: Fault) -> bool:
+        return self._watching and fault.code != "total_timeout"
 
     def _plan(self, so_far: Snapshot, fault: Fault) -> tuple[Target, str] | None:
         """Who goes on, and how; None where nobody can, honestly."""

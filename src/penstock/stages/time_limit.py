@@ -1,0 +1,46 @@
+"""A time limit of the run that breaks off what a stage waits for, instead of ending the run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from types import TracebackType
+
+from penstock.core.errors import Broken
+from penstock.core.events import Fault
+from penstock.core.request import Run
+
+
+class TimeLimit:
+    """What stands in its `with` is an attempt of the run: a limit that is overdue, and that this stage `takes`, cancels it, and it
+    ends in `Broken` with the fault of the limit. A cancel by anybody else goes through."""
+
+    __slots__ = ("_fault", "_run", "_settled", "_takes", "_task")
+
+    def __init__(self, run: Run, *, takes: Callable[[Fault], bool] = lambda fault: True):
+        self._run = run
+        self._takes = takes
+        self._task: asyncio.Task[object] | None = None
+        self._fault: Fault | None = None
+        self._settled: Callable[[], None] = lambda: None
+
+    def __enter__(self) -> None:
+        self._task = asyncio.current_task()
+        self._settled = self._run.attempt(self._expire)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        task, self._task = self._task, None
+        self._settled()
+        if not isinstance(problem, asyncio.CancelledError) or self._fault is None or task is None:
+            return
+        if task.uncancel() == 0:
+            raise Broken.of(self._fault) from None
+
+    def _expire(self, fault: Fault) -> bool:
+        if self._task is None or self._fault is not None or not self._takes(fault):
+            return False
+        self._fault = fault
+        self._task.cancel()
+        return True

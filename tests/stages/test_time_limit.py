@@ -1,0 +1,50 @@
+"""A time limit of the run breaks off what stands within, and nothing else."""
+
+import asyncio
+
+import pytest
+
+from penstock.core.errors import Broken, fault
+from penstock.stages.time_limit import TimeLimit
+from penstock.testing.sources import SoloRun
+from tests.flow.scripted import settle
+
+LATE = fault("gap_timeout")
+
+
+async def within(run: SoloRun, limit: TimeLimit) -> None:
+    with limit:
+        await asyncio.Event().wait()
+
+
+async def test_what_is_overdue_is_broken_off_with_the_fault_of_the_limit() -> None:
+    run = SoloRun()
+    waiting = asyncio.ensure_future(within(run, TimeLimit(run)))
+    await settle()
+    (overdue,) = run.overdue
+    assert [overdue(LATE), overdue(LATE)] == [True, False]
+    with pytest.raises(Broken) as broken:
+        await waiting
+    assert (broken.value.fault, run.overdue) == (LATE, [])
+    assert overdue(LATE) is False
+
+
+async def test_a_limit_that_is_not_taken_is_somebody_elses() -> None:
+    run = SoloRun()
+    waiting = asyncio.ensure_future(within(run, TimeLimit(run, takes=lambda fault: fault.code != LATE.code)))
+    await settle()
+    assert run.overdue[0](LATE) is False
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    assert waiting.cancelled()
+
+
+async def test_a_cancel_by_somebody_else_goes_through_though_a_limit_is_overdue() -> None:
+    run = SoloRun()
+    waiting = asyncio.ensure_future(within(run, TimeLimit(run)))
+    await settle()
+    assert run.overdue[0](LATE) is True
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    assert waiting.cancelled()
+    assert run.overdue == []
