@@ -1,5 +1,6 @@
 """What a clone must hold: locks without addresses, files without machine paths, documented targets, a clean wheel."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -136,6 +137,32 @@ def test_what_is_tested_is_what_is_installed(other: str) -> None:
 def test_the_compromised_releases_of_litellm_are_excluded(version: str) -> None:
     (asked,) = [Requirement(text) for text in wanted("litellm") if text.startswith("litellm")]
     assert not asked.specifier.contains(version)
+
+
+def test_what_is_tested_on_every_python_begins_with_imports_of_the_test_lock() -> None:
+    """`make test-matrix` has no more than that; the folders it leaves out may import the clients."""
+    left_out = {ROOT / folder for folder in re.findall(r"--ignore=(\S+)", (ROOT / "Makefile").read_text())}
+    assert left_out
+    missing = {name.replace("-", "_") for name in locked(ROOT / "requirements/dev.lock")}
+    missing -= {name.replace("-", "_") for name in locked(ROOT / "requirements/test.lock")}
+    found = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in sorted((ROOT / "tests").rglob("*.py"))
+        if not left_out & set(path.parents) and "node_modules" not in path.parts
+        for name in _imported(path)
+        if name in missing
+    ]
+    assert found == []
+
+
+def _imported(path: Path) -> Iterator[str]:
+    """The packages a module imports as it is loaded."""
+    for node in ast.parse(path.read_text()).body:
+        match node:
+            case ast.Import():
+                yield from (each.name.partition(".")[0] for each in node.names)
+            case ast.ImportFrom(module=str(module)):
+                yield module.partition(".")[0]
 
 
 def test_node_packages_are_locked_by_content_and_name_no_address() -> None:

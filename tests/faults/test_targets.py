@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,9 +14,6 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
-import anthropic
-import httpx2
-import openai
 import pytest
 
 from penstock.config.model import Config
@@ -47,10 +43,8 @@ from penstock.testing.script import (
 )
 from penstock.testing.upstream import Provider, going_on
 from tests.chaos import CHAOS
-from tests.clients.program import program
 from tests.faults.reading import unwatched
 from tests.live.answering import WAYS, Told, Way, answering
-from tests.live.node_clients import node_client
 from tests.serving import Served, configured, serving
 from tests.waiting import until
 
@@ -254,52 +248,6 @@ async def test_where_the_second_cannot_go_on_the_reader_is_told_that_the_answer_
             end = to.served.seen.ended[run]
             assert isinstance(end, Failed)
             assert end.error.message.endswith("; no other target went on (b: provider_error)")
-
-
-async def test_the_sdks_of_openai_and_anthropic_read_through_a_joint() -> None:
-    async with two() as to:
-        key: Any = {"api_key": "any", "max_retries": 0}
-        to.a.script(BEGUN, Cut())
-        async with (
-            httpx2.AsyncClient(trust_env=False) as http,
-            openai.AsyncOpenAI(base_url=f"{to.served.url}/v1", http_client=http, **key) as sdk,
-        ):
-            chunks = await sdk.chat.completions.create(model="fast", messages=[HI], stream=True)
-            said = [choice async for told in chunks for choice in told.choices]
-        assert "".join(choice.delta.content or "" for choice in said) == WHOLE
-        assert [choice.finish_reason for choice in said if choice.finish_reason] == ["stop"]
-        to.a.script(BEGUN, Cut())
-        async with (
-            httpx2.AsyncClient(trust_env=False) as http,
-            anthropic.AsyncAnthropic(base_url=to.served.url, http_client=http, **key) as claude,
-            claude.messages.stream(model="fast", max_tokens=99, messages=[HI]) as stream,
-        ):
-            message = await stream.get_final_message()
-        assert [(block.type, getattr(block, "text", "")) for block in message.content] == [("text", WHOLE)]
-        assert message.stop_reason == "end_turn"
-
-
-@pytest.mark.needs("curl")
-@pytest.mark.needs("node")
-async def test_curl_and_an_eventsource_read_through_the_same_joint() -> None:
-    async with two() as to, to.served.client() as http:
-        gate = Gate()
-        to.a.script(BEGUN, gate, Cut())
-        begun = await http.post("/v1/streams", json=ASKED, headers={"Accept": "application/json"})
-        url = to.served.url + begun.json()["events_url"]
-        async with (
-            program("curl", "-q", "--noproxy", "*", "-sN", "-H", "Accept: text/plain", url) as curl,
-            node_client("eventsource", url) as listener,
-        ):
-            await curl.shows(SAID)
-            gate.open()
-            lines = await listener.until_end()
-            assert await curl.ended() == 0
-        assert curl.text == WHOLE
-        heard = [json.loads(line["data"]) for line in lines if line.get("data")]
-        assert "".join(event["text"] for event in heard if event["type"] == "delta") == WHOLE
-        assert [event["topic"] for event in heard if event["type"] == "note"] == ["target", "continuation"]
-        assert heard[-1]["type"] == "finished"
 
 
 async def _told(to: Two, way: Way) -> Told:

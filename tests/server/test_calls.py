@@ -6,7 +6,6 @@ from typing import Any
 
 import httpx2
 import msgspec
-import openai
 import pytest
 
 from penstock.config.model import Config, ProviderConfig
@@ -76,13 +75,6 @@ async def test_embeddings_pass_through_but_for_the_model(client: httpx2.AsyncCli
     assert request.json == {**asked, "model": "up"}
     assert (request.path, request.headers["authorization"]) == ("/v1/embeddings", "Bearer sk-secret")
     assert (request.headers["accept"], request.headers["accept-encoding"]) == ("application/json", "identity")
-
-
-async def test_openai_python_gets_embeddings(served: Served, provider: Provider) -> None:
-    provider.script(Reply(body=VECTORS))
-    async with openai.AsyncOpenAI(base_url=served.url, api_key="any", max_retries=0) as sdk:
-        made = await sdk.embeddings.create(model="embedder", input="Hello", encoding_format="float")
-    assert made.data[0].embedding == [0.1, 0.2]
 
 
 @pytest.mark.parametrize(
@@ -271,9 +263,7 @@ def test_an_estimate_of_a_deep_or_odd_request_is_a_number() -> None:
     assert estimate({"messages": "odd", "system": None, "tools": 7}) > 0
 
 
-async def test_tokens_are_counted_in_openais_words_too(
-    served: Served, client: httpx2.AsyncClient, provider: Provider
-) -> None:
+async def test_tokens_are_counted_in_openais_words_too(client: httpx2.AsyncClient, provider: Provider) -> None:
     provider.script(Reply(body={"object": "response.input_tokens", "input_tokens": 11}))
     spoken = {"type": "message", "role": "user", "content": "Hello"}
     thought = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "rs_1:gAAAA"}
@@ -283,12 +273,6 @@ async def test_tokens_are_counted_in_openais_words_too(
     request = await provider.next_request()
     assert request.path == "/v1/responses/input_tokens"
     assert request.json == {"model": "gpt", "instructions": "Be brief.", "input": [spoken]}
-    async with openai.AsyncOpenAI(base_url=served.url, api_key="any", max_retries=0) as sdk:
-        counted = await sdk.responses.input_tokens.with_raw_response.count(
-            model="demo", instructions="x" * 40, input="y" * 40
-        )
-    assert (counted.parse().input_tokens, counted.parse().object) == (20, "response.input_tokens")
-    assert counted.headers["penstock-estimated"] == "true"
 
 
 @pytest.mark.parametrize(

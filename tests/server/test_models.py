@@ -5,7 +5,6 @@ from typing import Any
 
 import httpx2
 import msgspec
-import openai
 import pytest
 
 from penstock.assembly import build, reload
@@ -75,14 +74,6 @@ async def test_what_nobody_said_of_a_model_is_null_and_its_address_is_nobodys_bu
 async def test_names_may_hold_slashes(asking: httpx2.AsyncClient) -> None:
     for path in ("/v1/models/team/best", "/v1/models/team%2Fbest", "/models/team/best/"):
         assert (path, (await asking.get(path)).json()["id"]) == (path, "team/best")
-
-
-async def test_openai_python_lists_and_retrieves_them(named: Served) -> None:
-    async with openai.AsyncOpenAI(base_url=f"{named.url}/v1", api_key="any", max_retries=0) as client:
-        assert [model.id async for model in client.models.list()] == NAMES
-        assert (await client.models.retrieve("team/best")).owned_by == "acme"
-        with pytest.raises(openai.NotFoundError, match="no model is called 'fest'; did you mean 'fast'"):
-            await client.models.retrieve("fest")
 
 
 @pytest.mark.parametrize(

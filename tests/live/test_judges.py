@@ -1,4 +1,5 @@
-"""The clients people have, reading answers that break off where nobody stands by: each sees every failure, and the words before it."""
+"""The clients people have, reading answers that break off: where nobody stands by each sees every failure, and the words before it;
+where another target goes on, one answer."""
 
 from __future__ import annotations
 
@@ -15,10 +16,10 @@ from openai.types.chat.chat_completion_chunk import Choice
 from penstock.config.model import Config
 from penstock.config.models import ModelConfig
 from penstock.config.units import Seconds
-from penstock.testing.script import Gate
+from penstock.testing.script import Cut, Gate
 from penstock.testing.upstream import Provider
 from tests.clients.program import program
-from tests.faults.test_targets import BROKE_OFF, HI, SAID
+from tests.faults.test_targets import ASKED, BEGUN, BROKE_OFF, HI, SAID, WHOLE, two
 from tests.live.node_clients import node_client
 from tests.serving import Served, configured, serving
 
@@ -87,3 +88,48 @@ async def test_curl_and_an_eventsource_see_every_failure(served: Served, provide
     events = [json.loads(line["data"]) for line in lines if line.get("data")]
     assert "".join(event.get("text", "") for event in events) == SAID
     assert (events[-1]["type"], events[-1]["error"]["code"]) == ("failed", code)
+
+
+async def test_the_sdks_of_openai_and_anthropic_read_through_a_joint() -> None:
+    async with two() as to:
+        to.a.script(BEGUN, Cut())
+        async with (
+            httpx2.AsyncClient(trust_env=False) as http,
+            openai.AsyncOpenAI(base_url=f"{to.served.url}/v1", http_client=http, **KEY) as sdk,
+        ):
+            chunks = await sdk.chat.completions.create(model="fast", messages=[HI], stream=True)
+            said = [choice async for told in chunks for choice in told.choices]
+        assert "".join(choice.delta.content or "" for choice in said) == WHOLE
+        assert [choice.finish_reason for choice in said if choice.finish_reason] == ["stop"]
+        to.a.script(BEGUN, Cut())
+        async with (
+            httpx2.AsyncClient(trust_env=False) as http,
+            anthropic.AsyncAnthropic(base_url=to.served.url, http_client=http, **KEY) as claude,
+            claude.messages.stream(model="fast", max_tokens=99, messages=[HI]) as stream,
+        ):
+            message = await stream.get_final_message()
+        assert [(block.type, getattr(block, "text", "")) for block in message.content] == [("text", WHOLE)]
+        assert message.stop_reason == "end_turn"
+
+
+@pytest.mark.needs("curl")
+@pytest.mark.needs("node")
+async def test_curl_and_an_eventsource_read_through_the_same_joint() -> None:
+    async with two() as to, to.served.client() as http:
+        gate = Gate()
+        to.a.script(BEGUN, gate, Cut())
+        begun = await http.post("/v1/streams", json=ASKED, headers={"Accept": "application/json"})
+        url = to.served.url + begun.json()["events_url"]
+        async with (
+            program("curl", "-q", "--noproxy", "*", "-sN", "-H", "Accept: text/plain", url) as curl,
+            node_client("eventsource", url) as listener,
+        ):
+            await curl.shows(SAID)
+            gate.open()
+            lines = await listener.until_end()
+            assert await curl.ended() == 0
+        assert curl.text == WHOLE
+        heard = [json.loads(line["data"]) for line in lines if line.get("data")]
+        assert "".join(event["text"] for event in heard if event["type"] == "delta") == WHOLE
+        assert [event["topic"] for event in heard if event["type"] == "note"] == ["target", "continuation"]
+        assert heard[-1]["type"] == "finished"
