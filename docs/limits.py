@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 from penstock.auth import capability, keys, quota
+from penstock.config import models
 from penstock.config.units import Bytes, Seconds
-from penstock.core import body, cursor
+from penstock.core import body, cursor, health, joint
 from penstock.encoders import coalesce
 from penstock.flow import conversations, idempotency, inbox, memory, pump, runs
 from penstock.server import (
@@ -21,6 +22,7 @@ from penstock.server import (
 )
 from penstock.server.transports import handshake, responses_socket, websocket
 from penstock.sources import provider, sse_splitter
+from penstock.stages import attempt, hedge, retry, sticky
 from penstock.telemetry import loop_lag, pace
 
 
@@ -53,6 +55,7 @@ def fixed() -> Iterator[tuple[str, str, str]]:
         "504 `first_token_timeout`",
     )
     yield "The answer to such a call", _size(provider.CALL_BYTES), "502 `provider_garbled`"
+    yield from _of_targets()
     yield "Models of one page of `/v1/models`", f"{models_api.MOST:,}", "`has_more`"
     yield "Answers of each model whose speed is remembered", str(pace.REMEMBERED), "the oldest gives way"
     yield "Events that a source says without a pause", str(pump.BATCH), "the others have their turn"
@@ -107,6 +110,30 @@ def fixed() -> Iterator[tuple[str, str, str]]:
         "the kernel ends the connection",
     )
     yield "How long the event loop may be held", f"{1000 * loop_lag.HELD:g} ms", "a line in the log says where"
+
+
+def _of_targets() -> Iterator[tuple[str, str, str]]:
+    """What several targets of a model may cost."""
+    breaking, retrying, hedging = health.Breaking(), retry.Retrying(), hedge.Hedging()
+    yield "Targets of a model", str(models.MOST_TARGETS), "it stops the start"
+    yield (
+        "Failures of a target",
+        f"{breaking.failures} in a row, or {breaking.share:.0%} of the last {breaking.of}",
+        f"it rests for {_time(breaking.rest)}, twice as long each time, up to {_time(breaking.longest)}",
+    )
+    yield "Retries beside those that `retry.budget` grants", f"{retrying.reserve:g}", "the next target is asked"
+    yield (
+        "Hedges",
+        f"{hedging.budget:.0%} of the requests, and {hedging.reserve:g} beside",
+        "the first target is waited for",
+    )
+    yield "What a target says before its first word", f"{attempt.MOST_HELD:,} events", "`provider_garbled`"
+    yield (
+        "How far back a target may begin again that is to go on",
+        f"{joint.REACH:,} characters, or at the beginning",
+        "what it repeats is shown twice",
+    )
+    yield "Conversations of which a `sticky` model knows the target", f"{sticky.MOST:,}", "the oldest is forgotten"
 
 
 def _size(bytes_: int) -> str:

@@ -31,11 +31,13 @@ class Hedging(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds: no target is given less time."""
     budget: float = 0.1
     """Hedges for each request, on the average."""
+    reserve: float = 5.0
+    """Hedges that are allowed at once."""
 
 
 def build(house: House, how: Hedging = Hedging()) -> Stage:  # noqa: B008 - frozen
     """The stage for one model."""
-    budget = Budget(how.budget, 5.0)
+    budget = Budget(how.budget, how.reserve)
     every = tuple(house.targets)
 
     def stage(source: Source) -> Source:
