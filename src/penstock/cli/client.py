@@ -137,7 +137,8 @@ class Turn:
         self._reached = False
 
     async def events(self) -> AsyncGenerator[Event, None]:
-        """Everything the run says, each once, up to its last word."""
+        """Everything the run says, each once, up to its last word. Raises `ServerRefused`, and `Unreachable` where that
+        cannot be had."""
         heard = time.monotonic()
         pause = 0.1
         while True:

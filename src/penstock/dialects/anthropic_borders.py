@@ -52,6 +52,7 @@ def border_of(note: Note) -> Border | None:
 
 
 def cited_by(meta: dict[str, Json] | None) -> tuple[Json, ...]:
+    """The citations of a part, or of a piece of it."""
     cited = meta.get("citations") if meta else None
     return tuple(cited) if isinstance(cited, list) else ()
 

@@ -46,12 +46,14 @@ def is_object(value: Json) -> TypeGuard[Object]:
 
 
 def an_object(value: Json, where: str) -> Object:
+    """The value, where it is an object. Raises `Refused`."""
     if not is_object(value):
         raise wrong(where, f"must be an object, not {kind(value)}")
     return value
 
 
 def an_array(value: Json, where: str) -> list[Json]:
+    """The value, where it is an array. Raises `Refused`."""
     if not isinstance(value, list):
         raise wrong(where, f"must be an array, not {kind(value)}")
     return value

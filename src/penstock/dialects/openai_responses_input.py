@@ -332,6 +332,7 @@ def _joined(content: Json, more: Json) -> list[Json]:
 
 
 def wrong(param: str, wanted: str, found: Json) -> Refused:
+    """The refusal of a field that is not what it must be; of what was `found` it shows little."""
     return Refused("invalid_request", f"'{param}' must be {wanted}, not {named(found)}", param=param)
 
 

@@ -178,7 +178,7 @@ class Log:
         return self._history.first
 
     def attach(self, after: int) -> Reader:
-        """A reader of everything after offset `after`, which must lie between `first - 1` and `shown`."""
+        """A reader of everything after offset `after`. Raises `ValueError` for one that does not lie between `first - 1` and `shown`."""
         if not self.first - 1 <= after <= self.shown:
             raise ValueError(f"offset {after} is not held: {self.first - 1} to {self.shown} are")
         reader = Reader(self, after, self.said_through(after))

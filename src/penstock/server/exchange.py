@@ -26,6 +26,7 @@ EXTENSION = "penstock.connection"
 
 
 def new_request_id() -> str:
+    """What a request is called in the log and in the header of its answer: 96 random bits."""
     return f"req_{secrets.token_hex(12)}"
 
 
@@ -215,7 +216,8 @@ class Exchange:
         await self.end(b"" if self.method == "HEAD" else body)
 
     def cut(self) -> None:
-        """End the response without its last chunk, so that nobody takes it for complete."""
+        """End the response without its last chunk, so that nobody takes it for complete. Raises `Cut` where only
+        an exception can do that."""
         if self.connection is None:
             raise Cut
         self.connection.cut()

@@ -115,7 +115,7 @@ class _Telling:
         self._data: int | None = None
 
     async def tell(self, feed: AsyncIterable[Any]) -> AsyncGenerator[Event, None]:
-        """Everything the feed says, as events. Closes the feed, where it can be closed."""
+        """Everything the feed says, as events. Closes the feed, where it can be closed. Raises `TypeError` for what cannot be iterated."""
         if not isinstance(feed, AsyncIterable):
             raise TypeError(f"{self._name!r} gave {type(feed).__name__}, which cannot be iterated with async for")
         try:

@@ -210,6 +210,7 @@ async def addresses_of(host: str, port: int) -> list[str]:
 
 
 def is_address(host: str) -> bool:
+    """Whether a host is an IP address, of either version, and no name."""
     try:
         ipaddress.ip_address(host)
     except ValueError:

@@ -48,6 +48,7 @@ def name_of(loaded: Loose) -> str | None:
 
 
 def count_of(loaded: Loose) -> int | None:
+    """A whole number of tokens, an index: from 0 to below `MOST`."""
     return int(loaded) if isinstance(loaded, int | float) and 0 <= loaded < MOST else None
 
 

@@ -53,6 +53,7 @@ def signature_of(item_id: str, encrypted: str) -> str:
 
 
 def citation_of(annotation: dict[str, Loose]) -> Json:
+    """An annotation in our words: `url`, `title`, where it stands, and the original beside them."""
     citation: dict[str, Json] = {}
     if url := name_of(annotation.get("url")):
         citation["url"] = url
@@ -65,10 +66,12 @@ def citation_of(annotation: dict[str, Loose]) -> Json:
 
 
 def json_of(loaded: Loose) -> bytes:
+    """A value of the provider as one JSON value that readers can be given."""
     return msgspec.json.encode(storable(loaded))
 
 
 def usage_of(loaded: Loose) -> Usage | None:
+    """The `usage` of a response; None where it counts nothing."""
     if not isinstance(loaded, dict):
         return None
     told, said = count_of(loaded.get("input_tokens")), count_of(loaded.get("output_tokens"))

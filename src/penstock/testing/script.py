@@ -122,6 +122,7 @@ def chunk(delta: JSON | None = None, *, finish: str | None = None, choice: int =
 
 
 def text(piece: str, *, choice: int = 0) -> Event:
+    """A chunk with more of the text of a choice."""
     return Event(chunk({"content": piece}, choice=choice))
 
 
@@ -135,6 +136,7 @@ def tool_call(index: int, arguments: str, *, call_id: str | None = None, name: s
 
 
 def usage_of(prompt: int, completion: int) -> dict[str, int]:
+    """The `usage` object of so many tokens."""
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 

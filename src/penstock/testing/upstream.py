@@ -321,5 +321,6 @@ def going_on(whole: str, *, repeats: int = 0, size: int = 7) -> Callable[[Reques
 
 
 def head_bytes(status: int, headers: Mapping[str, str]) -> bytes:
+    """The head of an HTTP/1.1 response, its blank line included."""
     lines = [f"HTTP/1.1 {status} Scripted", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
     return "\r\n".join(lines).encode("latin-1")

@@ -35,7 +35,7 @@ class _Client:
         """The last account of tokens, where there was one."""
 
     def take(self, message: Received) -> None:
-        """One message."""
+        """One message. Raises `Illegal`."""
         value: Any = message.value
         if self.reading.ending is not None:
             raise Illegal(f"{value!r} follows {self.reading.ending!r}")

@@ -35,7 +35,7 @@ class _Client:
         self._counted = self._over = False
 
     def take(self, chunk: Any) -> None:
-        """One message."""
+        """One message. Raises `Illegal`."""
         if self._over:
             raise Illegal(f"{chunk!r} follows the last word")
         if chunk == "[DONE]":
