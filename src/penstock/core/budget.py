@@ -6,14 +6,13 @@ from __future__ import annotations
 class Budget:
     """What may be spent: every request earns a share of one, up to a reserve."""
 
-    __slots__ = ("_earns", "_most", "left")
+    __slots__ = ("_most", "left")
 
-    def __init__(self, earns: float, most: float):
-        self._earns = earns
+    def __init__(self, most: float):
         self._most = self.left = most
 
-    def earn(self) -> None:
-        self.left = min(self._most, self.left + self._earns)
+    def earn(self, share: float) -> None:
+        self.left = min(self._most, self.left + share)
 
     def spend(self) -> bool:
         """Whether there was one left."""

@@ -10,9 +10,12 @@ from enum import Enum
 
 import msgspec
 
+from penstock.core.budget import Budget
 from penstock.core.errors import TABLE
 from penstock.core.events import Fault
 
+RETRIES = 10.0
+"""Retries of one target that are allowed at once."""
 WINDOW = 64
 """Answers whose first token is remembered."""
 SMOOTHING = 0.2
@@ -59,6 +62,7 @@ class Health:
         "in_flight",
         "outcomes",
         "pace",
+        "retries",
         "throttled_until",
         "wait",
     )
@@ -73,6 +77,8 @@ class Health:
         """Seconds to the first token, a running mean; None before there was one."""
         self.pace: float | None = None
         """Tokens a second, a running mean."""
+        self.retries = Budget(RETRIES)
+        """What is saved up for asking it again."""
         self.throttled_until = 0.0
         """The provider said when it wants to be asked again."""
         self._first: deque[float] = deque(maxlen=WINDOW)

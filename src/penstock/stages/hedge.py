@@ -37,12 +37,12 @@ class Hedging(msgspec.Struct, frozen=True, kw_only=True):
 
 def build(house: House, how: Hedging = Hedging()) -> Stage:  # noqa: B008 - frozen
     """The stage for one model."""
-    budget = Budget(how.budget, how.reserve)
+    budget = Budget(how.reserve)
     every = tuple(house.targets)
 
     def stage(source: Source) -> Source:
         def hedging(request: ChatRequest, run: Run) -> AsyncGenerator[Event, None]:
-            budget.earn()
+            budget.earn(how.budget)
             names = request.targets or every
             usual = house.health[names[0]].slow_first(how.share)
             if len(names) < 2 or usual is None:

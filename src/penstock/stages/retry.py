@@ -35,27 +35,25 @@ class Retrying(msgspec.Struct, frozen=True, kw_only=True):
     patience: float = 30.0
     """A provider that wants to be left alone for longer is not asked again; another target may be."""
     budget: float = 0.2
-    """Retries for each request, on the average: while a provider is down, retries must not double its load."""
-    reserve: float = 10.0
-    """Retries that are allowed at once."""
+    """Retries for each request, on the average: while a provider is down, retries must not double its load. What is saved up
+    is the target's (`Health.retries`), whichever models name it."""
 
 
 def build(house: House, how: Retrying = Retrying(), *, sleep: Sleep = asyncio.sleep) -> Stage:  # noqa: B008 - frozen
-    """The stage for one model. Every target has a budget of its own."""
-    budgets = {name: Budget(how.budget, how.reserve) for name in house.targets}
+    """The stage for one model."""
     first = next(iter(house.targets), "")
 
     def stage(source: Source) -> Source:
         def retrying(request: ChatRequest, run: Run) -> AsyncGenerator[Event, None]:
             name = request.targets[0] if request.targets else first
-            return Relay(_ask(source, request, run, budget=budgets[name], name=name))
+            return Relay(_ask(source, request, run, budget=house.health[name].retries, name=name))
 
         return retrying
 
     async def _ask(
         source: Source, request: ChatRequest, run: Run, *, budget: Budget, name: str
     ) -> AsyncGenerator[Event | Rest, None]:
-        budget.earn()
+        budget.earn(how.budget)
         for count in range(1, how.attempts + 1):
             attempt = Attempt(source, request, run)
             async with aclosing(attempt.events) as events:
