@@ -22,7 +22,7 @@ from penstock.server import (
 )
 from penstock.server.transports import handshake, responses_socket, websocket
 from penstock.sources import provider, sse_splitter
-from penstock.stages import attempt, hedge, retry, sticky
+from penstock.stages import attempt, hedge, sticky
 from penstock.telemetry import loop_lag, pace
 
 
@@ -114,14 +114,14 @@ def fixed() -> Iterator[tuple[str, str, str]]:
 
 def _of_targets() -> Iterator[tuple[str, str, str]]:
     """What several targets of a model may cost."""
-    breaking, retrying, hedging = health.Breaking(), retry.Retrying(), hedge.Hedging()
+    breaking, hedging = health.Breaking(), hedge.Hedging()
     yield "Targets of a model", str(models.MOST_TARGETS), "it stops the start"
     yield (
         "Failures of a target",
         f"{breaking.failures} in a row, or {breaking.share:.0%} of the last {breaking.of}",
         f"it rests for {_time(breaking.rest)}, twice as long each time, up to {_time(breaking.longest)}",
     )
-    yield "Retries beside those that `retry.budget` grants", f"{retrying.reserve:g}", "the next target is asked"
+    yield "Retries beside those that `retry.budget` grants", f"{health.RETRIES:g}", "the next target is asked"
     yield (
         "Hedges",
         f"{hedging.budget:.0%} of the requests, and {hedging.reserve:g} beside",
