@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.core.asked import LOOKED_AT, Asked, unhinted
+from penstock.core.language import LANGUAGES, language_of
 from penstock.core.request import ChatRequest, Message
-from penstock.core.tongue import LANGUAGES, language_of
 
 
 def asked(text: Any, *before: Message, **params: Any) -> Asked:

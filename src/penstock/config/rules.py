@@ -11,8 +11,8 @@ from msgspec import Meta
 from penstock.config.errors import Wrong, nearest
 from penstock.config.locate import Key
 from penstock.config.target import known_as, read_target
+from penstock.core.language import LANGUAGES
 from penstock.core.rules import Length, When
-from penstock.core.tongue import LANGUAGES
 
 if TYPE_CHECKING:
     from penstock.config.model import Config

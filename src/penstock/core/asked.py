@@ -12,8 +12,8 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from penstock.core.events import Json
+from penstock.core.language import language_of, words_of
 from penstock.core.request import ChatRequest, Message, text_of
-from penstock.core.tongue import language_of, words_of
 
 LOOKED_AT = 512
 """Characters at either end of the question that are read."""
