@@ -80,7 +80,8 @@ class Staging:
         several = len(behind) > 1
         limited = any(it.stated.concurrent for it in behind.values())
         house = self.house(name, behind, named=model is not None)
-        stages: list[Stage] = [usage.build(house)] if any(it.metered for it in behind.values()) else []
+        billed = any(it.metered for it in behind.values()) or any(it.price for it in house.targets.values())
+        stages: list[Stage] = [usage.build(house)] if billed else []
         given = model.rule if model is not None else ()
         rules = tuple(_rule(f"models.{name}.rule[{n}]", rule, behind) for n, rule in enumerate(given))
         if model is None or not (several or limited or model.retry is not None):
@@ -154,10 +155,14 @@ def _target(name: str, it: Behind, listed: PriceConfig | None) -> Target:
         context=stated.context,
         weight=stated.weight,
         concurrent=stated.concurrent,
-        price=Price(input=price.input, output=price.output, cached=price.cached) if price else None,
+        price=_price(price) if price else None,
         continues=stated.continues,
         local=it.local if stated.local is None else stated.local,
     )
+
+
+def _price(stated: PriceConfig) -> Price:
+    return Price(input=stated.input, output=stated.output, cached=stated.cached, cache_written=stated.cache_written)
 
 
 def _rule(key: str, rule: RuleConfig, behind: Mapping[str, Behind]) -> Rule:

@@ -18,6 +18,7 @@ def test_the_shipped_prices_are_sums_of_money() -> None:
         assert 0 < price.input < price.output
         assert price.cached is not None
         assert 0 < price.cached < price.input
+        assert price.cache_written is None or price.input < price.cache_written < price.output
 
 
 def test_a_file_of_ones_own_stands_above_them(tmp_path: Path) -> None:

@@ -86,6 +86,12 @@ async def test_a_price_makes_a_cost(reported: bool) -> None:
     assert usage.cost == pytest.approx((usage.input * 1.0 + 2 * 2.0) / 1_000_000)
 
 
+def test_what_was_put_into_the_cache_is_dearer() -> None:
+    price, used = msgspec.structs.replace(PRICE, cache_written=1.25), Usage(1000, 0, "reported", cache_written=400)
+    assert price.of(used) == pytest.approx((600 + 500) / 1_000_000)
+    assert PRICE.of(used) == pytest.approx(1000 / 1_000_000)
+
+
 def test_what_was_in_the_cache_is_cheaper() -> None:
     assert PRICE.of(Usage(1000, 100, "reported", cached=400)) == pytest.approx((600 + 200 + 200) / 1_000_000)
     assert Price(input=1.0, output=2.0).of(Usage(1000, 0, "reported", cached=400)) == pytest.approx(1000 / 1_000_000)

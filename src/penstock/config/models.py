@@ -39,6 +39,9 @@ class PriceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     cached: Annotated[float | None, Meta(description="Tokens of the question that the provider had in its cache.")] = (
         None
     )
+    cache_written: Annotated[
+        float | None, Meta(description="Tokens of the question that the provider put into its cache.")
+    ] = None
 
 
 class PricesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -47,8 +50,8 @@ class PricesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     file: Annotated[
         Path | None,
         Meta(
-            description='A TOML file with a table for each model, as in `["openai/gpt-4.1-mini"]` with `input`, `output` and '
-            "`cached`. It stands above the list prices that penstock knows."
+            description='A TOML file with a table for each model, as in `["openai/gpt-4.1-mini"]` with `input`, `output`, '
+            "`cached` and `cache_written`. It stands above the list prices that penstock knows."
         ),
     ] = None
 

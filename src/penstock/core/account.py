@@ -9,6 +9,9 @@ from penstock.core.events import Grade, Spent, Usage
 GRADES: tuple[Grade, ...] = ("reported", "drained", "counted")
 """From the best known to the worst."""
 
+DIGITS = 12
+"""Of a cost, behind the point. What is smaller is not money, but how floats add up."""
+
 
 def summed(attempts: Sequence[Spent]) -> Usage:
     """All attempts together, known no better than the worst of them. A cost that is missing in one is missing in the sum.
@@ -27,7 +30,7 @@ def summed(attempts: Sequence[Spent]) -> Usage:
         cached=_sum([usage.cached for usage in usages]),
         reasoning=_sum([usage.reasoning for usage in usages]),
         cache_written=_sum([usage.cache_written for usage in usages]),
-        cost=sum(costs) if len(costs) == len(usages) else None,
+        cost=round(sum(costs), DIGITS) if len(costs) == len(usages) else None,
         attempts=tuple(attempts),
     )
 

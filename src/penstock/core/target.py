@@ -9,6 +9,7 @@ from typing import Literal
 
 import msgspec
 
+from penstock.core.account import DIGITS
 from penstock.core.errors import Broken, Refused
 from penstock.core.events import TERMINAL, Delta, Event, Failed, Fault, Opened, Usage
 from penstock.core.health import Health
@@ -30,12 +31,19 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     output: float
     cached: float | None = None
     """Of input read from the provider's cache; as other input where it is None."""
+    cache_written: float | None = None
+    """Of input put into the provider's cache; as other input where it is None."""
 
     def of(self, usage: Usage) -> float:
         """What so many tokens cost."""
-        cached = usage.cached or 0
-        dear = self.input if self.cached is None else self.cached
-        return ((usage.input - cached) * self.input + cached * dear + usage.output * self.output) / 1_000_000
+        cached, written = usage.cached or 0, usage.cache_written or 0
+        spent = (
+            (usage.input - cached - written) * self.input
+            + cached * (self.input if self.cached is None else self.cached)
+            + written * (self.input if self.cache_written is None else self.cache_written)
+            + usage.output * self.output
+        )
+        return round(spent / 1_000_000, DIGITS)
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
