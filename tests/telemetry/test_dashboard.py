@@ -20,7 +20,7 @@ SELECTOR = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)\{([^}]*)\}")
 MATCHER = re.compile(r'([a-zA-Z_]\w*)\s*(=~|!~|!=|=)\s*"[^"]*"')
 GROUPED = re.compile(r"(?:sum|max|min|avg|count) by \(([^)]*)\)")
 WORD = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
-SPOKEN = {"sum", "max", "min", "by", "rate", "increase", "histogram_quantile", "label_values"}
+SPOKEN = {"avg_over_time", "sum", "max", "min", "by", "rate", "increase", "histogram_quantile", "label_values"}
 """What PromQL calls its own, of all that the dashboard uses."""
 SCRAPED = {"job", "instance"}
 """Labels that Prometheus adds to whatever it scrapes."""
