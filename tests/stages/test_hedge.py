@@ -8,13 +8,17 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from penstock.core.errors import Broken
-from penstock.core.events import Delta, Event, Note
+from penstock.core.events import Delta, Event, Note, Opened
 from penstock.core.request import ChatRequest, Run
 from penstock.core.source import Source
-from penstock.core.target import House, switch
+from penstock.core.target import House, Target, switch
+from penstock.stages import hedge
+from penstock.stages.continuation import build as build_continuation
+from penstock.stages.fallback import build as build_fallback
 from penstock.stages.hedge import Hedging, build
 from penstock.testing.sources import SoloRun
-from tests.stages.house import ASKED, Answer, house, refusing, saying, told, words
+from tests.flow.scripted import Played, settle
+from tests.stages.house import ASKED, STARTED, Answer, Scripted, house, refusing, saying, told, words
 
 AT_ONCE = Hedging(least=0.0, budget=0.0)
 
@@ -40,7 +44,7 @@ class Gated:
             self.closed += 1
 
 
-def known(**targets: Gated) -> House:
+def known(**targets: Gated | Scripted) -> House:
     """A house whose first target has always begun at once, so that any wait is late."""
     home = house(None, **targets)
     for _ in range(10):
@@ -113,7 +117,7 @@ async def test_when_both_fail_the_failure_is_told() -> None:
     a.gate.set()
     _, broken = await telling
     assert isinstance(broken, Broken)
-    assert broken.fault.code == "provider_unreachable", "the first one's: it knows of all that stand behind it"
+    assert broken.fault.code == "provider_unreachable", "the first one's"
 
 
 async def test_hedges_are_paid_from_a_budget() -> None:
@@ -151,3 +155,64 @@ async def test_whoever_leaves_after_it_closes_the_winner() -> None:
             break
     await events.aclose()
     assert {name: racer.closed for name, racer in racers.items()} == {"a": 1, "b": 1}
+
+
+def staged(home: House) -> Source:
+    """With the fallback behind it, as in a model."""
+    return build(home, AT_ONCE)(build_fallback(home)(switch(home)))
+
+
+@pytest.mark.parametrize("well", [True, False])
+async def test_a_late_one_that_fails_is_not_followed_by_the_one_that_is_asked_already(well: bool) -> None:
+    a, b, c = Gated(refusing()), Gated(saying("b") if well else refusing("provider_error")), Scripted(refusing())
+    telling = asyncio.ensure_future(told(staged(known(a=a, b=b, c=c))))
+    await b.asked.wait()
+    b.asked.clear()
+    a.gate.set()
+    await settle()
+    assert (b.asked.is_set(), c.asked) == (False, [])
+    b.gate.set()
+    said, broken = await telling
+    if well:
+        assert (words(said), broken) == ("b", None)
+    else:
+        assert broken is not None
+        assert broken.fault.code == "providers_exhausted"
+        for name in ("a: provider_unreachable", "b: provider_error; c: provider_unreachable"):
+            assert name in broken.fault.message
+
+
+async def test_who_is_late_after_a_fallback_is_hedged_with_those_behind_it() -> None:
+    a, b, c = Scripted(refusing()), Gated(saying("b")), Gated(saying("c"))
+    home = house(None, a=a, b=b, c=c)
+    for _ in range(10):
+        home.health["a"].first(0.01)
+    telling = asyncio.ensure_future(told(build(home, Hedging(least=0.01))(build_fallback(home)(switch(home)))))
+    await b.asked.wait()
+    b.asked.clear()
+    await c.asked.wait()
+    assert not b.asked.is_set()
+    c.gate.set()
+    said, _ = await telling
+    assert (words(said), len(a.asked)) == ("c", 1)
+    (note,) = [event for event in said if isinstance(event, Note) and event.topic == "hedge"]
+    assert isinstance(note.body, dict)
+    assert (note.body["late"], note.body["also"]) == ("b", "c")
+
+
+async def test_whoever_goes_on_after_the_winner_does_not_wait_for_a_loser_that_hangs_in_its_clean_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hedge, "CLOSING", 0.0)
+    hanging = Played(stubborn=True)
+    dying = Gated(refusing("provider_truncated", after=[STARTED, Opened(0, "text"), Delta(0, "one ")]))
+    late = Target(name="", source=hanging, continues="no")
+    home = house(None, a=late, b=dying, c=Scripted(saying("two")))
+    for _ in range(10):
+        home.health["a"].first(0.0)
+    source = build_continuation(home)(build(home, AT_ONCE)(switch(home)))
+    dying.gate.set()
+    said, broken = await told(source)
+    assert (words(said), broken) == ("one two", None)
+    await settle()
+    assert (hanging.closed, home.health["a"].in_flight) == (1, 0)

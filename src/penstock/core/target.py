@@ -77,6 +77,8 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
     clock: Callable[[], float]
     """Seconds, monotonic."""
     random: random.Random
+    hedged: dict[str, str] = msgspec.field(default_factory=dict)
+    """By run, the target from which on a hedge asks the rest of them: whoever was asked before leaves them to it."""
 
     def priced(self, usage: Usage, target: str) -> Usage:
         """The account with what it costs at a target, where that is known."""

@@ -48,6 +48,8 @@ def build(house: House) -> Stage:
                 raise failure  # to the client, or to the continuation, which asks one target at a time and names them all
             run.missed(name, failure.fault.code)
             failures.append((name, failure.fault))
+            if names[place + 1 : place + 2] == (house.hedged.get(run.id),):
+                break  # it is being asked already, for having been late
             if place + 1 < len(names):
                 how = "was busy" if failure.fault.code == "target_busy" else "failed"
                 run.speaks(names[place + 1], f"{name} {how}")

@@ -21,6 +21,11 @@ from penstock.core.source import Source, Stage
 from penstock.core.target import House
 from penstock.stages.attempt import Attempt
 
+CLOSING = 0.1
+"""Seconds that losers have to close once the winner has ended."""
+_LEFT_BEHIND: set[asyncio.Future[None]] = set()
+"""Losers that had not closed by then: tasks that nobody holds vanish."""
+
 
 class Hedging(msgspec.Struct, frozen=True, kw_only=True):
     """When, and how often."""
@@ -66,9 +71,12 @@ def build(house: House, how: Hedging = Hedging()) -> Stage:  # noqa: B008 - froz
         winner: asyncio.Task[list[Event]] | None = None
         try:
             done, _ = await asyncio.wait(racers, timeout=after)
-            if not done and budget.spend():
-                yield Note("hedge", {"late": names[0], "also": names[1], "after": round(after, 3)})
-                start(names[1:])
+            late = run.target if run.target in names else names[0]
+            behind = names[names.index(late) + 1 :]
+            if not done and behind and budget.spend():
+                yield Note("hedge", {"late": late, "also": behind[0], "after": round(after, 3)})
+                house.hedged[run.id] = behind[0]
+                start(behind)
             failures: dict[str, Broken] = {}
             while winner is None:
                 done, waiting = await asyncio.wait(racers, return_when=asyncio.FIRST_COMPLETED)
@@ -82,25 +90,36 @@ def build(house: House, how: Hedging = Hedging()) -> Stage:  # noqa: B008 - froz
                         failures[racers[task].target] = problem
                         await racers.pop(task).events.aclose()
                 if winner is None and not waiting:
-                    raise failures[names[0]]  # it knows of all targets, the hedge of those behind the first
+                    raise _both(failures[names[0]], failures.get(behind[0]) if behind else None)
             attempt = racers.pop(winner)
             for loser in racers.values():
                 loser.unheard()
             if attempt.target != names[0] and names[0] not in failures:
-                house.health[names[0]].beaten(house.clock())
+                house.health[late].beaten(house.clock())
             # The words do not wait for a loser that hangs in its clean-up; the end of the run does, as for any source.
             leaving = asyncio.ensure_future(_leave(racers))
             async with aclosing(attempt.events) as events:
                 held = winner.result()
                 speaker = _speaker(held, attempt.target)
-                run.speaks(speaker, f"{names[0]} was late" if attempt.target != names[0] else "")
+                run.speaks(speaker, f"{late} was late" if attempt.target != names[0] else "")
                 for event in held:
                     yield event
                 yield Rest(events)
         finally:
-            await (_leave(racers) if leaving is None else leaving)
+            house.hedged.pop(run.id, None)
+            await (_leave(racers) if leaving is None else _left(leaving))
 
     return stage
+
+
+def _both(first: Broken, second: Broken | None) -> Broken:
+    """How both failed, the first and those it was hedged with: to be asked again if one of them is."""
+    if second is None:
+        return first
+    told, other = first.fault, second.fault
+    if other.retryable and not told.retryable:
+        told, other = other, told
+    return Broken.of(msgspec.structs.replace(told, message=f"{told.message}; {other.message}"))
 
 
 def _speaker(held: list[Event], first: str) -> str:
@@ -109,6 +128,17 @@ def _speaker(held: list[Event], first: str) -> str:
         if isinstance(event, Note) and event.topic == "fallback" and isinstance(event.body, dict):
             return str(event.body["to"])
     return first
+
+
+async def _left(leaving: asyncio.Future[None]) -> None:
+    """Wait for the losers, not for long: the winner may have died, and whoever goes on is not to wait for them."""
+    try:
+        await asyncio.wait([leaving], timeout=CLOSING)
+    finally:
+        if not leaving.done():
+            leaving.cancel()  # and everybody it waits for: that ends most clean-ups that hang
+            _LEFT_BEHIND.add(leaving)
+            leaving.add_done_callback(_LEFT_BEHIND.discard)
 
 
 async def _leave(racers: dict[asyncio.Task[list[Event]], Attempt]) -> None:
