@@ -41,7 +41,7 @@ class Wordy:
 
 def lines(*events: Event, skip: int = 0, first: int = 1) -> list[bytes]:
     stream = Stream(Wordy(), NdjsonEncoder(), run="st_x", epoch="a1", skip=skip)
-    return stream.feed(Entry(offset, offset, 0, event) for offset, event in enumerate(events, first))
+    return stream.feed([Entry(offset, offset, 0, event) for offset, event in enumerate(events, first)])
 
 
 def test_the_last_frame_of_an_entry_has_the_plain_offset() -> None:

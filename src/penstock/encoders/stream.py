@@ -7,7 +7,7 @@ and a stream that ends in `[DONE]` ends in nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Generic
 
 from penstock.core.cursor import Entry
@@ -34,7 +34,7 @@ class Stream(Generic[Wire_co]):
         self._prefix = f"{run}:{epoch}:".encode()
         self._skip = skip
 
-    def feed(self, entries: Iterable[Entry]) -> list[Wire_co]:
+    def feed(self, entries: Sequence[Entry]) -> list[Wire_co]:
         """What to write for these entries; empty where the dialect has nothing to say of them."""
         out: list[Wire_co] = []
         prefix, render, encode = self._prefix, self._render, self._encode
@@ -46,8 +46,8 @@ class Stream(Generic[Wire_co]):
                 self._several(entry, frames, out)
             else:
                 self._skip = 0  # it counts the frames of the first entry, also where this dialect has none
-            if isinstance(entry.event, TERMINAL):
-                self.terminal = entry.event
+        if entries and isinstance(last := entries[-1].event, TERMINAL):
+            self.terminal = last
         return out
 
     def _several(self, entry: Entry, frames: Sequence[Frame], out: list[Wire_co]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 
 import msgspec
 
@@ -56,12 +57,11 @@ class Passage:
 
     def extend(self, entries: Sequence[Entry], texts: list[str]) -> None:
         """Take the next deltas, whose texts are `texts`."""
-        end = len(self.text)
+        lengths = list(map(len, texts))
+        lengths[0] += len(self.text)
         self.text += "".join(texts)
         self.ats.extend([entry.at for entry in entries])
-        for text in texts:
-            end += len(text)
-            self.ends.append(end)
+        self.ends.extend(accumulate(lengths))
 
     @property
     def last(self) -> int:

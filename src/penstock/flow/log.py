@@ -104,11 +104,11 @@ class Log:
 
         Raises what `weight` raises, and leaves the log as it was.
         """
-        self.said += weight(event)
+        said = self.said = self.said + weight(event)
         offset = self.last = self.last + 1
         tail = self._tail
         tail.append(Entry(offset, offset, at, event))
-        self._ends.append(self.said)
+        self._ends.append(said)
         if not self.spoken and isinstance(event, (Opened, *TERMINAL)):
             self.spoken = True
             self.opened = isinstance(event, Opened)
@@ -122,7 +122,9 @@ class Log:
             self._drop_slow()
             if self.sealed:
                 return False
-        return (self.said - self._pace <= self._ahead and self.kept <= self.bounds.max_run_bytes) or self._make_room()
+        if said - self._pace <= self._ahead and said - self._dropped <= self.bounds.max_run_bytes:
+            return True
+        return self._make_room()
 
     async def room(self) -> None:
         """Wait until the fastest reader owes no more than `low`, and the run keeps no more than its cap.

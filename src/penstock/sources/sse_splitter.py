@@ -49,17 +49,15 @@ class SseSplitter:
         if not (self._data or self._skip_lf or len(data) > self.limit or b"\r" in data):
             # What every provider sends: events of one `data: ` line, or of one behind an `event: ` line, LF ends. Anything else
             # is read line by line.
-            whole, _, rest = data.rpartition(b"\n\n")
-            blocks = whole.split(b"\n\n")
-            lines = whole.count(b"\n") + 2
-            if lines == 3 * len(blocks):
+            blocks = data.split(b"\n\n")
+            rest = blocks.pop()
+            if blocks and blocks[0].startswith(b"event: "):
                 blocks = [block.partition(b"\n")[2] if block.startswith(b"event: ") else b"" for block in blocks]
-            if lines in (2 * len(blocks), 3 * len(blocks)):
-                events = [block[6:] for block in blocks if block.startswith(b"data: ")]
-                if len(events) == len(blocks):
-                    if rest:
-                        self._hold(rest)
-                    return events
+            events = [block[6:] for block in blocks if block.startswith(b"data: ") and b"\n" not in block]
+            if blocks and len(events) == len(blocks):
+                if rest:
+                    self._hold(rest)
+                return events
         return self._by_line(data)
 
     def rest(self) -> bytes:

@@ -51,6 +51,7 @@ def configure(form: str, level: str, *, stream: TextIO | None = None) -> bool:
             foreign_pre_chain=[*shared, _named],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                _in_order,
                 render,
             ],
         )
@@ -94,7 +95,7 @@ class Lines:
 
 def _saying(level: str, processors: Sequence[Processor], stream: TextIO) -> Say:
     def say(event: str, /, **fields: object) -> None:
-        line: Any = {"event": event, **fields}
+        line: Any = {"timestamp": None, "level": level, "event": event, **fields}
         for process in processors:
             line = process(None, level, line)
         stream.write(f"{line}\n")
@@ -332,9 +333,13 @@ def _coloured(stream: TextIO, environ: Mapping[str, str]) -> bool:
 
 
 def _for_machines(logger: WrappedLogger, method: str, event: EventDict) -> str:
-    """What every line has comes first, so that a log can be read with the eyes too."""
+    return orjson.dumps(event, default=_type_name, option=orjson.OPT_UTC_Z).decode()
+
+
+def _in_order(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """What every line has comes first, so that a log can be read with the eyes too. Our own lines are begun so."""
     first = {name: event.pop(name) for name in ("timestamp", "level", "event") if name in event}
-    return orjson.dumps({**first, **event}, default=_type_name, option=orjson.OPT_UTC_Z).decode()
+    return {**first, **event}
 
 
 def _type_name(value: object) -> str:

@@ -80,7 +80,7 @@ def folded(entries: Iterable[Entry], through: int, limit: int | None = None) -> 
 def tell(dialect: Dialect, view: View, encoder: TransportEncoder[Any], entries: Iterable[Entry]) -> Recorder:
     """A run told from the beginning to one reader."""
     recorder = Recorder(encoder)
-    Stream(dialect.renderer(view), recorder, run=view.run, epoch=EPOCH).feed(entries)
+    Stream(dialect.renderer(view), recorder, run=view.run, epoch=EPOCH).feed(list(entries))
     return recorder
 
 
@@ -98,7 +98,7 @@ def tell_rest(
     renderer = dialect.renderer(view)
     renderer.prime(folded(entries, cursor.whole, limit))
     stream = Stream(renderer, recorder, run=view.run, epoch=EPOCH, skip=cursor.frame)
-    stream.feed(entry for entry in entries if entry.first > cursor.whole)
+    stream.feed([entry for entry in entries if entry.first > cursor.whole])
     return recorder
 
 
