@@ -8,8 +8,9 @@ import pytest
 from penstock.core.cursor import Entry
 from penstock.core.errors import fault
 from penstock.core.events import Delta, Note, Opened, Usage
+from penstock.core.request import Message
 from penstock.core.source import Source
-from penstock.core.target import House, switch
+from penstock.core.target import House, Target, switch
 from penstock.stages.attempt import MOST_HELD
 from penstock.stages.fallback import build
 from penstock.testing.sources import SoloRun
@@ -47,6 +48,19 @@ async def test_when_none_is_left_all_that_were_tried_are_named_and_when_to_come_
     assert broken is not None
     assert (broken.fault.code, broken.fault.retry_after) == ("providers_exhausted", 3.0)
     assert broken.fault.message == "no target of 'fast' could answer (a: provider_rate_limited; b: provider_error)"
+
+
+async def test_who_could_not_do_what_is_asked_is_named_with_those_that_failed() -> None:
+    b = Target(name="", source=Scripted(saying("b")), lacks=frozenset({"images"}))
+    home = house(a=Scripted(refusing()), b=b)
+    picture: Message = {
+        "role": "user",
+        "content": [{"type": "image_url", "image_url": {"url": "https://x.test/a.png"}}],
+    }
+    asked = msgspec.structs.replace(ASKED, messages=(picture,), targets=("a",))
+    _, broken = await told(falling_back(home), asked)
+    assert broken is not None
+    assert broken.fault.message == "no target of 'fast' could answer (a: provider_unreachable; b: has no images)"
 
 
 async def test_where_one_rests_and_the_only_other_fails_both_are_named() -> None:

@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from penstock.core.account import DIGITS
+from penstock.core.asked import Asked
 from penstock.core.errors import Broken, Refused
 from penstock.core.events import TERMINAL, Delta, Event, Failed, Fault, Opened, Usage
 from penstock.core.health import Health
@@ -64,6 +65,15 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     continues: Continues = "instructed"
     local: bool = False
     """It runs on this machine or in this network: what it is asked does not leave them."""
+
+
+def unable(target: Target, asked: Asked) -> str:
+    """Why a target cannot do what is asked; empty where it can, as far as anybody knows."""
+    if lacking := asked.features & target.lacks:
+        return f"has no {sorted(lacking)[0]}"
+    if target.context is not None and asked.context > target.context:
+        return f"has a window of {target.context} tokens; about {asked.context} are needed"
+    return ""
 
 
 class House(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 
 import msgspec
 
+from penstock.core.asked import Asked
 from penstock.core.errors import TABLE, Broken
 from penstock.core.events import Event, Fault, Note
 from penstock.core.relay import Relay, Rest
 from penstock.core.request import ChatRequest, Run
 from penstock.core.source import Source, Stage
-from penstock.core.target import House
+from penstock.core.target import House, unable
 from penstock.stages.attempt import Attempt
+
+RESTS = "rests"
 
 
 def build(house: House) -> Stage:
@@ -54,11 +57,22 @@ def build(house: House) -> Stage:
                 how = "was busy" if failure.fault.code == "target_busy" else "failed"
                 run.speaks(names[place + 1], f"{name} {how}")
                 yield Note("fallback", {"from": name, "to": names[place + 1], "after": failure.fault.code})
-        now = house.clock()
-        resting = [name for name in every if name not in names and not house.health[name].admits(now)]
-        raise exhausted(house.model, failures, resting)
+        raise exhausted(house.model, failures, _not_asked(house, names, request))
 
     return stage
+
+
+def _not_asked(house: House, names: tuple[str, ...], request: ChatRequest) -> dict[str, str]:
+    """The targets that were left out, and why."""
+    now, asked = house.clock(), Asked(request)
+    why: dict[str, str] = {}
+    for name, target in house.targets.items():
+        if name not in names:
+            if cannot := unable(target, asked):
+                why[name] = cannot
+            elif not house.health[name].admits(now):
+                why[name] = RESTS
+    return why
 
 
 def elsewhere(fault: Fault) -> bool:
@@ -67,12 +81,14 @@ def elsewhere(fault: Fault) -> bool:
     return row is None or row.blame == "provider" or fault.code in ("not_carried", "source_failed", "extra_missing")
 
 
-def exhausted(model: str, failures: list[tuple[str, Fault]], resting: list[str]) -> Broken:
-    """No target answered: who was tried, by name, and how each failed, and who was left alone because it failed too often before;
-    the first that may be asked again says when. Where asking again would help nowhere, the question is to blame, or the operator:
-    then it is the failure itself that is told."""
-    said = "; ".join([*(f"{name}: {fault.code}" for name, fault in failures), *(f"{name}: rests" for name in resting)])
-    if not resting and not any(fault.retryable for _, fault in failures):
+def exhausted(model: str, failures: list[tuple[str, Fault]], not_asked: Mapping[str, str]) -> Broken:
+    """No target answered: who was tried, by name, and how each failed, and who was left out, because it failed too often before
+    or cannot do what is asked; the first that may be asked again says when. Where asking again would help nowhere, the question
+    is to blame, or the operator: then it is the failure itself that is told."""
+    said = "; ".join(
+        [*(f"{name}: {fault.code}" for name, fault in failures), *(f"{name}: {why}" for name, why in not_asked.items())]
+    )
+    if RESTS not in not_asked.values() and not any(fault.retryable for _, fault in failures):
         told = min((fault for _, fault in failures), key=lambda fault: _status(fault) >= 500)
         message = f"{told.message} (no target of {model!r} could answer: {said})"
         return Broken.of(msgspec.structs.replace(told, message=message))

@@ -20,7 +20,7 @@ from penstock.core.relay import Relay, Rest
 from penstock.core.request import ChatRequest, Run
 from penstock.core.rules import HINTS
 from penstock.core.source import Source, Stage
-from penstock.core.target import House, Target
+from penstock.core.target import House, Target, unable
 from penstock.stages.auto import Auto, Choice, choose, cost
 from penstock.stages.sticky import Sticky
 
@@ -133,14 +133,12 @@ def _able(asked: Asked, house: House, *, near: bool) -> tuple[list[Target], dict
 
     With `near` only those that are local.
     """
-    now, features = house.clock(), asked.features
+    now = house.clock()
     able, resting = [], []
     left_out = {}
     for target in house.targets.values():
-        if lacking := features & target.lacks:
-            left_out[target.name] = f"has no {sorted(lacking)[0]}"
-        elif target.context is not None and asked.context > target.context:
-            left_out[target.name] = f"has a window of {target.context} tokens; about {asked.context} are needed"
+        if cannot := unable(target, asked):
+            left_out[target.name] = cannot
         elif near and not target.local:
             left_out[target.name] = "is not local"
         elif house.health[target.name].admits(now):
