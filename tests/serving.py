@@ -136,6 +136,7 @@ class Watcher(Observer):
     raised: list[BaseException] = field(default_factory=list)
     turned_away: list[str] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
+    cold: list[str] = field(default_factory=list)
     troubles: list[BaseException] = field(default_factory=list)
 
     def run_ended(self, run: str, terminal: Terminal, seconds: float, entries: int) -> None:
@@ -152,6 +153,9 @@ class Watcher(Observer):
 
     def connection_dropped(self, cause: str) -> None:
         self.dropped.append(cause)
+
+    def provider_cold(self, provider: str) -> None:
+        self.cold.append(provider)
 
     def background_failed(self, error: BaseException) -> None:
         self.troubles.append(error)

@@ -30,6 +30,7 @@ from penstock.core.errors import Refused
 from penstock.core.health import Health
 from penstock.core.source import Source, callers
 from penstock.server.service import Model
+from penstock.sources.upstream import Unreachable
 from penstock.stages.routing import Router
 from penstock.staging import Behind, Staging
 
@@ -229,13 +230,14 @@ class Catalog:
         """Whether there are providers that are to be warm."""
         return any(provider.warm for provider in self._settings.providers.values())
 
-    async def warm(self) -> None:
-        """Connect to the providers that are to be warm. Raises what the first of them raises that cannot be reached."""
+    async def warm(self) -> list[str]:
+        """Connect to the providers that are to be warm. Returns the names of those that cannot be reached."""
         wanted = [name for name, provider in self._settings.providers.items() if provider.warm]
         problems = await asyncio.gather(*(self._provider(name).warm() for name in wanted), return_exceptions=True)
         for problem in problems:
-            if problem is not None:
+            if problem is not None and not isinstance(problem, Unreachable):
                 raise problem
+        return [name for name, problem in zip(wanted, problems, strict=True) if problem is not None]
 
     async def close(self) -> None:
         """Close what the sources hold open."""

@@ -29,12 +29,15 @@ class Warming:
         return self._catalog.warms or bool(self._catalog.cold)
 
     async def __call__(self, runs: Runs) -> None:
-        """Do it, and wait until it is done. How a question ended is told like that of any run. Raises what the first provider
-        raises that cannot be reached."""
+        """Do it, and wait until it is done. How a question ended is told like that of any run."""
         asked = (self._ask(runs, name, source) for name, source in self._catalog.cold.items())
-        for problem in await asyncio.gather(self._catalog.warm(), *asked, return_exceptions=True):
+        for problem in await asyncio.gather(self._connect(runs), *asked, return_exceptions=True):
             if problem is not None:
                 raise problem
+
+    async def _connect(self, runs: Runs) -> None:
+        for provider in await self._catalog.warm():
+            runs.observer.provider_cold(provider)
 
     async def _ask(self, runs: Runs, name: str, source: Source) -> None:
         question = ChatRequest(

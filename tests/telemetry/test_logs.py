@@ -90,6 +90,7 @@ def tell_everything(observer: Observer) -> None:
     observer.source_raised(RUN, raised(CANARY))
     observer.source_abandoned(RUN)
     observer.background_failed(raised(CANARY))
+    observer.provider_cold("openai")
     for reason in ("done", "left", "stalled", "slow"):
         observer.reader_left(RUN, departed(reason))
     observer.source_paused(RUN, 0.5)
@@ -121,6 +122,7 @@ def test_every_point_of_an_observer_is_one_line() -> None:
         "source raised",
         "source left behind: it did not close in time",
         "something in the background failed",
+        "a provider that is to be warm could not be reached; penstock check shows its address",
         *["reader left"] * 4,
         "source waited for readers",
         "tokens",

@@ -89,6 +89,9 @@ class Observer:
     def background_failed(self, error: BaseException) -> None:
         """Something that serves all runs failed, such as a call of the store; the server goes on."""
 
+    def provider_cold(self, provider: str) -> None:
+        """A provider that was to be connected to before anybody asks could not be reached; it may be there when it is asked."""
+
     def run_forgotten(self, run: str, share: float) -> None:
         """An ended run is held no longer; the reader that came furthest took this share of it, between 0 and 1."""
 

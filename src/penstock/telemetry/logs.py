@@ -189,6 +189,11 @@ class LogObserver(Observer):
     def background_failed(self, error: BaseException) -> None:
         LINES.error("something in the background failed", exc_info=error)
 
+    def provider_cold(self, provider: str) -> None:
+        LINES.warning(
+            "a provider that is to be warm could not be reached; penstock check shows its address", provider=provider
+        )
+
     def source_stopped(self, run: str, terminal: Terminal, seconds: float) -> None:
         LINES.debug("source stopped", stream=run, seconds=round(seconds, 3))
 
