@@ -8,12 +8,16 @@ import pytest
 from penstock.core.cursor import Entry
 from penstock.core.errors import fault
 from penstock.core.events import Delta, Note, Opened, Usage
-from penstock.core.request import Message
+from penstock.core.request import Message, Principal
 from penstock.core.source import Source
 from penstock.core.target import House, Target, switch
+from penstock.flow.policy import Policy
+from penstock.flow.runs import Runs
 from penstock.stages.attempt import MOST_HELD
 from penstock.stages.fallback import build
+from penstock.stores.memory import MemoryStore
 from penstock.testing.sources import SoloRun
+from tests.flow.scripted import Clock, Played, settle
 from tests.stages.house import ASKED, STARTED, Scripted, house, refusing, saying, told, words
 
 
@@ -143,3 +147,19 @@ async def test_leaving_closes_the_target_that_speaks() -> None:
             break
     await events.aclose()
     assert (b.closed, home.health["b"].in_flight) == (1, 0)
+
+
+async def test_a_target_that_raises_while_it_is_cancelled_is_no_reason_to_ask_another() -> None:
+    async def trips() -> None:
+        raise RuntimeError("in the clean-up")
+
+    home = house(a=Played(STARTED, clean_up=trips), b=(b := Scripted(saying("b"))))
+    runs = Runs(MemoryStore(clock=Clock()), clock=Clock())
+    # Of two stages the outer one takes no notice of the note by which the inner one would learn that it is too late.
+    source = build(home)(falling_back(home))
+    handle = await runs.start(ASKED, source, Policy(), principal=Principal())
+    await settle()
+    runs.cancel(handle)
+    await settle()
+    assert (b.asked, handle.pump.closing) == ([], False)
+    await runs.close()

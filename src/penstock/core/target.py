@@ -114,6 +114,8 @@ def switch(house: House) -> Source:
 async def _watched(
     target: Target, health: Health, clock: Callable[[], float], request: ChatRequest, run: Run
 ) -> AsyncGenerator[Event, None]:
+    if run.over:
+        return  # a source that raised while it was cancelled is no reason to ask another
     began = clock()
     spoke: float | None = None
     held = 0.0
