@@ -54,8 +54,9 @@ async def status(page: "Page", column: str, wanted: str) -> None:
 @pytest.mark.parametrize("served", [DEMO], indirect=True, ids=["short"])
 async def test_three_columns_show_the_same_answer(page: "Page", served: Served) -> None:
     await ask(page, served, "Say <b>hello</b>")
-    await status(page, "sse", "finished: stop")
-    await status(page, "ws", "finished: stop")
+    for column in ("sse", "ws"):
+        await status(page, column, "finished: stop, ")
+        await status(page, column, " tokens")
     await status(page, "http", "complete")
     sse, ws, http = await columns(page)
     assert sse.startswith("You said: **Say <b>hello</b>**.")

@@ -36,7 +36,8 @@ class Words {
       this.said = true;
     }
     const end = { finished: `finished: ${event.reason}`, failed: `failed: ${event.error?.message}`, cancelled: `cancelled by ${event.by}` };
-    if (end[event.type]) this.column.status(end[event.type]);
+    const used = event.usage ? `, ${event.usage.output} tokens` : '';
+    if (end[event.type]) this.column.status(end[event.type] + used);
     return event.type in end;
   }
 }
