@@ -34,7 +34,8 @@ def test_a_file_of_ones_own_stands_above_them(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("[x", "own.toml: Expected"),
-        ("[x]\ninput = 1\n", "missing required field `output`"),
+        ("[x]\ninput = 1\n", "own.toml: x: Object missing required field `output`"),
+        ("x = 1\n", "own.toml: x: Expected `object`"),
         ("[x]\ninput = -1\noutput = 1\n", "`float` >= 0"),
         ("[x]\ninput = 1\noutput = 1\ncurrency = 'EUR'\n", "unknown field `currency`"),
     ],

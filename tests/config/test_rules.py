@@ -45,6 +45,19 @@ def test_a_rule_names_targets_as_written_or_as_clients_know_them(tmp_path: Path)
     assert (first.why, second.when, second.use) == ("in German", When(), (LARGE,))
 
 
+def test_of_two_targets_by_one_name_a_rule_names_the_second_by_its_number(tmp_path: Path) -> None:
+    near, far = "http://127.0.0.1:1/v1#small", "http://127.0.0.1:2/v1#small"
+    model = (
+        f'[models.m]\ntargets = ["{near}", "{far}"]\nstrategy = "auto"\n[[models.m.rule]]\nuse = ["small-2", "small"]'
+    )
+    assert read(tmp_path, model).models["m"].rule[0].use == (far, near)
+    aliases = (
+        f'[models.m]\ntargets = ["n", "{near}", "{far}"]\nstrategy = "auto"\n[[models.m.rule]]\nuse = ["small-2"]\n'
+    )
+    with pytest.raises(ConfigError, match="this model has no target 'small-2'"):
+        read(tmp_path, f'{aliases}[models.n]\ntargets = ["http://127.0.0.1:3/v1#small"]')
+
+
 @pytest.mark.parametrize(
     ("rule", "said"),
     [

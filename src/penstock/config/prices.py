@@ -25,7 +25,7 @@ def prices(file: Path | None) -> dict[str, PriceConfig]:
         own = _read(file.read_text(encoding="utf-8"))
     except OSError as wrong:
         raise ValueError(f"prices.file: {file} cannot be read: {wrong.strerror}") from None
-    except (ValueError, msgspec.ValidationError) as wrong:
+    except ValueError as wrong:
         raise ValueError(f"prices.file: {file}: {wrong}") from None
     return {**_shipped(), **own}
 
@@ -36,4 +36,10 @@ def _shipped() -> dict[str, PriceConfig]:
 
 
 def _read(text: str) -> dict[str, PriceConfig]:
-    return msgspec.convert(tomllib.loads(text), dict[str, PriceConfig])
+    found = {}
+    for model, price in tomllib.loads(text).items():
+        try:
+            found[model] = msgspec.convert(price, PriceConfig)
+        except msgspec.ValidationError as wrong:
+            raise ValueError(f"{model}: {wrong}") from None
+    return found

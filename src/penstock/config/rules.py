@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from penstock.config.errors import Wrong, nearest
 from penstock.config.locate import Key
-from penstock.config.target import known_as, read_target
+from penstock.config.target import known_as, read_target, told
 from penstock.core.language import LANGUAGES
 from penstock.core.rules import Length, When
 
@@ -58,13 +58,12 @@ def read_rules(name: str, model: ModelConfig, config: Config) -> tuple[RuleConfi
 
 def _short(model: ModelConfig, config: Config) -> dict[str, str]:
     """What clients call a target → what `targets` calls it, where that is clear."""
-    told = {
-        target: known_as(target, read_target(target, config.providers))
-        for target in model.targets
-        if target not in config.models
-    }
-    names = list(told.values())
-    return {name: target for target, name in told.items() if names.count(name) == 1}
+    own = {target: read_target(target, config.providers) for target in model.targets if target not in config.models}
+    if len(own) == len(model.targets):
+        return told(own)
+    # Which of two by one name has the number depends on what the other aliases lead to.
+    names = [known_as(target, means) for target, means in own.items()]
+    return {name: target for target, name in zip(own, names, strict=True) if names.count(name) == 1}
 
 
 def _used(key: Key, rule: RuleConfig, model: ModelConfig, short: Mapping[str, str]) -> tuple[str, ...]:
