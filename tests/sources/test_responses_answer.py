@@ -5,7 +5,7 @@ import json
 import pytest
 
 from penstock.core.carried import BLOCK
-from penstock.core.events import Chunk, Closed, Delta, Event, Failed, Finished, Opened, Usage
+from penstock.core.events import Chunk, Closed, Delta, Event, Failed, Finished, Json, Note, Opened, Usage
 from penstock.sources.responses_http import OpenAIResponses
 from tests.sources.asking import text
 from tests.sources.recordings import parsed as read
@@ -125,12 +125,28 @@ def test_thoughts_in_plain_text_are_reasoning() -> None:
     assert events == [Opened(0, "reasoning"), Delta(0, "Hm"), Closed(0), Finished("stop")]
 
 
-def test_an_item_of_another_type_is_carried_whole() -> None:
+def test_an_item_that_is_never_done_is_told_as_it_was_added() -> None:
+    item = {"type": "mcp_call", "id": "mcp_1", "name": "roll"}
+    opened, chunk, closed, _ = heard(said(ADDED, output_index=0, item=item), ended())
+    assert isinstance(opened, Opened)
+    assert isinstance(chunk, Chunk)
+    assert (json.loads(chunk.data), closed) == (item, Closed(0))
+
+
+def test_an_item_of_another_type_is_carried_whole_and_its_progress_is_noted() -> None:
     item = {"type": "mcp_call", "id": "mcp_1", "name": "roll", "arguments": "{}", "output": "4"}
-    opened, chunk, closed, _ = heard(
-        said(ADDED, output_index=0, item=item), said(DONE, output_index=0, item=item), ended()
+    begun: dict[str, Json] = {**item, "output": None}
+    opened, note, chunk, closed, _ = heard(
+        said(ADDED, output_index=0, item=begun),
+        said("response.mcp_call.in_progress", output_index=0, item_id="mcp_1"),
+        said("response.mcp_call_arguments.delta", output_index=0, item_id="mcp_1", delta="{"),
+        said("response.image_generation_call.in_progress", output_index=0, item_id="mcp_1"),
+        said(DONE, output_index=0, item=item),
+        said("response.mcp_call.completed", output_index=0, item_id="mcp_1"),
+        ended(),
     )
-    assert opened == Opened(0, "binary", media_type=BLOCK % KIND)
+    assert opened == Opened(0, "binary", media_type=BLOCK % KIND, meta={KIND: begun})
+    assert note == Note("progress", {"part": 0, "state": "in_progress"})
     assert isinstance(chunk, Chunk)
     assert json.loads(chunk.data) == item
     assert closed == Closed(0)

@@ -99,7 +99,8 @@ class Note(msgspec.Struct, frozen=True, tag="note"):
 
     Of the topic `block`: a text that is one part came in several blocks, and another of them begins. `body` has the `part`, which
     is open and was opened last, how many of its characters stand before the border (`at`), the `citations` of the block that
-    ended there, and under the name of a dialect what is known of the new one.
+    ended there, and under the name of a dialect what is known of the new one. Of the topic `progress` with the number of a `part`:
+    how far that has come (`state`), for tools that run at the provider.
     """
 
     topic: str

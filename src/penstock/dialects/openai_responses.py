@@ -48,8 +48,10 @@ from penstock.core.snapshot import PartSoFar, Snapshot
 from penstock.dialects.openai_responses_items import items_of
 from penstock.dialects.openai_responses_object import (
     ANSWER,
+    PROGRESS,
     Object,
     Words,
+    announced,
     closed_status,
     content_part,
     foreign_item,
@@ -121,11 +123,14 @@ class OpenAIResponsesRenderer:
         if so_far.started:
             self._start(so_far.started)
         self._usage = so_far.usage
+        progress = _progress_of(so_far)
         for part in so_far.parts:
             self._opened(part.opening())
             if (item := self._items.get(part.part)) is not None:
                 self._next += part.deltas if item.index >= 0 and part.kind != "binary" else 0
                 _learn(item, part)
+                for note in progress.get(part.part, ()):
+                    self._progress(note)
                 if part.closed:
                     self._closed(Closed(part.part, part.meta))
         if so_far.end:
@@ -134,10 +139,13 @@ class OpenAIResponsesRenderer:
     def rejoin(self) -> Sequence[Frame]:
         fresh = OpenAIResponsesRenderer(self._view)
         frames = fresh._start(self._past.started) if self._past.started else []
+        progress = _progress_of(self._past)
         for part in self._past.parts:
             frames += fresh._opened(part.opening())
             if (item := fresh._items.get(part.part)) is not None:
                 _learn(item, part)
+                for note in progress.get(part.part, ()):
+                    frames += fresh._progress(note)
                 if (part.text or item.logprobs) and item.index >= 0:
                     frames.append(fresh._delta(item, part.text, item.logprobs))
                 if part.closed:
@@ -183,7 +191,9 @@ class OpenAIResponsesRenderer:
             case Chunk():
                 if (item := self._items.get(event.part)) is not None and item.index >= 0:
                     item.data += event.data
-            case Delta() | ToolReturned() | Note():
+            case Note():
+                return self._progress(event)
+            case Delta() | ToolReturned():
                 pass
             case Finished() | Failed() | Cancelled():
                 return self._ended(event, entry.at)
@@ -215,8 +225,11 @@ class OpenAIResponsesRenderer:
         elif index >= 0:
             self._output.append(None)
         new = self._items[event.part] = _Item(self._view, event, index)
-        if index < 0 or event.kind == "binary":
+        if index < 0:
             return []
+        if event.kind == "binary":
+            own = announced(event)
+            return [self._frame("response.output_item.added", {"output_index": index, "item": own})] if own else []
         added = item_of(self._view, event, said if event.kind == "tool_call" else None, status="in_progress")
         frames = [self._frame("response.output_item.added", {"output_index": index, "item": added})]
         if event.kind in ("text", "refusal"):
@@ -226,6 +239,16 @@ class OpenAIResponsesRenderer:
             summary: Object = {"type": "summary_text", "text": said}
             frames.append(self._frame("response.reasoning_summary_part.added", {**new.where, "part": summary}))
         return frames
+
+    def _progress(self, event: Note) -> list[Frame]:
+        """How far a foreign item has come, where the note says so of one that is open."""
+        match event:
+            case Note("progress", {"part": int(part), "state": state}) if (item := self._items.get(part)) is not None:
+                own = announced(item.opened)
+                if own is not None and item.index >= 0 and state in PROGRESS.get(str(own["type"]), ()):
+                    place: Object = {"output_index": item.index, "item_id": own["id"]}
+                    return [self._frame(f"response.{own['type']}.{state}", place)]
+        return []
 
     def _delta(self, item: _Item, text: str, logprobs: Sequence[Json]) -> Frame:
         told: Object = {**item.where, "delta": text}
@@ -242,12 +265,12 @@ class OpenAIResponsesRenderer:
             return []
         place: Object = {"output_index": over.index}
         if over.opened.kind == "binary":
-            own = foreign_item(over.data)
+            begun = announced(over.opened)
+            own = foreign_item(over.data) if over.data else begun
             self._output[over.index] = own
+            words = ["done"] if begun else ["added", "done"]
             return (
-                [self._frame(f"response.output_item.{word}", {**place, "item": own}) for word in ("added", "done")]
-                if own
-                else []
+                [self._frame(f"response.output_item.{word}", {**place, "item": own}) for word in words] if own else []
             )
         said = "".join(over.pieces)
         done = item_of(
@@ -284,6 +307,16 @@ class OpenAIResponsesRenderer:
         number = self._next
         self._next = number + 1
         return Frame(b"%b%b%d}" % (_encode({"type": name, **members})[:-1], _NUMBER, number), name)
+
+
+def _progress_of(so_far: Snapshot) -> dict[int, list[Note]]:
+    """What notes say of each part while it is open."""
+    found: dict[int, list[Note]] = {}
+    for note in so_far.notes:
+        match note:
+            case Note("progress", {"part": int(part)}):
+                found.setdefault(part, []).append(note)
+    return found
 
 
 def _learn(item: _Item, part: PartSoFar) -> None:

@@ -26,6 +26,15 @@ from penstock.dialects.openai_responses_request import DEFAULTS
 
 ANSWER = "resp_"
 FOREIGN = BLOCK % NAME
+PROGRESS: dict[str, tuple[str, ...]] = {
+    "code_interpreter_call": ("in_progress", "interpreting", "completed"),
+    "file_search_call": ("in_progress", "searching", "completed"),
+    "image_generation_call": ("in_progress", "generating", "completed"),
+    "mcp_call": ("in_progress", "completed", "failed"),
+    "mcp_list_tools": ("in_progress", "completed", "failed"),
+    "web_search_call": ("in_progress", "searching", "completed"),
+}
+"""How far an item of a tool that runs at the provider may be said to have come: `response.ITEM.STATE`."""
 INCOMPLETE = {
     "length": "max_output_tokens",
     "model_context_window_exceeded": "max_output_tokens",
@@ -59,6 +68,13 @@ def foreign_item(data: bytes | bytearray) -> Object | None:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return value if isinstance(value, dict) and isinstance(value.get("type"), str) else None
+
+
+def announced(opened: Opened) -> Object | None:
+    """A foreign item as it was when it was added; None where nothing was said of it before it was done."""
+    own = opened.meta.get(NAME) if opened.meta and opened.media_type == FOREIGN else None
+    known = isinstance(own, dict) and all(isinstance(own.get(name), str) for name in ("id", "type"))
+    return own if known and isinstance(own, dict) else None
 
 
 def content_part(opened: Opened, said: str, *, meta: Meta = None, logprobs: Sequence[Json] = ()) -> Object:
@@ -210,7 +226,7 @@ def _output(parts: Sequence[PartSoFar], view: View) -> list[Json]:
         if not shown(opened):
             continue
         if part.kind == "binary":
-            if part.closed and (own := foreign_item(part.data)) is not None:
+            if (own := foreign_item(part.data) if part.data else announced(opened)) is not None:
                 output.append(own)
             continue
         logprobs = [token for raw in part.logprobs for token in token_logprobs(raw)]

@@ -1,8 +1,9 @@
 """Events of an OpenAI Responses stream → ours: the whole state of one answer, and nothing of the network.
 
 Shapes follow openai-python (`types/responses/response_stream_event.py`). A message's texts and refusals, reasoning and function
-calls are parts; any other item of the output is carried in a box (`penstock.core.carried`) as soon as it is done. Servers that
-send no indexes, no deltas, or nothing but the last event are understood; events of unknown types are passed over.
+calls are parts; any other item of the output is carried in a box (`penstock.core.carried`), which is opened with the item as it was
+added and holds it as it was done; notes of the topic `progress` say how far it has come (`{"part": 0, "state": "searching"}`). Servers
+that send no indexes, no deltas, or nothing but the last event are understood; events of unknown types are passed over.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ _ENDS = {
     "response.failed": "failed",
     "response.cancelled": "cancelled",
 }
+_PIECES = frozenset({"delta", "done", "partial_image"})
+"""What comes of an item that is told whole, and is in it once it is done."""
 _LIMITS = {"max_output_tokens": "length"}
 
 
@@ -114,6 +117,19 @@ class Answer(Ending):
             self.fail(wrong)
         elif isinstance(said.response, dict):
             self._learn(said.response, events)
+        else:
+            self._progress(said, events)
+
+    def _progress(self, said: Said, events: list[Event]) -> None:
+        """How far an item has come that is told whole: `response.TYPE.STATE`, which says nothing but that."""
+        item = (
+            self._by_id.get(said.item_id or "") if said.output_index is None else self._by_index.get(said.output_index)
+        )
+        if item is None or item.box is None:
+            return
+        head, _, state = said.type.rpartition(".")
+        if head == f"response.{item.type}" and state not in _PIECES:
+            events.append(Note("progress", {"part": item.box[0], "state": state}))
 
     def _learn(self, response: dict[str, Loose], events: list[Event]) -> None:
         """Keep the id of the answer; tell it where the provider keeps the answer, so that it can be read on after a break."""
@@ -208,6 +224,10 @@ class Answer(Ending):
         item.learn(loaded)
         if item_type == "function_call":
             self._open_call(item, events)
+        elif item_type and item_type not in _OURS and item.box is None:
+            item.box = self._number(), json_of(loaded)
+            announced: dict[str, Json] = {NAME: storable(loaded)}
+            events.append(Opened(item.box[0], "binary", media_type=BLOCK % NAME, meta=announced))
 
     def _done(self, said: Said, loaded: Loose, events: list[Event]) -> None:
         """An item is done: what of it was not told in pieces is told now, and its parts are closed."""
@@ -230,15 +250,20 @@ class Answer(Ending):
             self._whole(item, "tool_call", said, text_of(loaded.get("arguments")), events)
         elif item_type == "reasoning":
             self._reasoned(item, loaded, events)
+        elif item.box is not None:
+            self._unbox(item, json_of(loaded), events)
         else:
             number = self._number()
-            events += [
-                Opened(number, "binary", media_type=BLOCK % NAME),
-                Chunk(number, json_of(loaded)),
-                Closed(number),
-            ]
+            events.append(Opened(number, "binary", media_type=BLOCK % NAME))
+            events += [Chunk(number, json_of(loaded)), Closed(number)]
         encrypted = name_of(loaded.get("encrypted_content")) if item_type == "reasoning" else None
         self._close(item, events, signature=signature_of(item.item_id, encrypted) if encrypted else "")
+
+    def _unbox(self, item: Item, whole: bytes, events: list[Event]) -> None:
+        """Say all of an item that is told whole."""
+        if item.box is not None:
+            events += [Chunk(item.box[0], whole), Closed(item.box[0])]
+            item.box = None
 
     def _announced(self, said: Said, loaded: dict[str, Loose]) -> Item | None:
         """The item that an event about a whole item means, where it was heard of before."""
@@ -340,6 +365,8 @@ class Answer(Ending):
                 item.done = True
                 if item.held:
                     self._open_call(item, events, known=True)
+                if item.box is not None:
+                    self._unbox(item, item.box[1], events)
                 self._close(item, events)
         if usage is not None:
             events.append(usage)

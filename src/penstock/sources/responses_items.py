@@ -30,12 +30,14 @@ class Part:
 class Item:
     """One item of the output, while it is told."""
 
-    __slots__ = ("call_id", "done", "held", "item_id", "name", "parts", "rest", "type")
+    __slots__ = ("box", "call_id", "done", "held", "item_id", "name", "parts", "rest", "type")
 
     def __init__(self, item_type: str) -> None:
         self.type = item_type
         self.item_id = self.name = self.call_id = ""
         self.done = False
+        self.box: tuple[int, bytes] | None = None
+        """Of an item that our events have no words for, while it is not done: its part, and its JSON as it was added."""
         self.parts: dict[tuple[Kind, int | None], Part] = {}
         self.held: list[str] = []
         self.rest: dict[str, Json] = {}

@@ -251,9 +251,11 @@ class _Joined:
             case Closed():
                 yield from self._rest(event.part)
                 yield Closed(self._numbers[event.part], self._placed(event.part, event.meta))
-            case Note("block", dict(border)) if isinstance(part := border.get("part"), int) and part in self._numbers:
+            case Note("block" | "progress", dict(body)) if (
+                isinstance(part := body.get("part"), int) and part in self._numbers
+            ):
                 yield from self._rest(part)
-                yield Note("block", {**(self._placed(part, border) or {}), "part": self._numbers[part]})
+                yield Note(event.topic, {**(self._placed(part, body) or {}), "part": self._numbers[part]})
             case Finished():
                 if self._taken is None and self._open is not None:
                     yield Closed(self._open, {"finish_reason": event.reason})

@@ -78,10 +78,12 @@ class _Stream:
             raise Illegal(f"{kind} before response.created")
         if kind in ENDINGS:
             self._end(kind, event)
-        elif (step := _STEPS.get(kind)) is None:
-            raise Illegal(f"no event is called {kind}")
-        else:
+        elif (step := _STEPS.get(kind)) is not None:
             step(self, event)
+        elif (
+            "output_index" not in event or kind.count(".") != 2 or self._item(event).item["type"] != kind.split(".")[1]
+        ):
+            raise Illegal(f"no event is called {kind}")
 
     def _lifecycle(self, event: Any) -> None:
         response = event["response"]
