@@ -23,6 +23,7 @@ def joined(said: str, pieces: list[str]) -> str:
         ("The quick brown fox", "brown fox jumps.", " jumps."),
         ("The quick brown fox", "fox jumps.", " jumps."),
         ("The quick brown", "The quick brown fox", " fox"),
+        ("The q", "The quick brown fox", "uick brown fox"),
         ("It was a", "and a half", "and a half"),
         ("banana", "anana", "anana"),
         ("x", "x", "x"),
@@ -43,6 +44,9 @@ def joined(said: str, pieces: list[str]) -> str:
         ("[0, 0, 0, 0, ", "0, 0, 1]", "0, 0, 1]"),
         ("👍👍👍👍👍👍👍👍", "👍👍👍👍", "👍👍👍👍"),
         ("- item\n- item\n", "- item\n- last", "- item\n- last"),
+        ("ha ha ", "ha ha ha!", "ha ha ha!"),
+        ("again: ha ha ", "ha ha ha!", "ha ha ha!"),
+        ("x:\n    ", "        y", "        y"),
     ],
 )
 def test_a_repetition_is_left_out_and_a_coincidence_is_not(said: str, more: str, new: str) -> None:
@@ -80,6 +84,8 @@ def test_a_text_that_repeats_nothing_is_held_back_for_no_piece() -> None:
         ("one:\n\n", "\n- a", "- a"),
         ("def f():\n        ", "\n        return", "return"),
         ("one ", "\ntwo", "\ntwo"),
+        ("again: ha ha ha ", " ha ha ha ha!", "ha ha ha ha!"),
+        ("The quick brown ", "quick brown fox", "fox"),
     ],
 )
 def test_white_space_that_was_not_shown_may_come_again(said: str, more: str, new: str) -> None:

@@ -42,15 +42,13 @@ class Joint:
         """What is new of what was held back: nothing more will come that could decide it."""
         if self._held is None:
             return ""
-        held, said = self._held, self._said
+        held, shown = self._held, len(self._said) - self._withheld
+        said, withheld = self._said[:shown], self._said[shown:]
         self._held, self._said = None, ""
-        self.trimmed = overlap(said, held) or self._shown(said, held)
+        again = overlap(said, held)
+        # What was withheld may come behind that.
+        self.trimmed = again + _alike(withheld, held[again:])
         return held[self.trimmed :]
-
-    def _shown(self, said: str, held: str) -> int:
-        """How much of what was withheld comes again."""
-        withheld = said[len(said) - self._withheld :]
-        return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(withheld, held, strict=False)))
 
     def _undecided(self, held: str) -> bool:
         """Whether what came so far stands somewhere in the first text, so that more of it may be a repetition up to its end."""
@@ -61,6 +59,11 @@ class Joint:
         if at >= 0 and (at + len(held) < len(said) or len(held) < LEAST):
             return True
         return len(held) < len(said) and said.startswith(held)
+
+
+def _alike(one: str, other: str) -> int:
+    """With how many of the same characters two texts begin."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def overlap(said: str, more: str) -> int:
@@ -75,8 +78,9 @@ def overlap(said: str, more: str) -> int:
 
 
 def _long(said: str, more: str) -> int:
-    """The longest overlap of at least `LEAST` characters; 0 where there is none."""
-    if len(said) >= LEAST and more.startswith(said):
+    """The longest overlap of at least `LEAST` characters, or the whole of `said` where that is more than a letter or two; 0 where
+    there is none."""
+    if len(said) >= LEAST // 2 and more.startswith(said):
         return len(said)
     head, at = more[:LEAST], max(0, len(said) - REACH)
     while len(head) >= LEAST and (at := said.find(head, at)) >= 0:
@@ -87,10 +91,12 @@ def _long(said: str, more: str) -> int:
 
 
 def _patterned(said: str, length: int) -> bool:
-    """Whether the end of `said` is a pattern of which the overlap is one more round, as in "ha ha ha " + "ha ha!", in a row of dashes
-    or of zeros: then it is no sign of a repetition."""
+    """Whether the overlap may be more rounds of a pattern that `said` ends in, as in "ha ha ha " + "ha ha!", in a row of dashes or of
+    zeros: then it is no sign of a repetition. The white space in which a line begins comes once."""
     again = said[-length:]
-    return said.find(again, max(0, len(said) - 2 * length), len(said) - 1) >= 0
+    if again.isspace():
+        return said.endswith(again[0] + again)
+    return said.endswith(again + again) or (again + again).find(again, 1) < length
 
 
 def _meant(said: str, more: str, length: int) -> bool:
