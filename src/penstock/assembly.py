@@ -121,7 +121,7 @@ def reload(app: App, settings: config.Config) -> None:
     if isinstance(fresh.standing, Staging):
         fresh.standing.settle()
     runs.max_bytes, runs.max_runs, runs.memory = fresh.runs.max_bytes, fresh.runs.max_runs, fresh.runs.memory
-    runs.max_lag = fresh.runs.max_lag
+    runs.admission.max_lag = fresh.runs.admission.max_lag
     known, named = app.service.exposition, fresh.exposition
     if isinstance(known, Exposition) and isinstance(named, Exposition):
         known.metrics.models = named.metrics.models

@@ -122,7 +122,7 @@ async def test_conversations_alone_fill_a_server_and_the_oldest_give_way() -> No
 
 async def test_a_run_that_may_not_begin_keeps_no_turn() -> None:
     house = House()
-    house.runs.draining = True
+    house.runs.admission.draining = True
     with pytest.raises(Refused):
         await kept_run(house, "x")
     assert (house.runs.kept, house.runs.conversations.size) == (0, 0)

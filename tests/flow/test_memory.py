@@ -66,7 +66,7 @@ async def test_up_to_nine_tenths_nothing_happens() -> None:
     assert ENOUGH == SHED_ABOVE * MOST
     house.tick()
     await house.start(STARTED)
-    assert (house.runs.shedding, house.memory.released) == (False, 0)
+    assert (house.runs.admission.shedding, house.memory.released) == (False, 0)
     await house.runs.close()
 
 
@@ -93,7 +93,7 @@ async def test_ended_runs_make_room_first_and_who_comes_then_is_not_refused() ->
     house.tick()  # puts the ended one to rest
     house.memory.used = TOO_MUCH
     house.tick()
-    assert (house.runs.shedding, house.memory.released) == (False, 1)
+    assert (house.runs.admission.shedding, house.memory.released) == (False, 1)
     assert (ended.id in house.runs.by_id, live.id in house.runs.by_id) == (False, True)
     await house.runs.close()
 

@@ -23,18 +23,6 @@ from tests.flow.scripted import OPENED, STARTED, Played, answer, drained, held, 
 # -- begin ---------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_loop_that_comes_late_twice_in_a_row_begins_nothing_new_until_it_is_in_time_again() -> None:
-    house = House()
-    house.runs.late(6.0)
-    house.runs.check_open()
-    house.runs.late(6.0)
-    with pytest.raises(Refused, match="behind with its work") as refused:
-        house.runs.check_open()
-    assert (refused.value.fault.code, refused.value.fault.retry_after) == ("overloaded", 2)
-    house.runs.late(0.01)
-    house.runs.check_open()
-
-
 async def test_a_run_has_an_id_an_owner_and_a_source_that_knows_it() -> None:
     house = House()
     source = Played(*answer("x"))

@@ -11,7 +11,6 @@ import pytest
 from penstock.config.model import Config, ProviderConfig
 from penstock.config.models import ModelConfig
 from penstock.config.units import Secret
-from penstock.core.errors import Refused
 from penstock.server.token_estimate import PICTURE, estimate
 from penstock.sources import provider as provider_room
 from tests.contract.validate import check_value
@@ -203,13 +202,8 @@ async def test_calls_count_against_the_limits_of_a_key(provider: Provider) -> No
         assert (spent.status_code, spent.json()["error"]["code"]) == (429, "rate_limited")
 
 
-async def test_a_server_that_goes_begins_no_calls(
-    served: Served, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def leaving() -> None:
-        raise Refused("interrupted")
-
-    monkeypatch.setattr(served.runs, "check_open", leaving)
+async def test_a_server_that_goes_begins_no_calls(served: Served, client: httpx2.AsyncClient) -> None:
+    served.runs.admission.draining = True
     answer = await client.post("/v1/embeddings", json={"model": "embedder", "input": "x"})
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
 

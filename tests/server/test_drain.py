@@ -82,7 +82,7 @@ async def test_live_runs_are_found_read_steered_and_cancelled_while_nothing_new_
         first, second = await detached(client), await detached(client)
         telling = await served.telling(0)
         telling.speak("half")
-        served.runs.refuse()
+        served.runs.admission.close()
         for path, words in {
             "/v1/streams": '"code":"interrupted"',
             "/v1/chat/completions": '"code":"interrupted"',
@@ -108,7 +108,7 @@ async def test_a_key_whose_run_lives_finds_it_though_nothing_new_begins(served: 
     async with served.client() as client:
         headers = {"idempotency-key": "k", "accept": "application/json"}
         begun = await client.post("/v1/streams", json=PROMPT, headers=headers)
-        served.runs.refuse()
+        served.runs.admission.close()
         again = await client.post("/v1/streams", json=PROMPT, headers=headers)
         assert (again.status_code, again.json()["id"]) == (201, begun.json()["id"])
 
@@ -124,7 +124,7 @@ async def closed(socket: Messages) -> tuple[int, str]:
 async def test_an_idle_websocket_is_told_when_to_come_back_and_closed() -> None:
     async with serving(configured(retry_ms=500)) as served, websocket(served.ws_url) as socket:
         assert await socket.ask(type="ping") == {"type": "pong"}
-        served.runs.refuse()
+        served.runs.admission.close()
         goaway = await socket.next()
         assert (goaway["type"], 500 <= goaway["retry_ms"] <= 1000) == ("goaway", True)
         assert await closed(socket) == (1012, "interrupted")
@@ -136,7 +136,7 @@ async def test_a_websocket_that_reads_runs_is_told_them_to_their_end_and_closed_
         telling = await served.telling()
         telling.speak("half")
         await socket.until("delta")
-        served.runs.refuse()
+        served.runs.admission.close()
         assert (await socket.next())["type"] == "goaway"
         refused = await socket.ask(type="start", ref="2", request=PROMPT)
         assert (refused["code"], refused["ref"], refused["retryable"]) == ("interrupted", "2", True)
@@ -149,7 +149,7 @@ async def test_a_websocket_that_reads_runs_is_told_them_to_their_end_and_closed_
 async def test_a_websocket_that_stops_reading_its_last_run_is_closed_then() -> None:
     async with serving(configured(routes={"/v1/chat/ws": KEPT})) as served, websocket(served.ws_url) as socket:
         stream = await socket.start("1")
-        served.runs.refuse()
+        served.runs.admission.close()
         await socket.until("goaway")
         assert (await socket.ask(type="detach", stream=stream))["type"] == "ok"
         assert await closed(socket) == (1012, "interrupted")
@@ -158,7 +158,7 @@ async def test_a_websocket_that_stops_reading_its_last_run_is_closed_then() -> N
 async def test_a_new_websocket_may_still_read_a_live_run(served: Served) -> None:
     async with served.client() as client:
         run = await detached(client)
-    served.runs.refuse()
+    served.runs.admission.close()
     async with websocket(served.ws_url) as socket:
         assert (await socket.ask(type="attach", stream=run))["type"] == "ok"
         (await served.telling()).finish()

@@ -392,7 +392,7 @@ async def test_the_server_goes_when_the_last_answer_was_told(served: Served, soc
     telling = await served.telling()
     telling.speak("Hel")
     await socket.next()
-    served.runs.refuse()
+    served.runs.admission.close()
     await create(socket, stream_id="late")
     late = (await socket.until("error"))[-1]
     assert (late["status"], late["error"]["code"], late["stream_id"]) == (503, "interrupted", "late")

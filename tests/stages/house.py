@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from functools import partial
 
@@ -15,8 +15,8 @@ from penstock.core.errors import Broken
 from penstock.core.events import Closed, Delta, Event, Finished, Opened, Started, Usage
 from penstock.core.health import Health
 from penstock.core.request import ChatRequest, Run
-from penstock.core.source import Source
-from penstock.core.target import Builder, House, Target
+from penstock.core.source import Source, Stage
+from penstock.core.target import House, Target
 from penstock.stages import continuation, fallback, hedge, queue, retry, routing, usage
 from penstock.stages.hedge import Hedging
 from penstock.stages.queue import Turnstile
@@ -107,7 +107,7 @@ async def _at_once(seconds: float) -> None:
     await asyncio.sleep(0)
 
 
-STAGES: dict[str, Builder] = {
+STAGES: dict[str, Callable[[House], Stage]] = {
     "routing": lambda home: routing.build(routing.Router(home, "auto", sticky=Sticky())),
     "continuation": continuation.build,
     "fallback": fallback.build,
@@ -116,4 +116,4 @@ STAGES: dict[str, Builder] = {
     "queue": lambda home: queue.build(home, {name: Turnstile(1, line=1) for name in home.targets}),
     "retry": partial(retry.build, sleep=_at_once),
 }
-"""Every stage of a model, as the registry has it but without pauses."""
+"""Every stage of a model, without pauses."""

@@ -15,7 +15,7 @@ from penstock.core.errors import Broken, Refused
 from penstock.core.events import TERMINAL, Delta, Event, Failed, Fault, Opened, Usage
 from penstock.core.health import Health
 from penstock.core.request import ChatRequest, Run
-from penstock.core.source import Source, Stage
+from penstock.core.source import Source
 
 Continues = Literal["exact", "prefill", "instructed", "no"]
 """How a target goes on with an answer another one began: from the very token, from words put into its mouth, because it is
@@ -94,10 +94,6 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
         """The account with what it costs at a target, where that is known."""
         it = self.targets.get(target) or next(iter(self.targets.values()))
         return usage if it.price is None else msgspec.structs.replace(usage, cost=it.price.of(usage))
-
-
-Builder = Callable[[House], Stage]
-"""What the registry holds for a stage: made once for each model."""
 
 
 def switch(house: House) -> Source:

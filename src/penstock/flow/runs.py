@@ -22,11 +22,12 @@ from penstock.core.measure import Delivered
 from penstock.core.observer import Observer, Origin
 from penstock.core.request import ChatRequest, Principal
 from penstock.core.source import Source
+from penstock.flow.admission import Admission
 from penstock.flow.chats import Chats
 from penstock.flow.conversations import Conversations, Turn
 from penstock.flow.handle import DIRECT, RunHandle
 from penstock.flow.idempotency import IdempotencyKeys
-from penstock.flow.memory import SHED_SECONDS, Memory, short
+from penstock.flow.memory import Memory, short
 from penstock.flow.policy import MiB, OnDisconnect, Policy
 from penstock.flow.pump import CLOSING, Pump
 from penstock.flow.reader import Reader
@@ -68,10 +69,6 @@ class Runs:
     ):
         self.store = store
         self.memory = memory
-        self.shedding = False
-        """Nothing new begins, because memory is short."""
-        self.lagging = False
-        """Nothing new begins, because the event loop is behind with its work."""
         self.observer = observer or Observer()
         self.by_id: dict[str, RunHandle] = {}
         self.active: dict[str, RunHandle] = {}
@@ -88,17 +85,10 @@ class Runs:
         self.shares = Shares()
         self.stands: Callable[[Principal], bool] = _always
         """Whether a principal has any right left to be here; the ticker asks."""
-        self.leaving = False
-        """The server was told to go: whoever has the choice should ask another one."""
-        self.draining = False
-        """Nothing new begins any more."""
-        self.farewells: set[Callable[[], None]] = set()
-        """Called when nothing new begins any more: what outlives a run, as a WebSocket does, takes its leave."""
+        self.admission = Admission(max_lag=max_lag)
         self._clock = clock
         self.max_bytes = max_bytes
         self.max_runs = max_runs
-        self.max_lag = max_lag
-        self._was_late = False
         self.keys = IdempotencyKeys(self.by_id, most=max_keys)
         self._owner = new_run_id()
         self._owing: list[Callable[[], Awaitable[None]]] = []
@@ -134,7 +124,7 @@ class Runs:
         run_id = new_run_id()
         self.kept += turn.size if turn is not None else 0
         try:
-            self.check_open()
+            self.admission.check()
             self._admit()
             claim = await self._claim(run_id, principal, request.model, most=most, most_of_model=most_of_model)
         except BaseException:
@@ -171,27 +161,6 @@ class Runs:
     def _on_disconnect(self, handle: RunHandle, what: OnDisconnect) -> None:
         handle.on_disconnect = what
         handle.log.unattended(finish=what.what == "finish")
-
-    def check_open(self) -> None:
-        """Raise `Refused` where nothing can begin now, whatever it is: to be asked before a request is read."""
-        if self.draining:
-            raise Refused("interrupted", "the server is shutting down; try again", retry_after=1)
-        if self.lagging:
-            raise Refused(
-                "overloaded", "the server is behind with its work; what runs goes on, try again shortly", retry_after=2
-            )
-        if self.shedding:
-            raise Refused(
-                "overloaded",
-                "the server's memory is nearly used up; what runs goes on, try again shortly",
-                retry_after=SHED_SECONDS,
-            )
-
-    def late(self, seconds: float) -> None:
-        """The ticker came so late. Twice in a row is no accident: then what has begun comes first."""
-        behind = seconds > self.max_lag
-        self.lagging = behind and self._was_late
-        self._was_late = behind
 
     def _admit(self) -> None:
         if not self._full():
@@ -336,7 +305,7 @@ class Runs:
     def look(self, now: float) -> None:
         """Forget the runs whose retention is over, add up what all keep, and see whether there is memory; the ticker's."""
         if self.memory is not None:
-            self.shedding = short(self.memory, self._resting.values(), self.forget)
+            self.admission.shedding = short(self.memory, self._resting.values(), self.forget)
         for handle in [handle for handle in self._resting.values() if handle.expires < now]:
             self.forget(handle)
         logs = self._resting_bytes + sum(handle.log.kept for handle in self.active.values())
@@ -362,13 +331,6 @@ class Runs:
         """How many runs have not ended."""
         return sum(handle.state is not Phase.ENDED for handle in self.active.values())
 
-    def refuse(self) -> None:
-        """Begin nothing new from now on; live runs go on."""
-        self.leaving = self.draining = True
-        farewells, self.farewells = self.farewells, set()
-        for farewell in farewells:
-            farewell()
-
     async def ended(self) -> None:
         """Wait until every live run has ended."""
         while live := [handle.pump.ending() for handle in self.active.values() if handle.state is not Phase.ENDED]:
@@ -376,7 +338,7 @@ class Runs:
 
     async def drain(self, seconds: float) -> None:
         """Begin nothing new, give live runs so long to end, then fail the rest, retryable."""
-        self.refuse()
+        self.admission.close()
         if seconds > 0:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.ended(), seconds)

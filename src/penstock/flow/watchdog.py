@@ -37,7 +37,7 @@ class Watchdog:
         while True:
             due = now() + self._interval
             await asyncio.sleep(self._interval)
-            self._runs.late(now() - due)
+            self._runs.admission.late(now() - due)
             try:
                 self.tick(self._runs.now())
             except Exception as problem:  # noqa: BLE001 - without a ticker no limit of any run would hold

@@ -88,7 +88,7 @@ class CallsApi:
         """The fields of the body of somebody who may ask here, and not too fast. Raises `Refused`."""
         service, grant = self._service, exchange.grant
         exchange.options(())
-        service.runs.check_open()
+        service.runs.admission.check()
         if not grant.may_begin(path):
             raise Refused("forbidden", f"this key may not use {path}; it may use {', '.join(grant.routes)}")
         body = await exchange.body(service.max_body)

@@ -92,7 +92,7 @@ class Starter:
         get = exchange.method == "GET"
         key = exchange.header("idempotency-key") or options.get("key", "")
         if not key:
-            service.runs.check_open()  # with a key, the run may have begun already
+            service.runs.admission.check()  # with a key, the run may have begun already
         body = exchange.scope["query_string"] if get else await exchange.body(service.max_body)
         ARRIVED.set(time.monotonic())
         if arrival.skip_bytes is not None and not key:

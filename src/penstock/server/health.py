@@ -20,5 +20,5 @@ class Health:
         await exchange.reply(200, _encode({"status": "alive"}), "application/json")
 
     async def ready(self, exchange: Exchange) -> None:
-        status, word = (503, "draining") if self._service.runs.leaving else (200, "ready")
+        status, word = (503, "draining") if self._service.runs.admission.leaving else (200, "ready")
         await exchange.reply(status, _encode({"status": word}), "application/json")

@@ -136,7 +136,7 @@ class Host(uvicorn.Server):
         """From the first signal to the moment when no run is left that may still end."""
         runs, loop = self._app.service.runs, asyncio.get_running_loop()
         self._began = loop.time()
-        runs.leaving = True
+        runs.admission.leaving = True
         self._on_leaving()
         # No connection takes another request after the one it carries: the next goes to another server.
         self.connections.leaving = True
@@ -146,7 +146,7 @@ class Host(uvicorn.Server):
         runs.observer.server_leaving(runs.live, accept, self.drain)
         if accept > 0:
             await self._pause(accept)
-        runs.refuse()
+        runs.admission.close()
         left = max(0.0, self._began + self.drain - LAST_WORDS - MARGIN - loop.time())
         runs.observer.server_refusing(runs.live, left)
         await self._pause(left, runs.ended())

@@ -158,7 +158,7 @@ class Socket(ABC):
 
     async def _serve(self) -> None:
         """Read until the connection ends; a task of its own writes meanwhile."""
-        farewells = self._service.runs.farewells
+        farewells = self._service.runs.admission.farewells
         farewells.add(self._part)
         writing = asyncio.get_running_loop().create_task(self._write_all(), name="write")
         try:
