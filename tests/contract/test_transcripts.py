@@ -19,6 +19,7 @@ NAMED = {
     "hello",
     "reasoning-then-text",
     "tool-round-trip",
+    "provider-tools-and-citations",
     "unicode-and-newlines",
     "nothing-said",
     "fallback-before-content",
