@@ -33,7 +33,8 @@ from penstock.server.host import Host
 from penstock.server.listener import PATIENCE, listen
 from tests.contract.watching import Watched
 from tests.flow.scripted import Clock
-from tests.waiting import CEILING, until
+from tests.loopback import http_client
+from tests.waiting import until
 
 __all__ = ["Config", "LogConfig", "Scripted", "Served", "ServerConfig", "Telling", "configured", "serving", "upstream"]
 
@@ -260,7 +261,7 @@ class Served:
 
     @asynccontextmanager
     async def client(self, **options: Any) -> AsyncGenerator[httpx2.AsyncClient]:
-        async with httpx2.AsyncClient(base_url=self.url, trust_env=False, timeout=CEILING, **options) as client:
+        async with http_client(self.url, **options) as client:
             yield client
 
 

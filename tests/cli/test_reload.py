@@ -17,8 +17,9 @@ from penstock.cli.reload import Reload
 from tests.cli.serving import PENSTOCK, Served, clean_environment, starting
 from tests.cli.terminal import terminal
 from tests.clients.raw_client import raw_client
+from tests.loopback import http_client
 from tests.server.reading import websocket
-from tests.waiting import CEILING, until
+from tests.waiting import until
 
 SOURCE = """
 import asyncio
@@ -59,7 +60,7 @@ async def running(folder: Path, config: str = OLD) -> AsyncIterator[tuple[Served
     (folder / "source.py").write_text(SOURCE)
     with starting(folder, config=config, environ={"PYTHONPATH": str(folder)}) as served:
         await served.ready()
-        async with httpx2.AsyncClient(base_url=served.url, trust_env=False, timeout=CEILING) as client:
+        async with http_client(served.url) as client:
             yield served, client
 
 

@@ -15,7 +15,7 @@ from penstock.config.model import Config
 from penstock.server.app import App
 from penstock.server.host import Host
 from penstock.server.listener import listen
-from tests.waiting import CEILING
+from tests.loopback import http_client
 
 
 def example(name: str) -> ModuleType:
@@ -68,5 +68,5 @@ async def penstock_serve(config: Config | None = None) -> AsyncGenerator[str]:
 @asynccontextmanager
 async def asking(url: str) -> AsyncGenerator[httpx2.AsyncClient]:
     """A client of that server and no other."""
-    async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=CEILING) as client:
+    async with http_client(url) as client:
         yield client

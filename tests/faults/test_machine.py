@@ -16,11 +16,12 @@ from penstock.telemetry.loop_lag import HELD
 from tests.cli.serving import PENSTOCK, Served, starting
 from tests.faults.endless import ENVIRON, missing
 from tests.faults.pressure import MODELS, MiB
+from tests.loopback import http_client
 from tests.server.reading import PROMPT, detached, event_stream, websocket
 from tests.serving import configured, serving
 from tests.telemetry.pages import Page
 from tests.tools import cgroup, libfaketime
-from tests.waiting import CEILING, until
+from tests.waiting import until
 
 HOURS = 2 * 3600
 
@@ -28,7 +29,7 @@ HOURS = 2 * 3600
 @asynccontextmanager
 async def asking(served: Served) -> AsyncGenerator[httpx2.AsyncClient]:
     await served.ready()
-    async with httpx2.AsyncClient(base_url=served.url, trust_env=False, timeout=CEILING) as client:
+    async with http_client(served.url) as client:
         yield client
 
 

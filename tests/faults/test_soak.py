@@ -25,9 +25,10 @@ from tests.chaos import CHAOS
 from tests.cli import serving as process
 from tests.faults.endless import ENVIRON, missing
 from tests.faults.reading import SMALL, WAYS, Line, Reader, line
+from tests.loopback import http_client
 from tests.server.reading import CURSOR_KEYS
 from tests.telemetry.pages import scraped
-from tests.waiting import CEILING, until
+from tests.waiting import until
 
 SECONDS = 600 if CHAOS else 60
 WARM_UP = 0.25
@@ -83,7 +84,7 @@ class Churn:
                 turn += 1
 
         async with (
-            httpx2.AsyncClient(base_url=self._server.url, trust_env=False, timeout=CEILING) as self._client,
+            http_client(self._server.url) as self._client,
             asyncio.TaskGroup() as tasks,
         ):
             for number in range(WORKERS):
@@ -265,7 +266,7 @@ class Held:
 
 async def held(url: str) -> Held:
     """Look. The look is a run itself, and dropped like the others."""
-    async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=CEILING) as client:
+    async with http_client(url) as client:
         answer = await client.post(
             "/v1/chat/completions",
             json={"model": "held", "messages": [{"role": "user", "content": "x"}], "stream": False},
@@ -302,7 +303,7 @@ async def test_after_a_soak_the_process_holds_what_it_held_before(tmp_path: Path
         after = await settled(server.url)
         assert after.countable == before.countable
         assert after.resident - before.resident <= SLACK
-        async with httpx2.AsyncClient(base_url=server.url, trust_env=False) as client:
+        async with http_client(server.url) as client:
             page = await scraped(client)
         assert [page.sum(f"penstock_{name}") for name in IDLE] == [0] * len(IDLE)
         assert (

@@ -7,7 +7,6 @@ from contextlib import AsyncExitStack
 from itertools import cycle, islice
 from pathlib import Path
 
-import httpx2
 import pytest
 from msgspec import Raw
 
@@ -15,6 +14,7 @@ from penstock.core.events import Delta, Opened, Started
 from tests.cli import serving as process
 from tests.faults.endless import ENVIRON, missing
 from tests.faults.reading import SMALL, WAYS, Reader, Way, line, unwatched
+from tests.loopback import http_client
 from tests.serving import configured, serving
 from tests.waiting import until
 
@@ -157,7 +157,7 @@ async def test_fifty_stopped_readers_of_endless_answers_are_bounded_let_go_and_r
                 while len(reader.texts) < had + 100:
                     assert await back.read()
             assert missing(reader.text) == ""
-        async with httpx2.AsyncClient(base_url=server.url, trust_env=False) as client:
+        async with http_client(server.url) as client:
             for run in runs:
                 assert (await client.delete(f"/v1/streams/{run}")).status_code == 200
 

@@ -17,6 +17,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from penstock.testing.readings import READERS, Reading
 from penstock.testing.wire import Received, parse_ndjson, parse_sse, parse_websocket
+from tests.loopback import http_client
 from tests.waiting import CEILING
 
 ABORTIVE = struct.pack("ii", 1, 0)  # SO_LINGER on with zero seconds: close() sends RST
@@ -170,7 +171,7 @@ def told_of(reading: Reading, *, cut: bool = False) -> Told:
 @asynccontextmanager
 async def answering(url: str, way: Way, request: Mapping[str, object]) -> AsyncGenerator[Answer]:
     """Ask over one transport. The connection is closed at the end of the block, wherever the answer is then."""
-    async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=CEILING, verify=False) as client:
+    async with http_client(url) as client:
         if way == "ws":
             where = url.replace("http", "ws", 1) + ROUTES[way]
             async with connect(

@@ -19,10 +19,11 @@ from penstock.core.events import Chunk, Closed, Delta, Event, Finished, Note, Op
 from tests.fakes.cutting_proxy import CuttingProxy, Plan
 from tests.fakes.provider import USUAL, Provider
 from tests.fakes.script import closing, opening, text, tool_call
+from tests.loopback import http_client
 from tests.server.keyed import ALICE, keyed
 from tests.server.reading import event_stream
 from tests.serving import Served, configured, serving
-from tests.waiting import CEILING, until
+from tests.waiting import until
 
 ASKED: dict[str, Any] = {"model": "scripted", "max_tokens": 64, "messages": [{"role": "user", "content": "speak"}]}
 Helper = AsyncMessageStream[None]
@@ -32,7 +33,7 @@ TOOLS: list[Any] = [{"name": "weather", "input_schema": {"type": "object", "prop
 @asynccontextmanager
 async def calling(base_url: str, *, api_key: str = "any") -> AsyncGenerator[AsyncAnthropic]:
     """The SDK as it is, but that it asks once and finds no proxy."""
-    http = httpx2.AsyncClient(trust_env=False, timeout=CEILING)
+    http = http_client()
     async with AsyncAnthropic(base_url=base_url, api_key=api_key, max_retries=0, http_client=http) as client:
         yield client
 
@@ -212,7 +213,7 @@ async def test_a_key_is_taken_from_either_header_and_a_wrong_one_refused() -> No
             asking = asyncio.ensure_future(sdk.messages.create(**ASKED))
             await told(served, Finished())
             assert (await asking).content == []
-        bearer = AsyncAnthropic(base_url=served.url, auth_token=ALICE, http_client=httpx2.AsyncClient(trust_env=False))
+        bearer = AsyncAnthropic(base_url=served.url, auth_token=ALICE, http_client=http_client())
         async with bearer:
             asking = asyncio.ensure_future(bearer.messages.create(**ASKED))
             await told(served, Finished(), number=1)

@@ -8,7 +8,6 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any, TypeVar
 
 import anthropic
-import httpx2
 import openai
 import pytest
 from openai.types.chat.chat_completion_chunk import Choice
@@ -21,6 +20,7 @@ from penstock.testing.upstream import Provider
 from tests.clients.program import program
 from tests.faults.test_targets import ASKED, BEGUN, BROKE_OFF, HI, SAID, WHOLE, two
 from tests.live.node_clients import node_client
+from tests.loopback import http_client
 from tests.serving import Served, configured, serving
 
 KEY: Any = {"api_key": "any", "max_retries": 0}
@@ -42,7 +42,7 @@ async def test_the_sdks_of_openai_and_anthropic_see_every_failure(
 ) -> None:
     script, code = BROKE_OFF[fault]
     steps = [step for step in script if not isinstance(step, Gate)]
-    async with httpx2.AsyncClient(trust_env=False) as http:
+    async with http_client() as http:
         provider.script(steps)
         async with openai.AsyncOpenAI(base_url=f"{served.url}/v1", http_client=http, **KEY) as sdk:
             chunks = await sdk.chat.completions.create(model="alone", messages=[HI], stream=True)
@@ -51,7 +51,7 @@ async def test_the_sdks_of_openai_and_anthropic_see_every_failure(
                 await heard(said, (chunk.choices[0] async for chunk in chunks))
         assert ("".join(choice.delta.content or "" for choice in said), failed.value.code) == (SAID, code)
         assert [choice.finish_reason for choice in said if choice.finish_reason] == []
-    async with httpx2.AsyncClient(trust_env=False) as http:
+    async with http_client() as http:
         provider.script(steps)
         async with (
             anthropic.AsyncAnthropic(base_url=served.url, http_client=http, **KEY) as claude,
@@ -94,7 +94,7 @@ async def test_the_sdks_of_openai_and_anthropic_read_through_a_joint() -> None:
     async with two() as to:
         to.a.script(BEGUN, Cut())
         async with (
-            httpx2.AsyncClient(trust_env=False) as http,
+            http_client() as http,
             openai.AsyncOpenAI(base_url=f"{to.served.url}/v1", http_client=http, **KEY) as sdk,
         ):
             chunks = await sdk.chat.completions.create(model="fast", messages=[HI], stream=True)
@@ -103,7 +103,7 @@ async def test_the_sdks_of_openai_and_anthropic_read_through_a_joint() -> None:
         assert [choice.finish_reason for choice in said if choice.finish_reason] == ["stop"]
         to.a.script(BEGUN, Cut())
         async with (
-            httpx2.AsyncClient(trust_env=False) as http,
+            http_client() as http,
             anthropic.AsyncAnthropic(base_url=to.served.url, http_client=http, **KEY) as claude,
             claude.messages.stream(model="fast", max_tokens=99, messages=[HI]) as stream,
         ):

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 
-import httpx2
 import pytest
 
 from penstock.config.model import Config
@@ -11,9 +10,9 @@ from tests.cli.serving import Served, starting
 from tests.fakes.gemini import COUNTS, gemini
 from tests.live.answering import WAYS, Told, Way, answering
 from tests.live.llama import ENDLESS, processing, slots_idle
+from tests.loopback import http_client
 from tests.serving import serving
 from tests.tools import venv_python
-from tests.waiting import CEILING
 
 MODEL = "litellm/openai/tiny"
 ASKED: Mapping[str, object] = {"model": MODEL, "messages": [{"role": "user", "content": "hello world"}]}
@@ -47,7 +46,7 @@ async def served(_started: Served) -> Served:
 
 async def refusal(served: Served, **request: object) -> tuple[int, dict[str, str]]:
     """Status and error of a request that is refused."""
-    async with httpx2.AsyncClient(base_url=served.url, trust_env=False, timeout=CEILING) as client:
+    async with http_client(served.url) as client:
         answer = await client.post("/v1/chat/completions", json={**ASKED, "stream": True, **request})
     error: dict[str, str] = answer.json()["error"]
     return answer.status_code, error
@@ -88,7 +87,7 @@ async def test_a_client_that_leaves_stops_the_model(served: Served, llama_server
 
 @with_litellm
 async def test_a_whole_answer_without_a_stream(served: Served) -> None:
-    async with httpx2.AsyncClient(base_url=served.url, trust_env=False, timeout=CEILING) as client:
+    async with http_client(served.url) as client:
         answer = (await client.post("/v1/chat/completions", json={**SHORT, "stream": False})).json()
     assert len(answer["choices"][0]["message"]["content"]) > 10
     assert answer["usage"]["completion_tokens"] == 40

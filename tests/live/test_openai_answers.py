@@ -7,7 +7,6 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx2
 import openai
 import pytest
 from openai import AsyncOpenAI
@@ -15,10 +14,11 @@ from openai.types.responses import Response
 
 from penstock.core.events import Cancelled, Closed, Delta, Opened
 from tests.fakes.cutting_proxy import CuttingProxy
+from tests.loopback import http_client
 from tests.server.answers import ANSWERS, said
 from tests.server.keyed import ALICE, with_keys
 from tests.serving import Served, serving
-from tests.waiting import CEILING, until
+from tests.waiting import until
 
 WEATHER: Any = {
     "type": "function",
@@ -30,7 +30,7 @@ WEATHER: Any = {
 
 @asynccontextmanager
 async def using(url: str) -> AsyncGenerator[AsyncOpenAI]:
-    http = httpx2.AsyncClient(trust_env=False, timeout=CEILING)
+    http = http_client()
     async with AsyncOpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=0, http_client=http) as client:
         yield client
 

@@ -5,7 +5,6 @@ import signal
 import subprocess
 from pathlib import Path
 
-import httpx2
 import pytest
 
 from tests.cli.serving import starting
@@ -13,6 +12,7 @@ from tests.fakes.provider import USUAL, Provider
 from tests.fakes.script import Body, End, Head
 from tests.live.answering import WAYS, Told, Way, answering
 from tests.live.llama import slots_idle
+from tests.loopback import http_client
 from tests.sources.recordings import FOLDER
 from tests.tools import ROOT
 from tests.waiting import CEILING, until
@@ -120,7 +120,7 @@ async def test_a_signal_ends_open_streams_with_a_retryable_word_and_the_process_
 async def test_a_server_that_waits_for_its_runs_takes_no_new_ones_and_ends_at_the_second_signal(tmp_path: Path) -> None:
     with starting(tmp_path, environ=CANNOT_WAIT) as served:
         await served.ready()
-        async with httpx2.AsyncClient(base_url=served.url, trust_env=False, timeout=CEILING) as client:
+        async with http_client(served.url) as client:
             async with answering(served.url, "ndjson", ENDLESS) as answer:
                 await answer.first()
                 served.process.send_signal(signal.SIGINT)

@@ -21,8 +21,9 @@ from typing import Literal
 import httpx2
 import trustme
 
+from tests.loopback import http_client
 from tests.tools import ROOT, proxy
-from tests.waiting import CEILING, until
+from tests.waiting import until
 
 DEPLOY = ROOT / "deploy"
 Kind = Literal["nginx", "caddy", "haproxy"]
@@ -104,11 +105,8 @@ class Front:
     @asynccontextmanager
     async def client(self) -> AsyncGenerator[httpx2.AsyncClient]:
         """A client as a browser is one: it accepts compressed answers."""
-        verify = self.tls or True
         headers = {"accept-encoding": "gzip, deflate, br"}
-        async with httpx2.AsyncClient(
-            base_url=self.url, trust_env=False, timeout=CEILING, verify=verify, headers=headers
-        ) as client:
+        async with http_client(self.url, verify=self.tls or False, headers=headers) as client:
             yield client
 
 

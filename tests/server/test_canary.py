@@ -10,9 +10,9 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from tests.cli.serving import starting
+from tests.loopback import http_client
 from tests.server.keyed import bearer, operations, subprotocol
 from tests.server.reading import websocket
-from tests.waiting import CEILING
 
 KEY = "canary-key-0f3a77e1-never-written"
 WRONG = "canary-wrong-8b21c6d4-never-written"
@@ -24,7 +24,7 @@ DEMO = "[demo]\nrate = 0\ntokens = 12\n"
 
 @asynccontextmanager
 async def client_of(url: str) -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=CEILING) as client:
+    async with http_client(url) as client:
         yield client
 
 

@@ -15,9 +15,10 @@ from penstock.config.units import OnDisconnect
 from tests.cli import serving as process
 from tests.cli.serving import HALVES
 from tests.clients.raw_client import raw_client
+from tests.loopback import http_client
 from tests.server.reading import PROMPT, Messages, detached, event_stream, websocket
 from tests.serving import Served, configured, serving
-from tests.waiting import CEILING, until
+from tests.waiting import until
 
 BODY = {"prompt": "x"}
 KEPT = {"on_disconnect": OnDisconnect("finish")}
@@ -49,7 +50,7 @@ async def test_told_to_go_it_is_unready_and_goes_on_beginning_runs_for_a_while(t
     """Load balancers take some seconds to notice; whom they send meanwhile is served, on connections that then close."""
     with speaking(tmp_path, drain="60", accept="60") as served:
         await served.ready()
-        async with httpx2.AsyncClient(base_url=served.url, trust_env=False, timeout=CEILING) as client:
+        async with http_client(served.url) as client:
             assert "connection" not in (await client.get("/healthz")).headers
             served.process.send_signal(signal.SIGTERM)
             await unready(client)
@@ -65,7 +66,7 @@ async def test_told_to_go_it_is_unready_and_goes_on_beginning_runs_for_a_while(t
 async def test_ctrl_c_begins_nothing_new_from_the_first_moment(tmp_path: Path) -> None:
     with speaking(tmp_path, drain="60", accept="60") as served:
         await served.ready()
-        async with httpx2.AsyncClient(base_url=served.url, trust_env=False, timeout=CEILING) as client:
+        async with http_client(served.url) as client:
             run = (await client.post("/v1/streams", json=BODY, headers={"accept": "application/json"})).json()["id"]
             served.process.send_signal(signal.SIGINT)
             await unready(client)
@@ -194,7 +195,7 @@ async def test_a_reader_who_takes_nothing_does_not_hold_the_end_up(tmp_path: Pat
 async def test_the_log_says_in_few_lines_what_is_waited_for(tmp_path: Path) -> None:
     with speaking(tmp_path, drain="60") as served:
         await served.ready()
-        async with httpx2.AsyncClient(base_url=served.url, trust_env=False, timeout=CEILING) as client:
+        async with http_client(served.url) as client:
             reading = asyncio.ensure_future(client.post("/v1/chat/chunked", json=BODY))
             await served.logged("run started")
             served.process.send_signal(signal.SIGTERM)

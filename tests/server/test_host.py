@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 
 from penstock.server.listener import listen
 from tests.cli import serving as process
 from tests.cli.serving import HALVES
 from tests.clients.raw_client import raw_client
+from tests.loopback import http_client
 from tests.server.reading import Messages, websocket
 from tests.serving import Served
 from tests.waiting import CEILING, until
@@ -77,7 +77,7 @@ async def test_the_first_signal_drains_begins_nothing_new_and_lets_live_answers_
     await draining.ready()
     async with (
         raw_client(draining.url) as raw,
-        httpx2.AsyncClient(base_url=draining.url, trust_env=False, timeout=CEILING) as client,
+        http_client(draining.url) as client,
     ):
         await raw.request("POST", "/v1/chat/chunked", body=BODY)
         await raw.head()
@@ -126,7 +126,7 @@ async def test_the_second_signal_ends_everything_at_once_and_tells_the_readers(d
 
 
 async def draining_now(url: str) -> None:
-    async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=CEILING) as client:
+    async with http_client(url) as client:
 
         async def unready() -> bool:
             return (await client.get("/readyz")).status_code == 503

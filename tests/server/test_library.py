@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from importlib import import_module
 from typing import Any
 
-import httpx2
 import pytest
 import uvicorn
 from starlette.applications import Starlette
@@ -18,9 +17,10 @@ from penstock.core.events import Cancelled
 from penstock.server.app import App
 from penstock.server.listener import listen
 from tests.clients.raw_client import raw_client
+from tests.loopback import http_client
 from tests.server.reading import PROMPT, added_up, event_stream, received_sse, websocket
 from tests.serving import Served, serving, settled, shut_down
-from tests.waiting import CEILING, until
+from tests.waiting import until
 
 BODY = {"messages": [{"role": "user", "content": "Hello"}]}
 
@@ -51,7 +51,7 @@ async def test_an_example_streams_on_all_three_transports_and_resumes(name: str,
     app.app.router.lifespan_context = penstock.lifespan
     async with (
         running(app.app, http=http) as url,
-        httpx2.AsyncClient(base_url=f"{url}/ai", trust_env=False, timeout=CEILING) as client,
+        http_client(f"{url}/ai") as client,
     ):
         text = await client.post("/v1/chat/chunked", json=BODY)
         assert text.text == "You said: Hello"
@@ -68,7 +68,7 @@ async def test_an_example_streams_on_all_three_transports_and_resumes(name: str,
         run = created.json()["id"]
         assert created.headers["location"] == f"/ai/v1/streams/{run}"
         assert created.json()["events_url"] == f"/ai/v1/streams/{run}/events"
-        async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=CEILING) as root:
+        async with http_client(url) as root:
             told = await root.get(created.json()["events_url"])
         assert added_up("native", received_sse(told.content)).text() == "You said: Hello"
 
@@ -181,7 +181,7 @@ async def test_a_source_may_see_its_run_and_yield_more_than_text() -> None:
 
     async with (
         running(Penstock({"teller": telling})) as url,
-        httpx2.AsyncClient(base_url=url, trust_env=False, timeout=CEILING) as client,
+        http_client(url) as client,
     ):
         answer = await client.post("/v1/streams", json=BODY, headers={"accept": "application/x-ndjson"})
         assert (await client.get("/v1/models")).json()["data"][0]["id"] == "teller"

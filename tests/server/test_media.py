@@ -6,7 +6,6 @@ import base64
 from collections.abc import Callable
 from typing import Any
 
-import httpx2
 import pytest
 
 from penstock.config.model import Config, ProviderConfig
@@ -14,6 +13,7 @@ from penstock.config.models import ModelConfig
 from penstock.config.server import ServerConfig
 from penstock.config.units import Bytes
 from tests.fakes.provider import Provider
+from tests.loopback import http_client
 from tests.serving import serving
 
 FITS = base64.b64encode(b"x" * 600).decode()
@@ -67,7 +67,7 @@ def place_of(error: dict[str, Any]) -> str:
 async def test_what_is_too_large_is_named_where_it_was_said(provider: Provider, shape: str) -> None:
     path, body, place, part = SHAPES[shape]
     served_by = serving(config(provider, max_media=Bytes(MOST)))
-    async with served_by as served, httpx2.AsyncClient(base_url=served.url, trust_env=False) as client:
+    async with served_by as served, http_client(served.url) as client:
         refused = await client.post(path, json={"model": "demo", "stream": True, **body(part(LARGE))})
         told = await client.post(path, json={"model": "demo", "stream": True, **body(part(FITS))})
     assert (refused.status_code, place_of(refused.json()["error"])) == (413, place)
@@ -77,7 +77,7 @@ async def test_what_is_too_large_is_named_where_it_was_said(provider: Provider, 
 @pytest.mark.parametrize("shape", SHAPES)
 async def test_what_is_no_base64_is_named_where_it_was_said(provider: Provider, shape: str) -> None:
     path, body, place, part = SHAPES[shape]
-    async with serving(config(provider)) as served, httpx2.AsyncClient(base_url=served.url, trust_env=False) as client:
+    async with serving(config(provider)) as served, http_client(served.url) as client:
         refused = await client.post(path, json={"model": "demo", "stream": True, **body(part("no*base64"))})
         lines = "\n".join(FITS[at : at + 76] for at in range(0, len(FITS), 76))
         told = await client.post(path, json={"model": "demo", "stream": True, **body(part(lines))})

@@ -7,10 +7,11 @@ import httpx2
 import pytest
 
 from tests.fakes.cutting_proxy import CuttingProxy, Plan
+from tests.loopback import http_client
 from tests.server.reading import PROMPT, added_up, detached, event_stream, lines, received_sse, said
 from tests.server.test_websocket import echo
 from tests.serving import Served, serving
-from tests.waiting import CEILING, until
+from tests.waiting import until
 
 
 async def test_a_run_is_created_with_nobody_reading_it_and_finishes(served: Served, client: httpx2.AsyncClient) -> None:
@@ -209,7 +210,7 @@ async def test_a_shared_stream_resumes_through_cuts_at_any_byte(served: Served, 
         while True:
             headers = {"last-event-id": last} if last else {}
             raw = b""
-            async with httpx2.AsyncClient(base_url=proxy.url, trust_env=False, timeout=CEILING) as http:
+            async with http_client(proxy.url) as http:
                 try:
                     async with http.stream("GET", path, headers=headers) as response:
                         if response.status_code == 204:

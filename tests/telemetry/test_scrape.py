@@ -15,6 +15,7 @@ from penstock.core.events import Usage
 from penstock.server import metrics as metrics_room
 from penstock.server.listener import listen
 from penstock.telemetry.families import FAMILIES, OTHER
+from tests.loopback import http_client
 from tests.server.reading import PROMPT, detached, event_stream, lines, said, websocket
 from tests.serving import Served, configured, serving
 from tests.telemetry.pages import Page, scraped
@@ -210,7 +211,7 @@ async def test_on_a_port_of_its_own_it_wants_none_and_is_nowhere_else() -> None:
     config = _with_keys(metrics=MetricsConfig(port=0))
     async with serving(config, scraped_at=listener) as served, served.client() as http:
         port = listener.getsockname()[1]
-        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as inner:
+        async with http_client(f"http://127.0.0.1:{port}") as inner:
             page = await scraped(inner)
             assert page.sum("penstock_connections") == 0
             others = [await inner.get("/v1/models"), await inner.post("/metrics"), await inner.get("/metrics?x=1")]
@@ -230,7 +231,7 @@ async def test_the_port_of_its_own_takes_so_many_connections_and_tells_the_other
         AsyncExitStack() as stack,
     ):
         ask = f"http://127.0.0.1:{listener.getsockname()[1]}/metrics"
-        first, second, third = [await stack.enter_async_context(httpx2.AsyncClient(trust_env=False)) for _ in range(3)]
+        first, second, third = [await stack.enter_async_context(http_client()) for _ in range(3)]
         assert [(await each.get(ask)).status_code for each in (first, second, first, third, second)] == [
             200,
             200,
