@@ -75,7 +75,7 @@ def test_names_that_clients_made_up_leave_nothing_behind() -> None:
     pace = Pace(["known"])
     for number in range(100):
         answer(pace, model=f"openai/{number}")
-    assert (pace._recent, pace._live) == ({}, {})
+    assert (set(pace.models), pace.of("known"), pace._live) == ({"known"}, None, {})
 
 
 def test_a_model_that_the_configuration_no_longer_names_is_forgotten() -> None:

@@ -44,20 +44,23 @@ class Pace(Observer):
     """Measures live traffic. `models` are the names that are measured."""
 
     def __init__(self, models: Collection[str] = ()):
-        self.models = frozenset(models)
         self._live: dict[str, _Live] = {}
         self._recent: dict[str, _Recent] = {}
+        self.follow(models)
+
+    @property
+    def models(self) -> Collection[str]:
+        """What is measured."""
+        return self._recent.keys()
 
     def follow(self, models: Collection[str]) -> None:
         """Measure these models from now on; what is known of others is forgotten."""
-        self.models = frozenset(models)
-        for model in self._recent.keys() - self.models:
-            del self._recent[model]
+        self._recent = {model: self._recent.get(model) or _Recent() for model in models}
 
     def of(self, model: str) -> Speed | None:
         """What is known of a model; None where it has answered nothing yet."""
         recent = self._recent.get(model)
-        if recent is None:
+        if recent is None or not recent.firsts:
             return None
         return Speed(
             answers=len(recent.firsts),
@@ -66,7 +69,7 @@ class Pace(Observer):
         )
 
     def run_started(self, run: str, request: ChatRequest, principal: Principal, origin: Origin) -> None:
-        if request.model in self.models:
+        if request.model in self._recent:
             self._live[run] = _Live(request.model)
 
     def first_word(self, run: str, seconds: float) -> None:
@@ -83,9 +86,8 @@ class Pace(Observer):
 
     def run_ended(self, run: str, terminal: Terminal, seconds: float, entries: int) -> None:
         live = self._live.pop(run, None)
-        if live is None or live.first is None or live.model not in self.models:
+        if live is None or live.first is None or (recent := self._recent.get(live.model)) is None:
             return
-        recent = self._recent.setdefault(live.model, _Recent())
         recent.firsts.append(live.first)
         speaking = seconds - live.first - live.paused
         if isinstance(terminal, Finished) and live.tokens > 1 and speaking > 0:
