@@ -34,6 +34,8 @@ class Phase(Enum):
     SPEAKING = "speaking"
     ENDED = "ended"
 
+    __hash__ = object.__hash__  # an enumeration's own is written in Python, and the table is asked for every event
+
 
 class IllegalEvent(Exception):
     """A source said something that cannot be said now."""

@@ -110,7 +110,7 @@ class Exchange:
         self.started = self._streaming = False
         self.connection: Connection | None = (scope.get("extensions") or {}).get(EXTENSION)
         self._watcher: asyncio.Task[None] | None = None
-        self._task = asyncio.current_task()
+        self._task = asyncio.current_task() if self.connection is None else None
         self.aborted = False
         """Whether the server itself ended the connection."""
         self.admitted: tuple[Header, ...] = ()

@@ -38,17 +38,13 @@ def configure(form: str, level: str, *, stream: TextIO | None = None) -> bool:
     stream = cast("TextIO", _Spout(stream or sys.stderr))
     console = form == "console" or (form == "auto" and stream.isatty())
     threshold = LEVELS[level]
-    shared: list[Processor] = [
-        _with_request,
-        _levelled,
-        structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False) if console else _stamped,
-        _without_message,
-    ]
+    stamp = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False) if console else _stamped
+    shared: list[Processor] = [_with_request, stamp, _without_message]
     render = _for_people(stream) if console else _for_machines
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, _named],
+            foreign_pre_chain=[_levelled, *shared, _named],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 _in_order,
@@ -279,8 +275,9 @@ def _named(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
 
 def _without_message(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
     """An exception as its type and its places in the code, its causes after it."""
-    given = event.pop("exc_info", None)
     event.pop("stack_info", None)
+    if (given := event.pop("exc_info", None)) is None:
+        return event
     error = given if isinstance(given, BaseException) else _current(given)
     if error is not None:
         event["error"] = _type_of(error)
