@@ -47,6 +47,39 @@ async def test_a_full_line_is_told_at_once() -> None:
     await waiting
 
 
+async def test_nobody_keeps_the_others_out_by_filling_the_line() -> None:
+    turnstile = Turnstile(1, line=3)
+    await turnstile.enter("greedy")
+    greedy = [asyncio.ensure_future(turnstile.enter("greedy")) for _ in range(3)]
+    await settle()
+    modest = asyncio.ensure_future(turnstile.enter("modest"))
+    await settle()
+    assert ([task.done() for task in greedy], turnstile.waiting) == ([False, False, True], 3)
+    with pytest.raises(Broken, match="others are to have their turn"):
+        await greedy.pop()
+    for who in ("modest", "greedy"):  # two of the one and one of the other is as fair as it gets
+        with pytest.raises(Broken):
+            await turnstile.enter(who)
+    for task in (greedy[0], modest, greedy[1]):
+        turnstile.leave()
+        await task
+    assert turnstile.waiting == 0
+
+
+async def test_a_longer_line_of_those_who_have_just_left_takes_no_place() -> None:
+    turnstile = Turnstile(1, line=1)
+    await turnstile.enter("a")
+    gone = asyncio.ensure_future(turnstile.enter("b"))
+    await settle()
+    gone.cancel()
+    turnstile.resize(2, line=1)
+    await settle()
+    await asyncio.wait_for(turnstile.enter("c"), 5)
+    turnstile.resize(2, line=0)
+    with pytest.raises(Broken):
+        await turnstile.enter("d")
+
+
 @pytest.mark.parametrize("granted", [False, True])
 async def test_whoever_leaves_the_line_leaves_no_trace(granted: bool) -> None:
     turnstile = Turnstile(1, line=2)

@@ -22,7 +22,9 @@ Overdue = Callable[[Fault], bool]
 
 
 class Turnstile:
-    """`places` runs go through at once, and `line` more wait: first come, first served, the principals in turns."""
+    """`places` runs go through at once, and `line` more wait: first come, first served, the principals in turns. A
+    line that is full has room for a principal that has less of it than another.
+    """
 
     def __init__(self, places: int, *, line: int):
         self._places = places
@@ -34,9 +36,8 @@ class Turnstile:
     def resize(self, places: int, *, line: int) -> None:
         """From now on so many. Nobody is sent away for it: who is through stays, and who waits goes on waiting."""
         self._places, self._line = places, line
-        while self._taken < self._places and self._waiting:
+        while self._taken < self._places and self._call_next():
             self._taken += 1
-            self._call_next()
 
     async def enter(self, who: str, watch: Callable[[Overdue], Callable[[], None]] | None = None) -> bool:
         """Take a place, or wait for one; returns whether that was needed. `watch` is told who is to be asked when it takes too
@@ -45,7 +46,7 @@ class Turnstile:
         if self._taken < self._places:
             self._taken += 1
             return False
-        if self.waiting >= self._line:
+        if self.waiting >= self._line and not self._made_room(who):
             raise Broken("target_busy", retry_after=1.0)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(who, deque()).append(turn)
@@ -70,6 +71,17 @@ class Turnstile:
         finally:
             if settled is not None:
                 settled()
+        return True
+
+    def _made_room(self, who: str) -> bool:
+        """Send away the last of the principal that fills the line more than this one would: nobody keeps all others out."""
+        most = max(self._waiting, key=lambda each: len(self._waiting[each]), default=who)
+        if len(self._waiting.get(most, ())) <= len(self._waiting.get(who, ())) + 1:
+            return False
+        turn = self._waiting[most][-1]
+        self._forget(most, turn)
+        if not turn.done():
+            turn.set_exception(Broken("target_busy", "others are to have their turn too", retry_after=1.0))
         return True
 
     def leave(self) -> None:
