@@ -16,7 +16,7 @@ import msgspec
 
 from penstock.core.cursor import Cursor, Entry, parse_cursor
 from penstock.core.events import Event
-from penstock.core.frame import TransportEncoder, View
+from penstock.core.frame import Gaps, TransportEncoder, View
 from penstock.encoders.chunked import NdjsonEncoder, TextEncoder
 from penstock.encoders.coalesce import coalesce
 from penstock.encoders.sse import SseEncoder
@@ -112,7 +112,8 @@ def told(folder: Path, output: str) -> bytes:
     stream = Stream(renderer, encoder, run=about.run, epoch=about.epoch, skip=cursor.frame)
     messages: list[Any] = [encoder.opening(None)]
     if about.joins_after is not None:
-        messages += stream.retell([*dialect.gap(1, known, "trimmed"), *renderer.rejoin()], known)
+        gap = dialect.gap(1, known, "trimmed") if isinstance(dialect, Gaps) else ()
+        messages += stream.retell([*gap, *renderer.rejoin()], known)
     rest = said[known:]
     messages += stream.feed(coalesce(rest) if about.merged else rest)
     if stream.terminal is not None:

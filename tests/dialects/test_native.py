@@ -9,9 +9,10 @@ import pytest
 
 from penstock.core.errors import fault
 from penstock.core.events import Chunk, Closed, Delta, Finished, Note, Opened, ToolReturned, Usage
-from penstock.core.frame import Frame
+from penstock.core.frame import Frame, Gaps
 from penstock.core.snapshot import PIECE
 from penstock.dialects.native import NativeDialect
+from penstock.registry import names, resolve
 from tests.dialects.telling import RUN, STARTED, frames, rejoined, values, whole
 
 NATIVE = NativeDialect()
@@ -92,6 +93,10 @@ def test_a_run_of_which_nothing_is_known_has_a_whole_answer_too() -> None:
 
 def test_a_gap_is_told() -> None:
     assert values(NATIVE.gap(3, 9, "trimmed")) == [{"type": "gap", "from": 3, "to": 9, "reason": "trimmed"}]
+
+
+def test_no_other_dialect_has_words_for_a_gap() -> None:
+    assert [name for name in names("dialects") if isinstance(resolve("dialects", name)(), Gaps)] == ["native"]
 
 
 def test_a_refusal_says_what_was_wrong() -> None:

@@ -279,10 +279,6 @@ def test_fields_it_does_not_know_go_to_the_model() -> None:
     assert OPENAI.parse(body).params == {"max_completion_tokens": 5, "new": {"a": 1}}
 
 
-def test_it_has_no_word_for_a_gap() -> None:
-    assert list(OPENAI.gap(1, 2, "trimmed")) == []
-
-
 def test_the_word_done_is_told_apart_from_json() -> None:
     assert frames(OPENAI, *HELLO)[-1] == Frame(b"[DONE]", sentinel=True)
     assert RUN.removeprefix("st_") in frames(OPENAI, *HELLO)[0].data.decode()

@@ -89,7 +89,3 @@ def test_a_text_prompt_is_kept_as_it_is() -> None:
 def test_what_is_neither_is_refused(body: bytes, said: str) -> None:
     with pytest.raises(Refused, match=said):
         PLAIN.parse(body)
-
-
-def test_it_has_no_word_for_a_gap() -> None:
-    assert list(PLAIN.gap(1, 2, "trimmed")) == []

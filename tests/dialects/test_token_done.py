@@ -219,7 +219,3 @@ def test_a_wrong_body_is_refused_by_the_name_of_what_is_wrong(body: bytes, param
     with pytest.raises(Refused) as caught:
         TOKENS.parse(body)
     assert caught.value.fault.param == param
-
-
-def test_it_has_no_word_for_a_gap() -> None:
-    assert list(TOKENS.gap(1, 2, "trimmed")) == []

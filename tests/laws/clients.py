@@ -8,7 +8,7 @@ import msgspec
 
 from penstock.core.cursor import parse_cursor
 from penstock.core.errors import Refused
-from penstock.core.frame import TransportEncoder, View
+from penstock.core.frame import Gaps, TransportEncoder, View
 from penstock.encoders.chunked import NdjsonEncoder, TextEncoder
 from penstock.encoders.sse import SseEncoder
 from penstock.encoders.stream import Stream
@@ -96,7 +96,7 @@ class Client:
         log = self.handle.log
         cursor = parse_cursor(self._cursor) if self._cursor else None
         place = self.handle.place(cursor)
-        if place.gap is not None and (self.bare or not self.pair.dialect.traits.gaps):
+        if place.gap is not None and (self.bare or not isinstance(self.pair.dialect, Gaps)):
             assert (cursor.whole if cursor else 0) < log.first - 1, "refused, though it is held"
             self.state = "gone"
             return

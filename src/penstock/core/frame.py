@@ -72,8 +72,6 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True):
 
     cursor_key: str = "id"
     """The JSON member in which NDJSON and WebSocket frames carry the cursor: `cursor` where the dialect has an `id` of its own."""
-    gaps: bool = False
-    """It has words for a hole in what is held (`gap`); the others answer 410."""
     retells: bool = False
     """Its later frames quote what was said before, so a reader can come back only while all of that is held."""
     ping: Frame | None = None
@@ -131,8 +129,13 @@ class Dialect(Protocol):
     def refuse(self, fault: Fault, request_id: str) -> bytes:
         """The body of an error response. Its status is the error table's, or one of `Traits.statuses`."""
 
+
+@runtime_checkable
+class Gaps(Protocol):
+    """What a dialect may have beside: words for a hole in what is held. The others answer 410 to whoever would fall into it."""
+
     def gap(self, start: int, end: int, reason: str) -> Sequence[Frame]:
-        """Say that offsets `start` to `end` cannot be given. Empty where `gaps` is false."""
+        """Say that offsets `start` to `end` cannot be given; `reason` is `trimmed` or `epoch`."""
 
 
 @runtime_checkable

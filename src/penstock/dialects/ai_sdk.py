@@ -340,9 +340,6 @@ class AiSdkDialect:
             {"error": {name: value for name, value in told.items() if value is not None}, "requestId": request_id}
         )
 
-    def gap(self, start: int, end: int, reason: str) -> Sequence[Frame]:
-        return ()
-
 
 def _data_type(topic: str) -> str:
     return "data-" + (_TOPIC.sub("-", topic).strip("-") or "note")

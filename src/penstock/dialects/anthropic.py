@@ -66,9 +66,6 @@ class AnthropicDialect:
     def refuse(self, fault: Fault, request_id: str) -> bytes:
         return msgspec.json.encode({"type": "error", "error": error(fault), "request_id": request_id})
 
-    def gap(self, start: int, end: int, reason: str) -> Sequence[Frame]:
-        return ()
-
 
 def _blocks(part: PartSoFar, notes: Sequence[Note]) -> Iterator[Json]:
     """A part as whole blocks; none for a box without a block."""

@@ -75,7 +75,7 @@ class NativeDialect:
     """The dialect of `/v1/streams` and of the WebSocket."""
 
     name = "native"
-    traits = Traits(gaps=True)
+    traits = Traits()
 
     def parse(self, body: bytes) -> ChatRequest:
         return read_chat(read_object(body))

@@ -239,9 +239,6 @@ class OpenAIChatDialect:
     def refuse(self, fault: Fault, request_id: str) -> bytes:
         return refusal(fault, request_id)
 
-    def gap(self, start: int, end: int, reason: str) -> Sequence[Frame]:
-        return ()
-
 
 def _head(view: View, model: str, created: int) -> bytes:
     return head(view, ID, "chat.completion.chunk", model=model, created=created)

@@ -233,9 +233,6 @@ class OpenAICompletionsDialect:
     def refuse(self, fault: Fault, request_id: str) -> bytes:
         return refusal(fault, request_id)
 
-    def gap(self, start: int, end: int, reason: str) -> Sequence[Frame]:
-        return ()
-
 
 def _echo(view: View) -> str:
     """The prompt, where an answer is to begin with it."""

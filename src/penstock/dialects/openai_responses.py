@@ -373,6 +373,3 @@ class OpenAIResponsesDialect:
     def asked(self, messages: Sequence[Message], answer: str) -> list[Json]:
         """The input items of a question."""
         return items_of(messages, answer)
-
-    def gap(self, start: int, end: int, reason: str) -> Sequence[Frame]:
-        return ()

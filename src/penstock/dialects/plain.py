@@ -111,6 +111,3 @@ class PlainDialect:
 
     def refuse(self, fault: Fault, request_id: str) -> bytes:
         return _encode({"error": fault, "request_id": request_id})
-
-    def gap(self, start: int, end: int, reason: str) -> Sequence[Frame]:
-        return ()

@@ -222,9 +222,6 @@ class TokenDoneDialect:
     def refuse(self, fault: Fault, request_id: str) -> bytes:
         return _encode({**_error(fault), "request_id": request_id})
 
-    def gap(self, start: int, end: int, reason: str) -> Sequence[Frame]:
-        return ()
-
 
 def _error(fault: Fault) -> dict[str, Json]:
     row = TABLE.get(fault.code)

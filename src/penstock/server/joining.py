@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import msgspec
 
 from penstock.core.errors import Refused
-from penstock.core.frame import Dialect, Frame, TransportEncoder, View, Wire_co
+from penstock.core.frame import Dialect, Frame, Gaps, TransportEncoder, View, Wire_co
 from penstock.encoders.stream import Stream
-from penstock.flow.handle import Place, RunHandle
+from penstock.flow.handle import Gap, Place, RunHandle
 
 TURN = 64 * 1024
 
@@ -26,7 +26,7 @@ def pipeline(
 
 def check_joins(dialect: Dialect, handle: RunHandle, place: Place) -> None:
     """Raise `Refused(cursor_gone)` where the dialect has no words for what such a reader cannot be given."""
-    if place.gap is not None and not dialect.traits.gaps:
+    if place.gap is not None and not isinstance(dialect, Gaps):
         raise Refused("cursor_gone", "what followed this cursor is no longer held; GET the stream's snapshot instead")
     if dialect.traits.retells and handle.log.first > 1 and handle.log.snapshot(place.after).elided:
         raise Refused("cursor_gone", "the beginning of this answer is no longer held, and its dialect would repeat it")
@@ -36,8 +36,12 @@ def retold(dialect: Dialect, stream: Stream[Wire_co], place: Place) -> list[Wire
     """What a reader is told that cannot get what it missed as it was: the gap, then the snapshot as re-opened parts."""
     if place.gap is None:
         return []
-    told: Sequence[Frame] = dialect.gap(place.gap.start, place.gap.end, place.gap.reason)
+    told: Sequence[Frame] = _missed(dialect, place.gap)
     return stream.retell([*told, *stream.renderer.rejoin()], place.after)
+
+
+def _missed(dialect: Dialect, gap: Gap) -> Sequence[Frame]:
+    return dialect.gap(gap.start, gap.end, gap.reason) if isinstance(dialect, Gaps) else ()
 
 
 def numbered(dialect: Dialect, view: View, handle: RunHandle, number: int) -> Place:
