@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+
 import msgspec
 import pytest
 
 from penstock.core.errors import fault
 from penstock.core.events import Cancelled, Closed, Delta, Event, Failed, Finished, Note, Opened, Spent, Usage
-from penstock.core.request import ChatRequest, Principal
+from penstock.core.request import ChatRequest, Principal, Run
 from penstock.core.source import Source, compose
 from penstock.core.target import House, Price, Target, switch
 from penstock.flow.policy import Policy
@@ -167,6 +169,19 @@ async def test_what_is_drained_after_a_joint_is_added_to_what_was_used_before_it
     await runs.close()
 
 
+@pytest.mark.parametrize("accepted", [True, False])
+async def test_who_refused_is_not_on_the_bill_and_who_accepted_and_fell_silent_is_with_the_question(
+    accepted: bool,
+) -> None:
+    home = house(
+        a=Answering(refusing("provider_overloaded", after=[STARTED] * accepted)), b=Answering(saying("a", "b"))
+    )
+    said = await said_by(compose(switch(home), [build(home), fallback.build(home)]), asked=LONG)
+    question, answer = Spent("a", Usage(100, 0, "counted")), Spent("b", Usage(3, 2, "reported"))
+    both = Usage(103, 2, "counted", attempts=(question, answer))
+    assert said[-1] == Finished("stop", both if accepted else answer.usage)
+
+
 async def test_a_target_that_refused_to_go_on_is_not_on_the_bill() -> None:
     refused = Answering(refusing("provider_overloaded", after=[STARTED]))
     said = await said_by(handed_over(dying("one "), refused), asked=LONG)
@@ -216,14 +231,39 @@ async def test_a_run_that_never_began_has_no_account_but_what_was_reported() -> 
     assert (end.error.code, end.usage) == ("providers_exhausted", Usage(9, 1, "reported"))
 
 
-async def test_what_was_reported_to_nobody_when_the_run_was_cancelled_stands_beside_its_log() -> None:
-    home = house(a=Played(*EARLY), b=Answering(saying("a")))
+@pytest.mark.parametrize(
+    ("said_before", "used"), [(EARLY, Usage(9, 1, "reported")), ([STARTED], Usage(100, 0, "counted"))]
+)
+async def test_what_an_attempt_used_of_which_nobody_had_heard_when_the_run_was_cancelled_stands_beside_its_log(
+    said_before: list[Event], used: Usage
+) -> None:
+    home = house(a=Played(*said_before), b=Answering(saying("a")))
     runs = Runs(MemoryStore(clock=Clock()), clock=Clock())
     source = compose(switch(home), [build(home), fallback.build(home)])
-    handle = await runs.start(ASKED, source, Policy(), principal=Principal())
+    handle = await runs.start(LONG, source, Policy(), principal=Principal())
     await settle()
     runs.cancel(handle)
     assert [entry.event for entry in held(handle.log)] == [Cancelled("client")]
     await settle()
-    assert handle.pump.usage == Usage(9, 1, "reported")
+    assert handle.pump.usage == used
+    await runs.close()
+
+
+async def test_what_is_drained_of_an_attempt_of_which_nobody_had_heard_stands_for_what_it_reported_before() -> None:
+    class Drained(Played):
+        async def __call__(self, request: ChatRequest, run: Run) -> AsyncGenerator[Event, None]:
+            try:
+                async for event in super().__call__(request, run):
+                    yield event
+            finally:
+                run.settle(Usage(9, 20, "reported"))
+
+    home = house(a=Drained(*EARLY), b=Answering(saying("a")))
+    runs = Runs(MemoryStore(clock=Clock()), clock=Clock())
+    source = compose(switch(home), [build(home), fallback.build(home)])
+    handle = await runs.start(LONG, source, Policy(), principal=Principal())
+    await settle()
+    runs.cancel(handle)
+    await settle()
+    assert handle.pump.usage == Usage(9, 20, "drained")
     await runs.close()

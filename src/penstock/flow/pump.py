@@ -231,9 +231,14 @@ class Pump:
         self._meter, self._last = account, None
 
     def spent(self, attempt: Spent) -> None:
-        """An attempt was given up. Of a run that has ended it stands beside the log."""
+        """An attempt was given up. Of a run that has ended it stands beside the log, unless its source has told more since."""
+        if attempt.usage.grade == "counted" and self._meter is None:
+            return  # nobody is billed
+        over = self.phase is Phase.ENDED
+        if over and self._last is not None and self._last.grade == "drained":
+            return
         self._spent = (*self._spent, attempt)
-        if self.phase is Phase.ENDED:
+        if over:
             self._learnt(self._summed())
 
     def _summed(self) -> Usage | None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 
 from penstock.core.errors import Broken
-from penstock.core.events import Cancelled, Event, Failed, Finished, Opened, ToolReturned, Usage
+from penstock.core.events import Cancelled, Event, Failed, Finished, Opened, Started, ToolReturned, Usage
 from penstock.core.request import ChatRequest, Run
 from penstock.core.source import Source
+from penstock.core.target import House
 from penstock.stages.time_limit import TimeLimit
+from penstock.stages.usage import tokens_of
 
 FIRST = (Opened, ToolReturned, Finished, Cancelled)
 """With one of these content is certain: from then on nothing can be taken back."""
@@ -20,13 +22,15 @@ MOST_HELD = 1000
 class Attempt:
     """Asks `source`. While it waits for the first word, a time limit of the run ends this attempt instead of the run."""
 
-    __slots__ = ("_held", "_run", "events", "target")
+    __slots__ = ("_held", "_house", "_request", "_run", "events", "target")
 
-    def __init__(self, source: Source, request: ChatRequest, run: Run):
+    def __init__(self, house: House, source: Source, request: ChatRequest, run: Run):
         self.target = request.targets[0] if request.targets else ""
         """The first that was asked."""
         self.events: AsyncGenerator[Event, None] = source(request, run)
         self._held: list[Event] = []
+        self._house = house
+        self._request = request
         self._run = run
 
     async def opening(self) -> list[Event]:
@@ -51,7 +55,12 @@ class Attempt:
         raise Broken("provider_truncated", "the source ended without a word")
 
     def unheard(self) -> None:
-        """Nobody will be told what it said. What it has accounted for was used all the same."""
+        """Nobody will be told what it said. What it has accounted for was used all the same, and so was the question of one that
+        was accepted and told nothing."""
+        target = self.target or self._run.target
         if accounts := [event for event in self._held if isinstance(event, Usage)]:
-            self._run.spent(self.target or self._run.target, accounts[-1])
+            self._run.spent(target, accounts[-1])
+        elif any(isinstance(event, Started) for event in self._held):
+            question = Usage(tokens_of(self._request), 0, "counted")
+            self._run.spent(target, self._house.priced(question, target))
         self._held.clear()

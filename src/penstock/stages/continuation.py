@@ -46,7 +46,7 @@ INSTRUCTION = (
 REPEATED = 1024
 """Characters of a repetition after which a note says that the next target is at work: what it repeats is not said again."""
 NOTHING = Usage(0, 0, "counted")
-"""What is on the bill for an attempt that broke before it said or reported anything."""
+"""What is on the bill for an attempt that broke before anything of it was heard, beside what it left with the run."""
 
 GRAMMARS = (
     "format",  # Ollama
@@ -150,8 +150,8 @@ class _Continuing:
         used = self._used(so_far)
         self._said = _pieces(so_far)
         self._spent += used.output
-        self._run.spent(self._run.target, used)
         self._run.meter(self._account)
+        self._run.spent(self._run.target, used)
         return used
 
     def _account(self, told: Usage | None) -> Usage:

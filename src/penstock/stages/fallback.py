@@ -36,7 +36,7 @@ def build(house: House) -> Stage:
     ) -> AsyncGenerator[Event | Rest, None]:
         failures: list[tuple[str, Fault]] = []
         for place, name in enumerate(names):
-            attempt = Attempt(source, msgspec.structs.replace(request, targets=names[place:]), run)
+            attempt = Attempt(house, source, msgspec.structs.replace(request, targets=names[place:]), run)
             async with aclosing(attempt.events) as events:
                 try:
                     held = await attempt.opening()

@@ -63,7 +63,7 @@ def build(house: House, how: Hedging = Hedging()) -> Stage:  # noqa: B008 - froz
 
         def start(targets: tuple[str, ...]) -> None:
             asked = msgspec.structs.replace(request, targets=targets)
-            attempt = Attempt(source, asked, run)
+            attempt = Attempt(house, source, asked, run)
             racers[asyncio.ensure_future(attempt.opening())] = attempt
 
         start(names)

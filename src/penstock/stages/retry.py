@@ -55,7 +55,7 @@ def build(house: House, how: Retrying = Retrying(), *, sleep: Sleep = asyncio.sl
     ) -> AsyncGenerator[Event | Rest, None]:
         budget.earn(how.budget)
         for count in range(1, how.attempts + 1):
-            attempt = Attempt(source, request, run)
+            attempt = Attempt(house, source, request, run)
             async with aclosing(attempt.events) as events:
                 try:
                     held = await attempt.opening()
