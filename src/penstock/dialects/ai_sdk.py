@@ -54,6 +54,9 @@ _REASONS = {
 }
 """Why an answer ended, in the words of the SDK (`FinishReason`); for all others it has `other`."""
 
+_ASIDE = frozenset({"block"})
+"""Topics of notes that are not told: where a text cites, its sources say so at its end."""
+
 _STEP = Frame(b'{"type":"start-step"}')
 _STEP_OVER = Frame(b'{"type":"finish-step"}')
 _DONE = Frame(b"[DONE]", sentinel=True)
@@ -118,7 +121,7 @@ class AiSdkRenderer:
             return ()
         fresh = AiSdkRenderer(msgspec.structs.replace(self._view, afresh=True))
         frames = fresh._start(past.started)
-        frames += [_data(note.topic, note.body) for note in past.notes]
+        frames += [_data(note.topic, note.body) for note in past.notes if note.topic not in _ASIDE]
         results = list(past.tools)
         for part in past.parts:
             if part.kind != "tool_call":
@@ -169,7 +172,8 @@ class AiSdkRenderer:
             case ToolReturned():
                 frames += self._tool(event)
             case Note():
-                frames.append(_data(event.topic, event.body))
+                if event.topic not in _ASIDE:
+                    frames.append(_data(event.topic, event.body))
             case Usage():
                 self._usage = event
             case Started():
@@ -318,7 +322,8 @@ class AiSdkDialect:
         metadata: dict[str, Json] = pen._metadata(snapshot.started) if snapshot.started else {"run": view.run}
         if snapshot.usage:
             metadata["usage"] = _usage(snapshot.usage)
-        parts: list[Json] = [{"type": _data_type(note.topic), "data": note.body} for note in snapshot.notes]
+        notes = (note for note in snapshot.notes if note.topic not in _ASIDE)
+        parts: list[Json] = [{"type": _data_type(note.topic), "data": note.body} for note in notes]
         parts.append({"type": "step-start"})
         for part in snapshot.parts:
             if (mine := shown(part.opening())) is not None:

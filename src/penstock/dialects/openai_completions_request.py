@@ -18,7 +18,7 @@ MOST_LOGPROBS = 20
 """Alternatives of a token that chat gives at most; the older API gave five."""
 
 _NOT_HERE = {
-    "suffix": "the end of a text that is to be filled in has no words in a chat; ask a provider of its own for that",
+    "suffix": "the end of a text that is to be filled in has no words in a chat; ask an engine that can, such as llama.cpp at its /infill",
     "messages": "this is the API of prompts; send 'messages' to /v1/chat/completions",
     "tools": "the calls of tools have no words in this API; send 'tools' to /v1/chat/completions",
     "functions": "the calls of functions have no words in this API; send 'functions' to /v1/chat/completions",
