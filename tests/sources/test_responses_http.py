@@ -91,6 +91,25 @@ async def test_a_kept_answer_is_read_on_behind_its_last_whole_event(provider: Pr
     ]  # fmt: skip
 
 
+async def test_a_stream_that_begins_earlier_than_it_was_asked_to_repeats_nothing(
+    provider: Provider, upstream: HttpProvider
+) -> None:
+    provider.script(begun(background=True), word(3, "The "), word(4, "quick "), Cut())
+    provider.script(begun(background=True), word(3, "The "), word(4, "quick "), word(5, "fox."), done(6))
+    said, broken = await said_by(upstream)
+    assert (text(said), broken, said[-1]) == ("The quick fox.", None, Finished("stop"))
+
+
+async def test_a_stream_that_goes_on_too_late_is_not_taken_for_whole(
+    provider: Provider, upstream: HttpProvider
+) -> None:
+    provider.script(begun(background=True), word(3, "The "), Cut())
+    provider.script(Head(), word(5, "fox."), done(6))
+    said, broken = await said_by(upstream)
+    assert broken is not None
+    assert (text(said), broken.fault.code) == ("The ", "provider_truncated")
+
+
 async def test_an_answer_that_is_not_kept_is_not_asked_for_again(provider: Provider, upstream: HttpProvider) -> None:
     provider.script(begun(background=False), word(3, "half"), Cut())
     said, broken = await said_by(upstream, question())

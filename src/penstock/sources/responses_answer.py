@@ -8,6 +8,8 @@ that send no indexes, no deltas, or nothing but the last event are understood; e
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 import msgspec
 
 from penstock.core.carried import BLOCK
@@ -57,6 +59,8 @@ class Answer(Ending):
         """The provider keeps it while it grows, so that it can be read on."""
         self.sequence = -1
         """The number of the provider's last event; -1 where it numbers none."""
+        self._behind = -1
+        """That of the last one before the stream broke off, while the next is waited for."""
         self._by_index: dict[int, Item] = {}
         self._by_id: dict[str, Item] = {}
         self._latest: Item | None = None
@@ -79,8 +83,10 @@ class Answer(Ending):
             except NotAnObject:
                 self.garble("an event that is not a JSON object")
                 return
-        if said.sequence_number is not None:
-            self.sequence = said.sequence_number
+        if (number := said.sequence_number) is not None:
+            if self._behind >= 0 and not self._follows(number):
+                return
+            self.sequence = number
         if said.type == _TEXT and said.delta and not said.logprobs:
             place = said.item_id if said.output_index is None else said.output_index
             if (part := self._plain.get((place, said.content_index))) is not None:
@@ -92,7 +98,19 @@ class Answer(Ending):
         """A background answer is read on behind its last event that came whole."""
         if not self.kept or self.sequence < 0:
             return ""
-        return f"/{self.response_id}?stream=true&starting_after={self.sequence}"
+        self._behind = self.sequence
+        return f"/{quote(self.response_id, safe='')}?stream=true&starting_after={self.sequence}"
+
+    def _follows(self, number: int) -> bool:
+        """Whether an event of a stream that is read on is the next one: some begin earlier than they were asked to, and what is
+        missing cannot be made good."""
+        if number <= self._behind:
+            return False
+        if number > self._behind + 1:
+            self.truncate()
+            return False
+        self._behind = -1
+        return True
 
     def _take(self, said: Said, events: list[Event]) -> None:
         kind = said.type
