@@ -89,8 +89,10 @@ class _Continuing:
         """How the last target that spoke broke off."""
         self._tried: list[str] = []
         """Which targets could not go on after that, and how each failed."""
-        self._reported = Usage(tokens_of(request), 0, "counted")
-        """The last account of the attempt that speaks now; until it gives one, about how many tokens its question has."""
+        self._asked = request
+        """What the attempt that speaks now was asked."""
+        self._reported: Usage | None = None
+        """The last account of that attempt; until it gives one, it is about as many tokens as its question has."""
         self._said = 0
         """Pieces that were said before it spoke."""
         self._spent = 0
@@ -119,7 +121,7 @@ class _Continuing:
                         return
             except Broken as problem:
                 failure = problem
-            if not self._watching and self._reported.grade == "counted":
+            if not self._watching and self._reported is None:
                 self._reported = NOTHING
             so_far = run.said()
             plan = self._plan(so_far, self._judged(failure))
@@ -142,7 +144,7 @@ class _Continuing:
             shown = text.rstrip() if strategy == "prefill" else text
             joined = _Joined(so_far, text, withheld=len(text) - len(shown), exact=strategy == "exact")
             asked = continued(self._request, shown, strategy, spent=self._spent)
-            self._reported = Usage(tokens_of(asked), 0, "counted")
+            self._asked, self._reported = asked, None
             events = self._source(msgspec.structs.replace(asked, targets=(target.name,)), run)
 
     def _settle(self, so_far: Snapshot) -> Usage:
@@ -160,7 +162,8 @@ class _Continuing:
 
     def _used(self, so_far: Snapshot) -> Usage:
         """The account of the attempt that spoke last, as far as it got."""
-        return self._house.priced(counted(self._reported, _pieces(so_far) - self._said), self._run.target)
+        told = self._reported or Usage(tokens_of(self._asked), 0, "counted")
+        return self._house.priced(counted(told, _pieces(so_far) - self._said), self._run.target)
 
     def _judged(self, failure: Broken) -> Fault:
         """What decides whether to ask another: how the answer broke off. That a target could not go on with it, asked in a way
