@@ -22,6 +22,7 @@ from penstock.staging import Staging
 from tests.fakes.provider import Provider, Request, usual
 from tests.fakes.script import Reply, Step
 from tests.flow.scripted import Clock
+from tests.server.reading import websocket
 from tests.serving import configured, serving
 
 DOWN = Reply(status=500, body={"error": {"message": "out of order", "type": "server_error"}})
@@ -126,6 +127,16 @@ async def test_a_conversation_stays_with_the_target_that_took_it_over(
     assert await asked(client, user="bob") == "a"
     assert await asked(client, user="ada") == "b"
     assert await asked(client, user="bob") == "a"
+
+
+async def test_a_hint_on_the_handshake_of_a_websocket_holds_for_its_runs(client: httpx2.AsyncClient) -> None:
+    url = str(client.base_url).replace("http", "ws", 1).rstrip("/") + "/v1/chat/ws"
+    async with websocket(url, additional_headers={"Penstock-Route": "b"}) as socket:
+        for ref in ("1", "2"):
+            await socket.ask(type="start", ref=ref, request={"model": "fast", "prompt": "hi"})
+            note = (await socket.until("note"))[-1]
+            assert (note["body"]["target"], note["body"]["why"]) == ("b", "hint b")
+            await socket.until("finished")
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
