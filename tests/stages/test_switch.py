@@ -101,6 +101,15 @@ async def test_a_target_that_raises_what_it_must_not_is_reported_and_another_is_
     assert (last(handle), keeping.seen.raised) == (Finished("stop"), [problem])
 
 
+@pytest.mark.parametrize("spoken", [False, True])
+async def test_a_target_that_ends_without_saying_how_has_broken_off(spoken: bool) -> None:
+    silent = Scripted([STARTED, OPENED, Delta(0, "one ")] if spoken else [STARTED])
+    home, keeping = house(a=silent, b=Scripted(saying("two"))), Keeping()
+    handle = await keeping.run(staged(home))
+    assert (last(handle), handle.said().text()) == (Finished("stop"), "one two" if spoken else "two")
+    assert home.health["a"].outcomes == {"answered": 0, "failed": 1, "given_up": 0}
+
+
 async def test_a_cancel_in_the_moment_of_a_time_limit_ends_the_run_and_asks_nobody_else() -> None:
     second = Scripted(saying("b"))
     home, keeping = house(a=Played(), b=second), Keeping()

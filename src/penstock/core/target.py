@@ -148,6 +148,8 @@ async def _watched(
                         seconds = clock() - spoke - (run.held - held) if spoke is not None else 0.0
                         health.answered(tokens or deltas, seconds, probe=probe)
                 yield event
+        if not over:
+            raise Broken("provider_truncated", "the source ended without saying how")
     except (Broken, Refused) as problem:
         wrong = problem.fault
         raise
