@@ -14,9 +14,14 @@ class TimeLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """How long things may take."""
 
     connect: Annotated[
-        Seconds, Meta(description="To connect to a provider: its name, the connection and TLS together.")
+        Seconds,
+        Meta(
+            description="To connect to a provider: its name, the connection and TLS together. Through litellm it is litellm's."
+        ),
     ] = Seconds(5)
-    first_token: Annotated[Seconds, Meta(description="From the start of a run to its first token.")] = Seconds(300)
+    first_token: Annotated[
+        Seconds, Meta(description="From the question to its first token; anew for each target that is asked.")
+    ] = Seconds(300)
     gap: Annotated[Seconds, Meta(description="Between two tokens.")] = Seconds(120)
     total: Annotated[Seconds, Meta(description="The whole run.")] = Seconds(1800)
     floor: Annotated[
