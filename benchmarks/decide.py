@@ -31,6 +31,8 @@ TOOL = {
 }
 LARGE: dict[str, dict[str, Any]] = {
     "a question of 1,000 words": {"prompt": PROSE * 44},
+    "a page of Russian": {"prompt": "Жил-был мельник, и было у него три сына. " * 75},
+    "50 KB of Markdown with `code` in it": {"prompt": f"# Chapter\n\n{PROSE}`x = 1`\n" * 370},
     "a question of 1 MB": {"prompt": PROSE * 8_600},
     "a question of 1 MB in Russian": {"prompt": "Жил-был мельник, и было у него три сына. " * 14_000},
     "a conversation of 200 messages with 20 tools": {

@@ -17,7 +17,7 @@ from penstock.core.request import ChatRequest, Message, text_of
 
 LOOKED_AT = 512
 """Characters at either end of the question that are read."""
-FAR = 16 * 1024
+FAR = 8 * 1024
 """Characters at its beginning among which fences are looked for, which is quick."""
 IMAGE = 800
 """Tokens of a picture or a piece of sound, about."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from bisect import bisect
 from collections.abc import Collection
 
-MOST_LETTERS = 256
+MOST_LETTERS = 128
 MOST_FOREIGN = 48
 
 _COMMON = {
