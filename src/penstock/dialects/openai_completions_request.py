@@ -12,7 +12,7 @@ from penstock.core.body import read_chat, read_object, take
 from penstock.core.errors import Refused
 from penstock.core.events import Json
 from penstock.core.request import ChatRequest
-from penstock.dialects.openai_fields import check_sampling
+from penstock.dialects.openai_fields import check_sampling, whole_number
 
 MOST_LOGPROBS = 20
 """Alternatives of a token that chat gives at most; the older API gave five."""
@@ -43,7 +43,7 @@ def read_completion(body: bytes) -> ChatRequest:
             raise Refused("invalid_request", f"'{name}' is not taken here: {why}", param=name)
     prompt = _prompt(fields.pop("prompt", None))
     echo = take(fields, "echo", bool, False)
-    logprobs = _whole_number(fields, "logprobs", 0, MOST_LOGPROBS)
+    logprobs = whole_number(fields, "logprobs", least=0, most=MOST_LOGPROBS)
     if logprobs is not None:
         if echo:
             raise Refused(
@@ -53,7 +53,7 @@ def read_completion(body: bytes) -> ChatRequest:
             )
         fields["logprobs"] = True
         fields["top_logprobs"] = logprobs
-    best_of = _whole_number(fields, "best_of", 1, 128)
+    best_of = whole_number(fields, "best_of", least=1, most=128)
     answers = fields.get("n")
     wanted = answers if isinstance(answers, int) else 1
     if best_of is not None and best_of != wanted:
@@ -92,13 +92,3 @@ def _prompt(given: Json) -> str:
     raise Refused(
         "invalid_request", "'prompt' must be a text: token numbers mean something to one tokenizer only", param="prompt"
     )
-
-
-def _whole_number(fields: dict[str, Json], name: str, least: int, most: int) -> int | None:
-    """Take a field that is a whole number between two others, or is missing."""
-    value = fields.pop(name, None)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise Refused("invalid_request", f"'{name}' must be a whole number from {least} to {most}", param=name)
-    return value

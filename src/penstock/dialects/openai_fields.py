@@ -323,3 +323,34 @@ def _text(value: Json, where: str, *, empty: bool = False) -> str:
 
 def _refuse(where: str, what: str) -> NoReturn:
     raise Refused("invalid_request", f"'{where}' {what}", param=where)
+
+
+def whole_number(fields: dict[str, Json], name: str, *, least: int, most: int | None = None) -> int | None:
+    """Remove and return a whole number within its bounds. Raises `Refused`."""
+    value = fields.pop(name, None)
+    if value is None:
+        return None
+    if not _is_whole(value) or value < least or (most is not None and value > most):
+        bounds = f"from {least} to {most}" if most is not None else f"of at least {least}"
+        raise wrong(name, f"a whole number {bounds}", value)
+    return value
+
+
+def wrong(param: str, wanted: str, found: Json) -> Refused:
+    """The refusal of a field that is not what it must be; of what was `found` it shows little."""
+    return Refused("invalid_request", f"'{param}' must be {wanted}, not {_shown(found)}", param=param)
+
+
+def _shown(value: Json) -> str:
+    """A JSON value in a message to its sender: short, and never much of what they said."""
+    if isinstance(value, str):
+        return f'"{value[:40]}"'
+    if value is None:
+        return "missing or null"
+    if isinstance(value, bool):
+        return "a boolean"
+    if isinstance(value, int | float):
+        return f"{value:g}" if abs(value) < 1e6 else "such a large number"
+    if isinstance(value, list):
+        return "a list" if value else "an empty list"
+    return "an object"

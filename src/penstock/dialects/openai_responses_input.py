@@ -7,6 +7,7 @@ from penstock.core.errors import Refused
 from penstock.core.events import Json
 from penstock.core.request import Message
 from penstock.core.signed_call import unsigned
+from penstock.dialects.openai_fields import wrong
 
 NAME = "openai-responses"
 PARTS = ("input_text", "input_image", "input_file", "input_audio", "output_text", "refusal")
@@ -329,23 +330,3 @@ def _joined(content: Json, more: Json) -> list[Json]:
     parts = _parts(content)
     parts += _parts(more)
     return parts
-
-
-def wrong(param: str, wanted: str, found: Json) -> Refused:
-    """The refusal of a field that is not what it must be; of what was `found` it shows little."""
-    return Refused("invalid_request", f"'{param}' must be {wanted}, not {named(found)}", param=param)
-
-
-def named(value: Json) -> str:
-    """A JSON value in a message to its sender: short, and never much of what they said."""
-    if isinstance(value, str):
-        return f'"{value[:40]}"'
-    if value is None:
-        return "missing or null"
-    if isinstance(value, bool):
-        return "a boolean"
-    if isinstance(value, int | float):
-        return f"{value:g}" if abs(value) < 1e6 else "such a large number"
-    if isinstance(value, list):
-        return "a list" if value else "an empty list"
-    return "an object"

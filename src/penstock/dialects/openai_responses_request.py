@@ -47,7 +47,8 @@ from penstock.core.carried import box
 from penstock.core.errors import Refused
 from penstock.core.events import Json
 from penstock.core.request import ChatRequest, Message
-from penstock.dialects.openai_responses_input import NAME, Object, read_input, text, told, wrong
+from penstock.dialects.openai_fields import whole_number, wrong
+from penstock.dialects.openai_responses_input import NAME, Object, read_input, text, told
 
 _FORMAT = frozenset({"type", "name", "schema", "strict", "description"})
 _TOOL = ("name", "description", "parameters", "strict")
@@ -365,14 +366,3 @@ def _beside(fields: Object, own: Object, echo: Object) -> None:
     options = take(fields, "stream_options", dict, None) or {}
     if told(options, {"include_obfuscation"}):
         own["stream_options"] = options
-
-
-def whole_number(fields: Object, name: str, *, least: int, most: int | None = None) -> int | None:
-    """Remove and return a whole number within its bounds. Raises `Refused`."""
-    value = fields.pop(name, None)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or value < least or (most is not None and value > most):
-        bounds = f"from {least} to {most}" if most is not None else f"of at least {least}"
-        raise wrong(name, f"a whole number {bounds}", value)
-    return value
