@@ -7,6 +7,7 @@ import pytest
 
 from penstock.core.events import Chunk, Closed, Delta, Event, Failed, Finished, Note, Opened, Usage
 from penstock.core.events import Json as Value
+from penstock.sources import anthropic_answer
 from penstock.sources.anthropic_answer import MEDIA_TYPE
 from penstock.sources.anthropic_http import AnthropicMessages
 from penstock.sources.sse_splitter import LIMIT
@@ -255,3 +256,10 @@ def test_what_the_provider_quotes_of_the_key_is_not_quoted() -> None:
 
 def test_what_follows_the_end_is_ignored() -> None:
     assert parsed(sse(*end(), *said(0, "late"))) == [Finished("stop")]
+
+
+def test_a_text_in_countless_blocks_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(anthropic_answer, "MOST_PARTS", 2)
+    three, four = ([event for index in range(count) for event in said(index, "a")] for count in (3, 4))
+    assert parsed(sse(*three, *end()))[-1] == Finished("stop")
+    assert code(parsed(sse(*four, *end()))) == "provider_garbled"

@@ -139,6 +139,7 @@ def test_an_item_of_another_type_is_carried_whole_and_its_progress_is_noted() ->
     opened, note, chunk, closed, _ = heard(
         said(ADDED, output_index=0, item=begun),
         said("response.mcp_call.in_progress", output_index=0, item_id="mcp_1"),
+        said("response.mcp_call.in_progress", output_index=0, item_id="mcp_1"),
         said("response.mcp_call_arguments.delta", output_index=0, item_id="mcp_1", delta="{"),
         said("response.image_generation_call.in_progress", output_index=0, item_id="mcp_1"),
         said(DONE, output_index=0, item=item),

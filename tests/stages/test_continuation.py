@@ -11,7 +11,7 @@ import pytest
 
 from penstock.core.cursor import Entry
 from penstock.core.errors import Broken
-from penstock.core.events import Closed, Delta, Event, Finished, Note, Opened, Spent, Started, ToolReturned, Usage
+from penstock.core.events import Closed, Delta, Event, Finished, Json, Note, Opened, Spent, Started, ToolReturned, Usage
 from penstock.core.source import Source
 from penstock.core.target import Continues, House, Target, switch
 from penstock.stages.continuation import INSTRUCTION, build
@@ -252,13 +252,18 @@ async def test_it_keeps_the_law_of_sources_wherever_it_is_left() -> None:
     assert (words(said), broken) == ("The quick brown fox.", None)
 
 
-async def test_places_in_the_text_of_the_one_who_goes_on_are_places_in_the_whole_text() -> None:
+async def test_what_was_cited_before_and_after_the_joint_has_its_places_in_the_whole_text() -> None:
+    first: Json = {"quote": "now", "start": 0, "end": 5}
+    broken = cut(TEXT, Delta(0, "Now: "), Note("block", {"part": 0, "at": 5, "citations": [first]}), Delta(0, "The qu"))
     _, target = second([
         STARTED, Opened(3, "text"), Delta(3, "The qu"), Delta(3, "ick "), Note("block", {"part": 3, "at": 10}),
         Delta(3, "fox"), Closed(3, {"citations": [{"quote": "fox", "start": 10, "end": 13}, "odd"]}), Finished("stop"),
     ])  # fmt: skip
-    said, _ = await told(continuing(house(a=Scripted(half("Now: ", "The qu")), b=target)))
+    said, _ = await told(continuing(house(a=Scripted(broken), b=target)))
     assert words(said) == "Now: The quick fox"
-    assert [event for event in said if isinstance(event, Note)][1:] == [Note("block", {"part": 0, "at": 15})]
+    assert [event.body for event in said if isinstance(event, Note) and event.topic == "block"] == [
+        {"part": 0, "at": 5, "citations": [first]},
+        {"part": 0, "at": 15},
+    ]
     (closed,) = [event for event in said if isinstance(event, Closed)]
-    assert closed.meta == {"citations": [{"quote": "fox", "start": 15, "end": 18}, "odd"]}
+    assert closed.meta == {"citations": [first, {"quote": "fox", "start": 15, "end": 18}, "odd"]}

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from penstock.core.events import Fault, Finished, Json, Note
+from penstock.core.events import Fault, Finished, Json
 from penstock.core.frame import Frame, Traits, View
 from penstock.core.request import ChatRequest
 from penstock.core.snapshot import PartSoFar, Snapshot
@@ -24,7 +24,7 @@ from penstock.dialects.anthropic_answer import (
     told,
     tool_input,
 )
-from penstock.dialects.anthropic_borders import blocks_of
+from penstock.dialects.anthropic_borders import Border, blocks_of, borders_of
 from penstock.dialects.anthropic_messages import NAME
 from penstock.dialects.anthropic_request import read_request
 from penstock.dialects.anthropic_stream import AnthropicRenderer
@@ -55,8 +55,9 @@ class AnthropicDialect:
 
     def whole(self, snapshot: Snapshot, view: View) -> bytes:
         model = snapshot.started.model if snapshot.started else view.model
+        borders = borders_of(snapshot.notes)
         told_parts = (part for part in snapshot.parts if told(part.opening()))
-        blocks = (block for part in told_parts for block in _blocks(part, snapshot.notes))
+        blocks = (block for part in told_parts for block in _blocks(part, borders.get(part.part, ())))
         stopping = Stopping()
         stopping.prime(snapshot)
         end = snapshot.end if isinstance(snapshot.end, Finished) else Finished()
@@ -67,13 +68,13 @@ class AnthropicDialect:
         return msgspec.json.encode({"type": "error", "error": error(fault), "request_id": request_id})
 
 
-def _blocks(part: PartSoFar, notes: Sequence[Note]) -> Iterator[Json]:
+def _blocks(part: PartSoFar, borders: Sequence[Border]) -> Iterator[Json]:
     """A part as whole blocks; none for a box without a block."""
     if part.kind == "binary":
         if (boxed := boxed_block(part.data)) is not None:
             yield boxed
         return
-    for piece in blocks_of(part, notes):
+    for piece in blocks_of(part, borders):
         block = empty_block(piece.opened)
         match part.kind:
             case "tool_call":

@@ -29,14 +29,14 @@ class Border(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """One block of a part: what of it was said, and what of the citations of the part was told in blocks before."""
+    """One block of a part: what of it was said, and which citations of the part the blocks before it ended with."""
 
     opened: Opened
     text: str
     begin: int
     closed: bool
     meta: dict[str, Json] | None
-    cited: tuple[Json, ...]
+    cited: list[Json]
 
 
 def border_of(note: Note) -> Border | None:
@@ -51,27 +51,36 @@ def border_of(note: Note) -> Border | None:
     return Border(part, at, {"citations": cited}, begun or None)
 
 
-def cited_by(meta: dict[str, Json] | None) -> tuple[Json, ...]:
+def borders_of(notes: Iterable[Note]) -> dict[int, list[Border]]:
+    """The borders that notes speak of, by their part."""
+    found: dict[int, list[Border]] = {}
+    for border in map(border_of, notes):
+        if border is not None:
+            found.setdefault(border.part, []).append(border)
+    return found
+
+
+def cited_by(meta: dict[str, Json] | None) -> list[Json]:
     """The citations of a part, or of a piece of it."""
     cited = meta.get("citations") if meta else None
-    return tuple(cited) if isinstance(cited, list) else ()
+    return cited if isinstance(cited, list) else []
 
 
-def untold(meta: dict[str, Json] | None, cited: tuple[Json, ...]) -> dict[str, Json] | None:
-    """What a part says at its end, without the citations that its earlier blocks ended with."""
-    if not cited or meta is None:
+def untold(meta: dict[str, Json] | None, cited: list[Json]) -> dict[str, Json] | None:
+    """What a part says at its end, without the citations that its earlier blocks ended with, which come first."""
+    if not cited or meta is None or cited_by(meta)[: len(cited)] != cited:
         return meta
-    return {**meta, "citations": [citation for citation in cited_by(meta) if citation not in cited]}
+    return {**meta, "citations": cited_by(meta)[len(cited) :]}
 
 
-def blocks_of(part: PartSoFar, notes: Iterable[Note]) -> list[Piece]:
+def blocks_of(part: PartSoFar, borders: Iterable[Border]) -> list[Piece]:
     """The blocks that a part is, in their order."""
-    opened, begin, cited = part.opening(), 0, tuple[Json, ...]()
+    opened, begin = part.opening(), 0
+    cited: list[Json] = []
     found: list[Piece] = []
-    for border in map(border_of, notes if part.kind == "text" else ()):
-        if border is not None and border.part == part.part:
-            found.append(Piece(opened, part.text[begin : border.at], begin, True, border.ended, ()))
-            opened, begin = msgspec.structs.replace(opened, meta=border.begun), border.at
-            cited += cited_by(border.ended)
+    for border in borders if part.kind == "text" else ():
+        found.append(Piece(opened, part.text[begin : border.at], begin, True, border.ended, cited))
+        opened, begin = msgspec.structs.replace(opened, meta=border.begun), border.at
+        cited += cited_by(border.ended)
     found.append(Piece(opened, part.text[begin:], begin, part.closed, untold(part.meta, cited), cited))
     return found

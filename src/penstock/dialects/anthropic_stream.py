@@ -46,7 +46,7 @@ from penstock.dialects.anthropic_answer import (
     told,
     usage_of,
 )
-from penstock.dialects.anthropic_borders import blocks_of, border_of, cited_by, untold
+from penstock.dialects.anthropic_borders import blocks_of, border_of, borders_of, cited_by, untold
 from penstock.dialects.anthropic_fields import Object
 
 _DELTAS = {
@@ -63,12 +63,12 @@ class _Block:
 
     __slots__ = ("begin", "cited", "closed", "cut", "data", "late", "meta", "opened", "stopped", "words")
 
-    def __init__(self, opened: Opened, begin: int, cited: tuple[Json, ...]):
+    def __init__(self, opened: Opened, begin: int, cited: list[Json]):
         self.opened = opened
         self.begin = begin
         """How many characters of its part blocks before it have said."""
         self.cited = cited
-        """The citations that these blocks ended with."""
+        """The citations that these blocks ended with: one list, for all blocks of the part."""
         self.words: list[str] = []
         """Of a block that has not begun: what it will say. Of a tool call: its arguments."""
         self.data = bytearray()
@@ -190,6 +190,7 @@ class AnthropicRenderer:
             self._model = so_far.started.model
         self._usage = so_far.usage
         self._stopping.prime(so_far)
+        borders = borders_of(so_far.notes)
         for part in so_far.parts:
             opened = part.opening()
             if not told(opened):
@@ -199,7 +200,7 @@ class AnthropicRenderer:
                 said = dict(part.beside).get(before.opened.part)
                 if said is not None:
                     before.next_begins(said - before.begin)
-            for piece in blocks_of(part, so_far.notes):
+            for piece in blocks_of(part, borders.get(part.part, ())):
                 block = self._add(piece.opened, piece.begin, piece.cited)
                 block.words = [piece.text]
                 block.data += part.data
@@ -225,11 +226,12 @@ class AnthropicRenderer:
             return ()
         last.closed, last.meta = True, border.ended
         opened = msgspec.structs.replace(last.opened, meta=border.begun)
-        self._add(opened, border.at, last.cited + cited_by(border.ended))
+        last.cited.extend(cited_by(border.ended))
+        self._add(opened, border.at, last.cited)
         return self._advance()
 
-    def _add(self, opened: Opened, begin: int = 0, cited: tuple[Json, ...] = ()) -> _Block:
-        block = self._by_part[opened.part] = _Block(opened, begin, cited)
+    def _add(self, opened: Opened, begin: int = 0, cited: list[Json] | None = None) -> _Block:
+        block = self._by_part[opened.part] = _Block(opened, begin, [] if cited is None else cited)
         self._blocks.append(block)
         return block
 

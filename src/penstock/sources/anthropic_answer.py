@@ -33,7 +33,10 @@ REASONS = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", 
 class _Block:
     """One content block while it comes in, or a row of texts. What cannot go out in pieces is kept until it stops."""
 
-    __slots__ = ("begin", "box", "citations", "cited", "input", "kept", "kind", "part", "said", "signature", "told")
+    __slots__ = (
+        *("begin", "borders", "box", "citations", "cited", "input", "kept", "kind"),
+        *("part", "said", "signature", "told"),
+    )
 
     def __init__(self, kind: Kind, part: int):
         self.kind = kind
@@ -44,7 +47,8 @@ class _Block:
         self.begin = 0  # of the latest text of the row, among the characters said
         self.cited: list[Loose] = []  # by the latest text of the row
         self.citations: list[Json] = []
-        self.told = 0  # of these, at the borders of the row
+        self.borders = 0  # within the row
+        self.told = 0  # of the citations, at these
         self.input: list[str] = []
         self.box: dict[str, Loose] = {}
 
@@ -154,6 +158,10 @@ class Answer(Ending):
         kind = KINDS.get(str(stated.get("type")), "binary")
         if kind == "text" and self._texts is not None:
             block = self._blocks[event.index] = self._texts
+            block.borders += 1
+            if block.borders > MOST_PARTS:
+                self.garble(f"a text in more than {MOST_PARTS} blocks")
+                return
             events.append(Note("block", block.border(_rest(stated))))
             self._begin(block, event.index, stated, payload, events)
             return

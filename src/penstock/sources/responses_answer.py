@@ -42,6 +42,8 @@ _ENDS = {
     "response.failed": "failed",
     "response.cancelled": "cancelled",
 }
+MOST_STATES = 16
+"""States of one item that are told; those that there are come once."""
 _PIECES = frozenset({"delta", "done", "partial_image"})
 """What comes of an item that is told whole, and is in it once it is done."""
 _LIMITS = {"max_output_tokens": "length"}
@@ -146,7 +148,8 @@ class Answer(Ending):
         if item is None or item.box is None:
             return
         head, _, state = said.type.rpartition(".")
-        if head == f"response.{item.type}" and state not in _PIECES:
+        if head == f"response.{item.type}" and state not in item.states | _PIECES and len(item.states) < MOST_STATES:
+            item.states.add(state)
             events.append(Note("progress", {"part": item.box[0], "state": state}))
 
     def _learn(self, response: dict[str, Loose], events: list[Event]) -> None:

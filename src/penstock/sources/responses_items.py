@@ -30,7 +30,7 @@ class Part:
 class Item:
     """One item of the output, while it is told."""
 
-    __slots__ = ("box", "call_id", "done", "held", "item_id", "name", "parts", "rest", "type")
+    __slots__ = ("box", "call_id", "done", "held", "item_id", "name", "parts", "rest", "states", "type")
 
     def __init__(self, item_type: str) -> None:
         self.type = item_type
@@ -38,6 +38,8 @@ class Item:
         self.done = False
         self.box: tuple[int, bytes] | None = None
         """Of an item that our events have no words for, while it is not done: its part, and its JSON as it was added."""
+        self.states: set[str] = set()
+        """How far it was said to have come."""
         self.parts: dict[tuple[Kind, int | None], Part] = {}
         self.held: list[str] = []
         self.rest: dict[str, Json] = {}

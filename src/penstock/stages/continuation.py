@@ -225,6 +225,8 @@ class _Joined:
         self._numbers: dict[int, int] = {}
         self._said = next((len(part.text) for part in so_far.parts if part.part == self._open), 0)
         """Characters of the open part that were said before this attempt."""
+        self._cited = [citation for note in so_far.notes for citation in _cited(note, self._open)]
+        """What it cited before this attempt, as far as that was told."""
 
     def said(self, event: Event) -> Iterator[Event]:
         """What an event of the attempt means in this run."""
@@ -253,7 +255,7 @@ class _Joined:
                 yield Chunk(self._numbers[event.part], event.data)
             case Closed():
                 yield from self._rest(event.part)
-                yield Closed(self._numbers[event.part], self._placed(event.part, event.meta))
+                yield Closed(self._numbers[event.part], self._whole(event.part, event.meta))
             case Note("block" | "progress", dict(body)) if (
                 isinstance(part := body.get("part"), int) and part in self._numbers
             ):
@@ -261,7 +263,8 @@ class _Joined:
                 yield Note(event.topic, {**(self._placed(part, body) or {}), "part": self._numbers[part]})
             case Finished():
                 if self._taken is None and self._open is not None:
-                    yield Closed(self._open, {"finish_reason": event.reason})
+                    cited: dict[str, Json] = {"citations": self._cited} if self._cited else {}
+                    yield Closed(self._open, {"finish_reason": event.reason, **cited})
                 yield event
             case _:
                 yield event
@@ -270,6 +273,14 @@ class _Joined:
         """What was held back of a part as a possible repetition."""
         if part == self._taken and self._joint is not None and (text := self._joint.rest()):
             yield Delta(self._numbers[part], text)
+
+    def _whole(self, part: int, meta: dict[str, Json] | None) -> dict[str, Json] | None:
+        """What the part says at its end, with what was cited in it before this attempt."""
+        placed = self._placed(part, meta)
+        if not self._cited or part != self._taken:
+            return placed
+        later = placed.get("citations") if placed else None
+        return {**(placed or {}), "citations": [*self._cited, *(later if isinstance(later, list) else ())]}
 
     def _placed(self, part: int, told: dict[str, Json] | None) -> dict[str, Json] | None:
         """What an attempt tells of places in its text, as places in the part that goes on with it."""
@@ -282,6 +293,14 @@ class _Joined:
         if isinstance(cited := told.get("citations"), list):
             placed["citations"] = [_moved(one, by) for one in cited]
         return placed
+
+
+def _cited(note: Note, part: int | None) -> list[Json]:
+    """What a block of this part cited, where a note says that it ended."""
+    match note:
+        case Note("block", {"part": int(of), "citations": list(cited)}) if of == part:
+            return cited
+    return []
 
 
 def _moved(citation: Json, by: int) -> Json:
