@@ -36,6 +36,14 @@ async def anthropic(served: Served) -> None:
 
 
 async def responses(served: Served) -> None:
+    await _ask_twice(served, kept=False)
+
+
+async def responses_that_are_kept(served: Served) -> None:
+    await _ask_twice(served, kept=True)
+
+
+async def _ask_twice(served: Served, *, kept: bool) -> None:
     async with AsyncOpenAI(base_url=f"{served.url}/v1", api_key="any", max_retries=0) as sdk:
         turns: list[Any] = [{"role": "user", "content": "Look."}]
         tool: Any = {"type": "function", "name": "look", "parameters": TOOL["input_schema"], "strict": False}
@@ -44,11 +52,15 @@ async def responses(served: Served) -> None:
             first = await stream.get_final_response()
         (call,) = first.output
         assert isinstance(call, ResponseFunctionToolCall)
-        turns += [*first.output, {"type": "function_call_output", "call_id": call.call_id, "output": "dark"}]
-        await sdk.responses.create(**asked)
+        result = {"type": "function_call_output", "call_id": call.call_id, "output": "dark"}
+        if kept:
+            await sdk.responses.create(model="gemini", input=[result], previous_response_id=first.id)  # type: ignore[list-item]
+        else:
+            turns += [*first.output, result]
+            await sdk.responses.create(**asked)
 
 
-@pytest.mark.parametrize("client", [anthropic, responses])
+@pytest.mark.parametrize("client", [anthropic, responses, responses_that_are_kept])
 async def test_the_next_question_has_the_call_as_it_was_signed(provider: Provider, client: Any) -> None:
     provider.script(opening(), Event(chunk({"tool_calls": [CALL]})), closing(finish="tool_calls"), End())
     provider.script(answer("It is dark."))
