@@ -9,6 +9,7 @@ How an answer is read is `http_response`'s; which connections there are, and whe
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Protocol, cast
 
 from penstock.sources.http_response import HttpResponse
@@ -16,6 +17,11 @@ from penstock.sources.upstream import BodyBroken, Disconnected
 
 WRITE = 64 * 1024
 """Bytes of a request body that are handed to the transport at once."""
+
+KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
+"""Seconds of silence, seconds between two probes, and how many of them a provider may leave unanswered (tcp(7)). One that vanished
+without a word is noticed after 25 s, in the middle of an answer as at rest, and a long thought keeps its way through a NAT. Data
+that is not taken has no limit here: a provider may let a long question wait."""
 
 
 class Owner(Protocol):
@@ -113,6 +119,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        keep_alive(transport.get_extra_info("socket"))
         self._owner.made(self)
 
     def data_received(self, data: bytes) -> None:
@@ -142,3 +149,11 @@ class Connection(asyncio.Protocol):
         self._full = False
         if self._response is not None:
             self._response.wake()
+
+
+def keep_alive(sock: socket.socket) -> None:
+    """Let the kernel notice that a provider has vanished; Linux's own patience is two hours."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in KEEPALIVE.items():
+        if hasattr(socket, option):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
