@@ -1,18 +1,14 @@
 """@anthropic-ai/sdk for Node against `/v1/messages`: streams, its helper, tools, thinking, error classes, retries and abort."""
 
-from typing import Any
-
 import pytest
 
-from tests.clients.reader import Reader, reader
 from tests.fakes.model import THOUGHT
 from tests.fakes.provider import Provider
 from tests.fakes.script import Cut, Event, Gate, Reply, closing, opening, text
 from tests.live.llama import slots_idle
+from tests.live.node_sdk import ANTHROPIC
 from tests.server.keyed import with_keys
 from tests.serving import Served, serving, upstream
-from tests.tools import NODE_CLIENTS
-from tests.waiting import until
 
 pytestmark = pytest.mark.needs("node")
 
@@ -23,26 +19,14 @@ WEATHER = {
 }
 
 
-def anthropic_node() -> Reader:
-    return reader("node", NODE_CLIENTS / "anthropic.mjs")
-
-
-def question(
-    served: Served, how: str, prompt: str = "Hello", *, retries: int = 0, model: str = "fake", **more: Any
-) -> dict[str, Any]:
-    request = {"model": model, "max_tokens": 100, "messages": [{"role": "user", "content": prompt}], **more}
-    return {"url": served.url, "how": how, "retries": retries, "request": request}
-
-
-async def answered(asked: dict[str, Any]) -> list[dict[str, Any]]:
-    return [line async for line in anthropic_node().lines(asked)]
+question, answered = ANTHROPIC.question, ANTHROPIC.answered
 
 
 async def test_it_hears_each_word_when_it_is_said(served: Served, provider: Provider) -> None:
     gates = [Gate(), Gate()]
     provider.script(opening(), text("one"), gates[0], text(" two"), gates[1], text(" three"), closing())
     said, kinds = [], []
-    async for line in anthropic_node().lines(question(served, "stream")):
+    async for line in ANTHROPIC.lines(question(served, "stream")):
         if "event" not in line:
             break
         kinds.append(line["event"]["type"])
@@ -132,20 +116,6 @@ async def test_an_upstream_that_dies_in_mid_answer_is_an_error_and_no_end(
     *_, end = await answered(question(served, how))
     assert end["error"] == "APIError"
     assert "ended the stream before the answer was complete" in end["message"]
-
-
-async def test_it_tries_again_what_may_be_tried_again(served: Served, provider: Provider) -> None:
-    provider.script(Reply(status=503, body={"error": {"message": "busy"}}, headers={"Retry-After": "0.01"}))
-    *_, end = await answered(question(served, "stream", retries=1))
-    assert (end, len(provider.requests)) == ({"end": "complete"}, 2)
-
-
-async def test_an_abort_stops_the_provider(served: Served, provider: Provider) -> None:
-    provider.script(opening(), text("one"), Gate(), closing())
-    first, end = await answered(question(served, "abort"))
-    assert (first, end) == ({"text": "one"}, {"end": "complete"})
-    await provider.connections[0].peer_gone.wait()
-    await until("the run has ended", lambda: served.only.id in served.seen.ended)
 
 
 @pytest.mark.needs("llama")

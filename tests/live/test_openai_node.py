@@ -1,40 +1,24 @@
 """openai-node against `/v1/chat/completions` and `/v1/responses`: streams, helpers, a loop of tools, error classes, retries, abort."""
 
-from typing import Any
-
 import pytest
 
-from tests.clients.reader import Reader, reader
 from tests.fakes.provider import Provider
 from tests.fakes.script import Cut, Event, Gate, Reply, closing, opening, text
 from tests.live.llama import slots_idle
+from tests.live.node_sdk import OPENAI
 from tests.serving import Served, serving, upstream
-from tests.tools import NODE_CLIENTS
-from tests.waiting import until
 
 pytestmark = pytest.mark.needs("node")
 
 
-def openai_node() -> Reader:
-    return reader("node", NODE_CLIENTS / "openai.mjs")
-
-
-def question(
-    served: Served, how: str, prompt: str = "Hello", *, retries: int = 0, model: str = "fake", **more: Any
-) -> dict[str, Any]:
-    request = {"model": model, "messages": [{"role": "user", "content": prompt}], **more}
-    return {"url": f"{served.url}/v1", "how": how, "retries": retries, "request": request}
-
-
-async def answered(asked: dict[str, Any]) -> list[dict[str, Any]]:
-    return [line async for line in openai_node().lines(asked)]
+question, answered = OPENAI.question, OPENAI.answered
 
 
 async def test_it_hears_each_word_when_it_is_said(served: Served, provider: Provider) -> None:
     gates = [Gate(), Gate()]
     provider.script(opening(), text("one"), gates[0], text(" two"), gates[1], text(" three"), closing())
     said = []
-    async for line in openai_node().lines(question(served, "stream")):
+    async for line in OPENAI.lines(question(served, "stream")):
         if "chunk" not in line:
             break
         if words := line["chunk"]["choices"][0]["delta"].get("content"):
@@ -120,27 +104,12 @@ async def test_an_upstream_that_dies_in_mid_answer_is_an_error_and_no_end(
     assert end["code"] == ("provider_truncated" if isinstance(death, Cut) else "provider_error")
 
 
-async def test_it_tries_again_what_may_be_tried_again(served: Served, provider: Provider) -> None:
-    provider.script(Reply(status=503, body={"error": {"message": "busy"}}, headers={"Retry-After": "0.01"}))
-    *_, end = await answered(question(served, "stream", retries=1))
-    assert end == {"end": "complete"}
-    assert len(provider.requests) == 2
-
-
 @pytest.mark.parametrize("status", [400, 401])
 async def test_it_tries_no_second_time_what_would_fail_again(served: Served, provider: Provider, status: int) -> None:
     provider.script(Reply(status=status, body={"error": {"message": "no"}}))
     (line,) = await answered(question(served, "stream", retries=3))
     assert line["error"] == ("BadRequestError" if status == 400 else "InternalServerError")
     assert len(provider.requests) == 1
-
-
-async def test_an_abort_stops_the_provider(served: Served, provider: Provider) -> None:
-    provider.script(opening(), text("one"), Gate(), closing())
-    first, end = await answered(question(served, "abort"))
-    assert (first, end) == ({"text": "one"}, {"end": "complete"})
-    await provider.connections[0].peer_gone.wait()
-    await until("the run has ended", lambda: served.only.id in served.seen.ended)
 
 
 @pytest.mark.needs("llama")
