@@ -46,8 +46,10 @@ def aider(home: Path, served: Served, protocol: str) -> AbstractAsyncContextMana
         "ANTHROPIC_API_KEY": "unused",
     }
     quiet = ("--no-git", "--no-pretty", "--no-check-update", "--no-analytics", "--no-show-model-warnings")
+    histories = ("--chat-history-file", home / "chat.md", "--input-history-file", home / "input")
     return program(
         *(venv_python("aider").with_name("aider"), "--model", f"{protocol}/fake", "--edit-format", "whole", *quiet),
+        *histories,
         *("--map-tokens", "0", "--yes-always", "--message", "Greet penstock.", home / "greeting.py"),
         quiet=True,
         environ=environ,
