@@ -7,6 +7,7 @@ import gc
 from collections.abc import AsyncGenerator, Callable
 from typing import Literal
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +24,7 @@ from penstock.core.events import (
     Note,
     Opened,
     Started,
+    Usage,
 )
 from penstock.core.lifecycle import Phase
 from penstock.core.request import ChatRequest, Principal, Run
@@ -244,3 +246,6 @@ def _judge(events: list[Event], *, whole: bool) -> None:
     assert isinstance(last, Finished | Failed | Cancelled)
     if whole:
         check_order(events)
+        begun = any(isinstance(event, Started) for event in earlier)
+        accounts = [event for event in earlier if isinstance(event, Usage)]
+        assert not begun or [last.usage] == (accounts[-1:] or [msgspec.UNSET])
