@@ -248,4 +248,4 @@ def _judge(events: list[Event], *, whole: bool) -> None:
         check_order(events)
         begun = any(isinstance(event, Started) for event in earlier)
         accounts = [event for event in earlier if isinstance(event, Usage)]
-        assert not begun or [last.usage] == (accounts[-1:] or [msgspec.UNSET])
+        assert not begun or last.usage == (accounts[-1] if accounts else msgspec.UNSET)
