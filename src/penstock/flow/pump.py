@@ -149,7 +149,9 @@ class Pump:
         finally:
             if self._stopped and not self._abandoned and self.terminal is not None and self.ended is not None:
                 self._observer.source_stopped(self.run.id, self.terminal, self._clock() - self.ended)
-            self._task = None  # a run is kept for minutes after its task has ended
+            # A run is kept for minutes after its task has ended, and what is held then is what collecting garbage costs.
+            self._task = None
+            del self._parts, self._on_end
 
     async def _follow(self, events: AsyncGenerator[Event, None]) -> None:
         log, clock, opened = self.log, self._clock, self._parts.open
