@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator
+import threading
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -14,7 +15,10 @@ from penstock.assembly import reload
 from penstock.config.model import Config, ProviderConfig
 from penstock.config.models import ModelConfig, RetryConfig, TargetConfig
 from penstock.config.units import Seconds
+from penstock.core.cassette import record
+from penstock.core.cursor import Entry
 from penstock.core.events import Cancelled, Usage
+from penstock.server import streams_api
 from tests.fakes.provider import Provider
 from tests.fakes.script import Cut, End, Event, Gate, Hang, Head, Reply, Reset, Step, answer, chunk, text, usage_of
 from tests.serving import Served, configured, serving
@@ -199,6 +203,24 @@ async def test_a_cassette_is_a_target_like_any_other(tmp_path: Path) -> None:
         assert saved.headers["content-disposition"].startswith("attachment; filename=")
         events = [json.loads(line)["event"]["type"] for line in saved.text.splitlines()[1:]]
         assert events == [event["type"] for event in said]
+
+
+@pytest.mark.parametrize(("most", "aside"), [(streams_api.LONG, False), (3, True)])
+async def test_a_long_run_is_recorded_beside_the_loop(
+    served: Served, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch, most: int, aside: bool
+) -> None:
+    """Those of others would wait for it."""
+    threads: list[bool] = []
+
+    def remembering(entries: list[Entry], *, model: str, created: int) -> Iterator[bytes]:
+        threads.append(threading.current_thread() is not threading.main_thread())
+        return record(entries, model=model, created=created)
+
+    monkeypatch.setattr(streams_api, "record", remembering)
+    monkeypatch.setattr(streams_api, "LONG", most)
+    told = await client.post("/v1/streams", json=ASKED)
+    saved = await client.get(f"/v1/streams/{told.headers['penstock-stream-id']}/cassette")
+    assert (saved.status_code, threads) == (200, [aside])
 
 
 async def test_a_model_that_has_enough_runs_refuses_at_once_in_the_words_of_the_dialect(

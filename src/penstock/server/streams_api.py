@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 
@@ -37,6 +38,8 @@ JSON = "application/json"
 NDJSON = "application/x-ndjson"
 TURN = 64 * 1024
 """Bytes of events that are read from a log at a time."""
+LONG = 5_000
+"""Events of a run that is recorded in a thread: to look through it for secrets takes as long as the others would wait."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -115,7 +118,8 @@ class StreamsApi:
         while more := log.read(len(entries), TURN):
             entries += more
             await asyncio.sleep(0)
-        body = b"".join(record(entries, model=handle.request.model, created=handle.created))
+        recorded = partial(_recorded, entries, model=handle.request.model, created=handle.created)
+        body = await asyncio.to_thread(recorded) if len(entries) > LONG else recorded()
         name = b'attachment; filename="%s.cassette.jsonl"' % handle.id.encode()
         await exchange.reply(200, body, NDJSON, [(b"content-disposition", name)])
 
@@ -245,6 +249,10 @@ class StreamsApi:
             exchange.unwatch()
             for lane in list(turns.lanes.values()):
                 turns.remove(lane, "left")
+
+
+def _recorded(entries: list[Entry], *, model: str, created: int) -> bytes:
+    return b"".join(record(entries, model=model, created=created))
 
 
 async def _write(exchange: Exchange, turns: Turns[bytes]) -> None:
