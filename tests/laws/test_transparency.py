@@ -114,10 +114,10 @@ def test_an_idle_stage_in_any_position_leaves_the_events_unchanged(
 def test_the_stages_of_a_model_say_what_its_target_says_once_it_has_begun_to_speak(
     entries: list[Entry], order: list[str], end: End
 ) -> None:
-    events = [entry.event for entry in entries]
+    events = [entry.event for entry in entries if not isinstance(entry.event, Usage)]
     spoken = next((place for place, event in enumerate(events) if isinstance(event, FIRST)), 0)
     assume(spoken)
-    events.insert(spoken, Usage(3, 4, "reported"))  # without an account of its own the account is the stage's
+    events.insert(spoken, Usage(3, 1000, "reported"))  # an account that is whole: else the account is the stage's
     source = telling(events if end == "whole" else events[: spoken + 2], end)
     home = house(None, only=source)
     stages = [STAGES[name](home) for name in order]
