@@ -114,7 +114,7 @@ def test_an_idle_stage_in_any_position_leaves_the_events_unchanged(
 def test_the_stages_of_a_model_say_what_its_target_says_once_it_has_begun_to_speak(
     entries: list[Entry], order: list[str], end: End
 ) -> None:
-    events = [entry.event for entry in entries if not isinstance(entry.event, Usage)]
+    events: list[Event] = [entry.event for entry in entries if not isinstance(entry.event, Usage)]
     spoken = next((place for place, event in enumerate(events) if isinstance(event, FIRST)), 0)
     assume(spoken)
     events.insert(spoken, Usage(3, 1000, "reported"))  # an account that is whole: else the account is the stage's
