@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from penstock.core.errors import fault
-from penstock.core.events import Cancelled, Closed, Delta, Event, Failed, Finished, Note
+from penstock.core.events import Cancelled, Closed, Delta, Event, Failed, Fault, Finished, Note
 from penstock.flow.policy import Bounds
 from penstock.flow.pump import CLOSING
 from tests.flow.scripted import OPENED, STARTED, Played, answer, never, settle, sized
@@ -152,3 +152,40 @@ async def test_nothing_is_left_behind_that_nobody_hears_of() -> None:
         await settle()
     assert told == []
     assert [task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("pump")] == []
+
+
+# -- a time limit ------------------------------------------------------------------------------------------------------
+
+
+async def test_an_attempt_that_is_given_up_has_time_to_make_way_for_another() -> None:
+    stand = Stand(Played(STARTED, OPENED))
+    await settle()
+    late, told = fault("gap_timeout"), list[Fault]()
+
+    def once(problem: Fault) -> bool:
+        told.append(problem)
+        return len(told) == 1
+
+    stand.pump.attempt(once)
+    stand.pump.late(late)
+    stand.clock.turn(CLOSING - 0.1)
+    stand.pump.late(late)
+    assert (told, stand.pump.terminal) == ([late], None)
+
+    stand.pump.attempt(lambda problem: False)
+    stand.pump.late(late)
+    assert told == [late, late]
+    assert stand.ended_well() == Failed(late)
+    await settle()
+
+
+async def test_one_that_never_makes_way_is_waited_for_no_longer() -> None:
+    stand = Stand(Played(STARTED, OPENED))
+    await settle()
+    taken = iter([True, False])
+    stand.pump.attempt(lambda problem: next(taken))
+    stand.pump.late(fault("gap_timeout"))
+    stand.clock.turn(CLOSING)
+    stand.pump.late(fault("gap_timeout"))
+    assert stand.ended_well() == Failed(fault("gap_timeout"))
+    await settle()

@@ -16,6 +16,7 @@ from penstock.core.source import Source, compose
 from penstock.core.target import House, switch
 from penstock.flow.handle import RunHandle
 from penstock.flow.policy import Policy, TimeLimits
+from penstock.flow.pump import CLOSING
 from penstock.stages import continuation, fallback, queue, retry
 from penstock.stages.queue import Turnstile
 from tests.flow.house import CANCEL
@@ -136,4 +137,5 @@ async def test_a_target_that_takes_two_cancels_to_leave_is_left_and_the_task_is_
     for _ in range(2):
         handle.pump.late(fault("first_token_timeout"))
         await settle()
+        keeping.clock.turn(CLOSING)
     assert (last(handle), cancelling) == (Finished("stop"), [0])

@@ -52,6 +52,7 @@ class Pump:
         "_clock",
         "_early",
         "_ending",
+        "_giving_up",
         "_last",
         "_meter",
         "_observer",
@@ -101,6 +102,8 @@ class Pump:
         self._spent: tuple[Spent, ...] = ()
         """What the attempts used that were given up."""
         self._overdue: tuple[Callable[[Fault], bool], ...] = ()
+        self._giving_up: float | None = None
+        """Since when an attempt is being given up, until another begins."""
         self.ended: float | None = None
         self.terminal: Terminal | None = None
         self._clock = clock
@@ -199,6 +202,7 @@ class Pump:
     def attempt(self, overdue: Callable[[Fault], bool]) -> Callable[[], None]:
         """A source is asked, now; `overdue` is told when that takes too long, and says whether it takes care of it."""
         self.asked = self.moved = self._clock()
+        self._giving_up = None
         self._overdue = (*self._overdue, overdue)
         return partial(self._settled, overdue)
 
@@ -206,8 +210,14 @@ class Pump:
         self._overdue = tuple(each for each in self._overdue if each != overdue)
 
     def late(self, problem: Fault) -> None:
-        """A time limit is overdue: the attempt is given up where somebody can make another, else the run ends."""
-        if not any(overdue(problem) for overdue in reversed(self._overdue)):
+        """A time limit is overdue: the attempt is given up where somebody can make another, who has `CLOSING` seconds to begin it,
+        else the run ends."""
+        now = self._clock()
+        if self._giving_up is not None and now - self._giving_up < CLOSING:
+            return
+        if any(overdue(problem) for overdue in reversed(self._overdue)):
+            self._giving_up = now
+        else:
             self.finish(Failed(problem))
 
     def chosen(self, target: str, why: str) -> None:
