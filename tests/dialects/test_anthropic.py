@@ -19,6 +19,7 @@ from penstock.core.events import (
     Event,
     Failed,
     Finished,
+    Json,
     Note,
     Opened,
     ToolReturned,
@@ -382,3 +383,12 @@ def test_a_ping_is_a_frame_of_its_own() -> None:
 
 def test_a_run_that_failed_before_it_began_is_an_error_alone() -> None:
     assert [value["type"] for value in values(frames(ANTHROPIC, Failed(fault("internal"))))] == ["error"]
+
+
+def test_what_a_provider_counts_beside_tokens_is_told_at_the_end() -> None:
+    searches: Json = {"web_search_requests": 2}
+    noted = Note("usage", {"server_tool_use": searches, "input_tokens": {"x": 1}, "service_tier": "standard"})
+    events = (STARTED, Usage(3, 2, "reported"), noted, Finished())
+    tokens = {"input_tokens": 3, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0, "output_tokens": 2}
+    assert ending(*events)["usage"] == {**tokens, "server_tool_use": searches}
+    assert whole(ANTHROPIC, *events)["usage"] == {**tokens, "server_tool_use": searches}

@@ -74,11 +74,16 @@ async def answered(base_url: str) -> Message:
 
 
 def comparable(message: Message) -> dict[str, Any]:
-    """A message without its id and model, and what nobody said left out."""
+    """A message without its id and model, of its usage the counts, and what nobody said left out."""
     told = message.model_dump(exclude_none=True, exclude={"id", "model"})
     usage = told.pop("usage")
     counts = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
-    return {**told, "usage": {name: usage.get(name) or 0 for name in counts}}
+    searches = usage.get("server_tool_use") or {}
+    return {
+        **told,
+        "usage": {name: usage.get(name) or 0 for name in counts},
+        "searches": searches.get("web_search_requests", 0),
+    }
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ class AnthropicDialect:
         stopping = Stopping()
         stopping.prime(snapshot)
         end = snapshot.end if isinstance(snapshot.end, Finished) else Finished()
-        said: dict[str, Json] = {"content": list(blocks)}
+        said: dict[str, Json] = {"content": list(blocks), "usage": stopping.usage(snapshot.usage)}
         return msgspec.json.encode({**message(view, model, snapshot.usage), **said, **stopping.delta(end)})
 
     def refuse(self, fault: Fault, request_id: str) -> bytes:

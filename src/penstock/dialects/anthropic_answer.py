@@ -22,6 +22,8 @@ BOXED = BLOCK % NAME
 """The media type of a part that is a whole block of Anthropic's."""
 STOP = "stop"
 """The topic of the note in which a provider says more of why it stopped: members of `message_delta.delta`."""
+USAGE = "usage"
+"""That of the note in which it says what else it counted than tokens: objects of `message_delta.usage`."""
 
 _REASONS = {
     "stop": "end_turn",
@@ -55,7 +57,7 @@ def told(opened: Opened) -> bool:
 class Stopping:
     """Gathers why a message stops. In whatever order it is told the same things, it says the same."""
 
-    __slots__ = ("_answered", "_calls", "_more", "_reason", "_refused")
+    __slots__ = ("_answered", "_calls", "_counts", "_more", "_reason", "_refused")
 
     def __init__(self) -> None:
         self._reason = FinishReason()
@@ -63,6 +65,7 @@ class Stopping:
         self._answered: set[str] = set()
         self._refused = False
         self._more: Object = {}
+        self._counts: Object = {}
 
     def prime(self, so_far: Snapshot) -> None:
         for part in so_far.parts:
@@ -90,6 +93,13 @@ class Stopping:
     def noted(self, note: Note) -> None:
         if note.topic == STOP and is_object(note.body):
             self._more.update(note.body)
+        elif note.topic == USAGE and is_object(note.body):
+            self._counts.update(note.body)
+
+    def usage(self, usage: Usage | None) -> Object:
+        """All that was counted, by the end."""
+        counts = usage_of(usage)
+        return counts | {name: value for name, value in self._counts.items() if name not in counts and is_object(value)}
 
     def delta(self, event: Finished) -> Object:
         """`delta` of `message_delta`. Providers say "stop" of much that has a word of its own here."""

@@ -44,7 +44,6 @@ from penstock.dialects.anthropic_answer import (
     message,
     signature,
     told,
-    usage_of,
 )
 from penstock.dialects.anthropic_borders import blocks_of, border_of, borders_of, cited_by, untold
 from penstock.dialects.anthropic_fields import Object
@@ -325,7 +324,9 @@ class AnthropicRenderer:
     def _finished(self, event: Finished) -> list[Frame]:
         frames = [] if self._begun else [self._message_start()]
         frames += self._late()
-        frames.append(_frame("message_delta", delta=self._stopping.delta(event), usage=usage_of(self._usage)))
+        frames.append(
+            _frame("message_delta", delta=self._stopping.delta(event), usage=self._stopping.usage(self._usage))
+        )
         frames.append(_frame("message_stop"))
         return frames
 

@@ -4,8 +4,9 @@
 a sentence into blocks; a `Note` of the topic `block` says where another of them begins. Any other block (`redacted_thinking`, the
 tools that run at the provider and their results, what is yet to be invented) is carried whole, as a binary part that holds its
 JSON. Events of a type unknown are passed over, as the API asks of its clients. What ends a message beside its reason
-(`stop_sequence`, `stop_details`, `container`) is a `Note` of the topic `stop`. A message is whole when its reason to end
-was said, which comes after the last block: `message_stop` says nothing more.
+(`stop_sequence`, `stop_details`, `container`) is a `Note` of the topic `stop`, what it counts beside tokens (`server_tool_use`) one of
+the topic `usage`. A message is whole when its reason to end was said, which comes after the last block: `message_stop` says nothing
+more.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ class Answer(Ending):
 
     __slots__ = (
         "_accounted",
+        "_beside",
         "_blocks",
         "_halves",
         "_plain",
@@ -75,6 +77,7 @@ class Answer(Ending):
     def __init__(self, host: str, *, secret: str | None = None):
         super().__init__(host, secret=secret)
         self._accounted = False
+        self._beside: dict[str, Json] = {}
         """Whether the end of the message said what it cost; its beginning knows the question alone."""
         self._blocks: dict[int, _Block] = {}
         self._plain: dict[int, _Block] = {}  # the texts whose next piece may go straight out
@@ -308,6 +311,7 @@ class Answer(Ending):
         if event.usage is not None:
             self._count(event.usage)
             self._accounted = True
+            self._beside = _counts(members(payload, "usage", *Tokens.__struct_fields__))
 
     def over(self, rest: bytes, events: list[Event]) -> None:
         """The message is whole where all but `message_stop` has come: to ask for more of it would be to invent some."""
@@ -324,6 +328,8 @@ class Answer(Ending):
         self._finish_texts(events)
         for index in sorted(self._blocks):
             self._close(self._blocks[index], events)
+        if self._beside:
+            events.append(Note("usage", self._beside))
         if self._accounted:
             events.append(self._usage())
         events.append(Finished(REASONS.get(self._reason, self._reason)))
@@ -346,6 +352,15 @@ class Answer(Ending):
             reasoning=details.thinking_tokens if details is not None else None,
             cache_written=tokens.cache_creation_input_tokens,
         )
+
+
+def _counts(usage: dict[str, Loose]) -> dict[str, Json]:
+    """What else was counted than tokens, such as searches: objects with a number in them that is not 0."""
+    return {
+        name: value
+        for name, value in usage.items()
+        if isinstance(value, dict) and any(isinstance(number, int) and number for number in value.values())
+    }
 
 
 def _rest(stated: dict[str, Loose]) -> dict[str, Loose]:
