@@ -15,11 +15,10 @@ def progress(transport: asyncio.BaseTransport) -> int:
 
     Where the kernel does not tell, what still waits in this process, which shows it too as long as that is more than nothing.
     """
+    if transport.is_closing():
+        return 0  # its socket may be no more, and the number of it another's
     if sys.platform == "linux":
-        try:
-            known = transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, BYTES_ACKED.stop)
-        except OSError:  # it is closed
-            return 0
+        known = transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, BYTES_ACKED.stop)
         if len(known) == BYTES_ACKED.stop:
             return int.from_bytes(known[BYTES_ACKED], sys.byteorder)
     return transport.get_write_buffer_size() if isinstance(transport, asyncio.WriteTransport) else 0
