@@ -9,6 +9,7 @@ import pytest
 import trustme
 
 from penstock.sources.http_client import HttpClient
+from penstock.sources.http_connection import Connection
 from penstock.sources.http_pool import addresses_of
 from penstock.sources.upstream import BodyBroken, Disconnected, Unreachable
 from tests.sources.http_server import (
@@ -337,3 +338,18 @@ async def test_leaving_a_stream_over_tls_is_seen_at_once(authority: trustme.CA) 
         assert await response.read() == b"a"
         response.close()
         await server.visits[0].left.wait()
+
+
+async def test_a_connection_whose_socket_takes_no_options_is_known_to_its_owner_all_the_same() -> None:
+    class Gone(asyncio.Transport):
+        def get_extra_info(self, name: str, default: object = None) -> object:
+            return self
+
+        def setsockopt(self, *_: object) -> None:
+            raise OSError(22, "Invalid argument")
+
+    async with serving(politely) as (_, client):
+        connection = Connection(client._pool)
+        connection.connection_made(Gone())
+        assert connection in client._pool._open
+        client._pool.lost(connection)

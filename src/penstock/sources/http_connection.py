@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from contextlib import suppress
 from typing import Protocol, cast
 
 from penstock.sources.http_response import HttpResponse
@@ -119,8 +120,9 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        keep_alive(transport.get_extra_info("socket"))
         self._owner.made(self)
+        with suppress(OSError):  # whoever is gone already needs no watching; some systems say so here
+            keep_alive(transport.get_extra_info("socket"))
 
     def data_received(self, data: bytes) -> None:
         if self._response is None:
@@ -152,7 +154,7 @@ class Connection(asyncio.Protocol):
 
 
 def keep_alive(sock: socket.socket) -> None:
-    """Let the kernel notice that a provider has vanished; Linux's own patience is two hours."""
+    """Let the kernel notice that a provider has vanished; Linux's own patience is two hours. Raises `OSError`."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in KEEPALIVE.items():
         if hasattr(socket, option):
