@@ -48,3 +48,26 @@ async def test_a_cancel_by_somebody_else_goes_through_though_a_limit_is_overdue(
     await asyncio.wait([waiting])
     assert waiting.cancelled()
     assert run.overdue == []
+
+
+async def test_a_clean_up_that_raises_hides_the_limit_and_leaves_no_cancel_behind() -> None:
+    async def raising(run: SoloRun) -> None:
+        with TimeLimit(run):
+            try:
+                await asyncio.Event().wait()
+            finally:
+                raise ValueError("the connection would not close")
+
+    async def again(run: SoloRun) -> None:
+        with pytest.raises(ValueError, match="would not close"):
+            await raising(run)
+        await within(run, TimeLimit(run))
+
+    run = SoloRun()
+    waiting = asyncio.ensure_future(again(run))
+    for _ in range(2):
+        await settle()
+        assert run.overdue[0](LATE) is True
+    with pytest.raises(Broken) as broken:
+        await waiting
+    assert (broken.value.fault, waiting.cancelling()) == (LATE, 0)

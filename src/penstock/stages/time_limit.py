@@ -15,17 +15,20 @@ class TimeLimit:
     """What stands in its `with` is an attempt of the run: a limit that is overdue, and that this stage `takes`, cancels it, and it
     ends in `Broken` with the fault of the limit. A cancel by anybody else goes through."""
 
-    __slots__ = ("_fault", "_run", "_settled", "_takes", "_task")
+    __slots__ = ("_before", "_fault", "_run", "_settled", "_takes", "_task")
 
     def __init__(self, run: Run, *, takes: Callable[[Fault], bool] = lambda fault: True):
         self._run = run
         self._takes = takes
         self._task: asyncio.Task[object] | None = None
+        self._before = 0
+        """Cancels of the task that were not over when this began."""
         self._fault: Fault | None = None
         self._settled: Callable[[], None] = lambda: None
 
     def __enter__(self) -> None:
-        self._task = asyncio.current_task()
+        self._task = task = asyncio.current_task()
+        self._before = task.cancelling() if task is not None else 0
         self._settled = self._run.attempt(self._expire)
 
     def __exit__(
@@ -33,9 +36,10 @@ class TimeLimit:
     ) -> None:
         task, self._task = self._task, None
         self._settled()
-        if not isinstance(problem, asyncio.CancelledError) or self._fault is None or task is None:
+        if self._fault is None or task is None:
             return
-        if task.uncancel() == 0:
+        # Taken back whatever became of it within: the next limit is not to take it for a cancel by somebody else.
+        if task.uncancel() <= self._before and isinstance(problem, asyncio.CancelledError):
             raise Broken.of(self._fault) from None
 
     def _expire(self, fault: Fault) -> bool:
