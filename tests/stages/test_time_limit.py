@@ -1,13 +1,23 @@
 """A time limit of the run breaks off what stands within, and nothing else."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 
 import pytest
 
 from penstock.core.errors import Broken, fault
+from penstock.core.events import Closed, Delta, Event, Finished, Opened
+from penstock.core.request import ChatRequest, Principal, Run
+from penstock.core.target import switch
+from penstock.flow.policy import Policy
+from penstock.flow.pump import BATCH
+from penstock.flow.runs import Runs
+from penstock.stages.continuation import build
 from penstock.stages.time_limit import TimeLimit
+from penstock.stores.memory import MemoryStore
 from penstock.testing.sources import SoloRun
-from tests.flow.scripted import settle
+from tests.flow.scripted import ASKED, STARTED, Clock, settle
+from tests.stages.house import Scripted, house, saying
 
 LATE = fault("gap_timeout")
 
@@ -71,3 +81,23 @@ async def test_a_clean_up_that_raises_hides_the_limit_and_leaves_no_cancel_behin
     with pytest.raises(Broken) as broken:
         await waiting
     assert (broken.value.fault, waiting.cancelling()) == (LATE, 0)
+
+
+async def test_no_attempt_is_broken_off_while_the_loop_has_its_turn_for_that_would_end_the_run() -> None:
+    runs = Runs(MemoryStore(clock=Clock()), clock=Clock())
+
+    async def says(request: ChatRequest, run: Run) -> AsyncGenerator[Event, None]:
+        yield STARTED
+        yield Opened(0, "text")
+        for count in range(3, 2 * BATCH):
+            if count == BATCH:
+                asyncio.get_running_loop().call_soon(runs.active[run.id].pump.late, fault("throughput_timeout"))
+            yield Delta(0, "x")
+        yield Closed(0)
+        yield Finished("stop")
+
+    home = house(a=says, b=Scripted(saying("b")))
+    handle = await runs.start(ASKED, build(home)(switch(home)), Policy(), principal=Principal(), detached=True)
+    await settle()
+    assert isinstance(handle.pump.terminal, Finished)
+    await runs.close()

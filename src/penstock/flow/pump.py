@@ -62,6 +62,7 @@ class Pump:
         "_spent",
         "_stopped",
         "_task",
+        "_turning",
         "asked",
         "began",
         "ended",
@@ -114,6 +115,8 @@ class Pump:
         self._abandoned = False
         self._stopped = False
         """Whether the last word was said for the source rather than by it."""
+        self._turning = False
+        """Whether the loop is given its turn: then the source is asked for nothing, and no attempt can be given up."""
         self._ending: asyncio.Future[None] | None = None
 
     def start(self, source: Source, request: ChatRequest) -> None:
@@ -197,7 +200,9 @@ class Pump:
             count += 1
             if count >= BATCH:
                 count = 0
+                self._turning = True
                 await asyncio.sleep(0)
+                self._turning = False
 
     def attempt(self, overdue: Callable[[Fault], bool]) -> Callable[[], None]:
         """A source is asked, now; `overdue` is told when that takes too long, and says whether it takes care of it."""
@@ -213,7 +218,7 @@ class Pump:
         """A time limit is overdue: the attempt is given up where somebody can make another, who has `CLOSING` seconds to begin it,
         else the run ends."""
         now = self._clock()
-        if self._giving_up is not None and now - self._giving_up < CLOSING:
+        if self._turning or (self._giving_up is not None and now - self._giving_up < CLOSING):
             return
         if any(overdue(problem) for overdue in reversed(self._overdue)):
             self._giving_up = now
