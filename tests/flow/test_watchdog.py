@@ -353,6 +353,21 @@ async def test_the_ticker_goes_on_where_a_run_makes_trouble(monkeypatch: pytest.
     await asyncio.wait([running])
 
 
+async def test_a_run_that_makes_trouble_at_every_look_keeps_no_other_from_its_limits() -> None:
+    watch = Watch()
+    reader = watch.runs.attach(await watch.run(Played(STARTED)), 0)
+
+    def fails() -> int:
+        raise RuntimeError("in a transport")
+
+    reader.progress = fails
+    handle = await watch.run(Played(STARTED, OPENED))
+    watch.runs.attach(handle, 0).detach()
+    await watch.pass_(8)
+    assert handle.pump.terminal == Cancelled("grace")
+    assert {str(problem) for problem in watch.seen.failures} == {"in a transport"}
+
+
 async def test_the_ticker_tells_the_store_what_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     watch = Watch()
     tick = ticking(watch, monkeypatch)

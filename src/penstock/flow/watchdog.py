@@ -47,17 +47,23 @@ class Watchdog:
     def tick(self, now: float) -> None:
         """Enforce what is due at `now`, in the seconds of the runs' clock."""
         for handle in list(self._runs.active.values()):
-            for reader in list(handle.log.readers):
-                self._reader(handle, reader, now)
-            if handle.state is not Phase.ENDED:
-                self._live(handle, now)
-            else:
-                handle.pump.closing_overdue(now)
-                if not handle.log.readers and not handle.pump.closing:
-                    self._runs.rest(handle)
-                elif handle.expires < now:
-                    self._runs.forget(handle)
+            try:
+                self._look(handle, now)
+            except Exception as problem:  # noqa: BLE001 - one that makes trouble at every look is not to hide those behind it
+                self._runs.observer.background_failed(problem)
         self._runs.look(now)
+
+    def _look(self, handle: RunHandle, now: float) -> None:
+        for reader in list(handle.log.readers):
+            self._reader(handle, reader, now)
+        if handle.state is not Phase.ENDED:
+            self._live(handle, now)
+        else:
+            handle.pump.closing_overdue(now)
+            if not handle.log.readers and not handle.pump.closing:
+                self._runs.rest(handle)
+            elif handle.expires < now:
+                self._runs.forget(handle)
 
     def _live(self, handle: RunHandle, now: float) -> None:
         pump, limits = handle.pump, handle.policy.limits
