@@ -21,6 +21,8 @@ SURE = "Sure, here is the greeting."
 EDIT = ("\n\ngreeting.py\n", "```python\n", 'print("Hello', ', penstock")\n', "```\n")
 ROUTES = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages"}
 """By the prefix that litellm knows a protocol by."""
+MAIN = "import sys; from aider.main import main; sys.exit(main())"
+"""What its script in an environment does. The script names the folder that the environment was made in, which may have moved since."""
 
 
 @pytest.fixture
@@ -48,7 +50,7 @@ def aider(home: Path, served: Served, protocol: str) -> AbstractAsyncContextMana
     quiet = ("--no-git", "--no-pretty", "--no-check-update", "--no-analytics", "--no-show-model-warnings")
     histories = ("--chat-history-file", home / "chat.md", "--input-history-file", home / "input")
     return program(
-        *(venv_python("aider").with_name("aider"), "--model", f"{protocol}/fake", "--edit-format", "whole", *quiet),
+        *(venv_python("aider"), "-P", "-c", MAIN, "--model", f"{protocol}/fake", "--edit-format", "whole", *quiet),
         *histories,
         *("--map-tokens", "0", "--yes-always", "--message", "Greet penstock.", home / "greeting.py"),
         quiet=True,
