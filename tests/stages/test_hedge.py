@@ -182,6 +182,21 @@ async def test_a_late_one_that_fails_is_not_followed_by_the_one_that_is_asked_al
             assert name in broken.fault.message
 
 
+async def test_a_late_one_that_fails_while_the_hedge_is_told_is_not_followed_by_it_either() -> None:
+    a, b = Gated(refusing()), Gated(saying("b"))
+    run = SoloRun()
+    events = staged(known(a=a, b=b))(ASKED, run)
+    note = await anext(events)
+    assert isinstance(note, Note)
+    assert note.topic == "hedge"
+    a.gate.set()
+    await settle()
+    b.gate.set()
+    said = [event async for event in events]
+    await events.aclose()
+    assert (words(said), a.closed, b.closed) == ("b", 1, 1)
+
+
 async def test_who_is_late_after_a_fallback_is_hedged_with_those_behind_it() -> None:
     a, b, c = Scripted(refusing()), Gated(saying("b")), Gated(saying("c"))
     home = house(None, a=a, b=b, c=c)

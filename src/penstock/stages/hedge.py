@@ -74,9 +74,10 @@ def build(house: House, how: Hedging = Hedging()) -> Stage:  # noqa: B008 - froz
             late = run.target if run.target in names else names[0]
             behind = names[names.index(late) + 1 :]
             if not done and behind and budget.spend():
-                yield Note("hedge", {"late": late, "also": behind[0], "after": round(after, 3)})
+                # Before it is told, which may take readers long: whoever fails meanwhile leaves them to it.
                 house.hedged[run.id] = behind[0]
                 start(behind)
+                yield Note("hedge", {"late": late, "also": behind[0], "after": round(after, 3)})
             failures: dict[str, Broken] = {}
             while winner is None:
                 done, waiting = await asyncio.wait(racers, return_when=asyncio.FIRST_COMPLETED)
