@@ -34,8 +34,12 @@ class Relay(AsyncGenerator[Event, None]):
         event = await anext(self._prelude)
         if not isinstance(event, Rest):
             return event
-        self._next = event.events.__anext__
-        return await self._next()
+        rest = event.events
+        self._next = rest.__anext__
+        first = await self._next()
+        if isinstance(rest, Relay) and rest._next != rest._first:
+            self._next = rest._next  # it is at its rest by now too: relays within relays cost an event one call in all
+        return first
 
     def __anext__(self) -> Any:
         return self._next()

@@ -79,26 +79,28 @@ def build(house: House, how: Hedging = Hedging()) -> Stage:  # noqa: B008 - froz
                 start(behind)
                 yield Note("hedge", {"late": late, "also": behind[0], "after": round(after, 3)})
             failures: dict[str, Broken] = {}
-            while winner is None:
-                done, waiting = await asyncio.wait(racers, return_when=asyncio.FIRST_COMPLETED)
+            while True:
                 for task in done:
                     problem = task.exception()
                     if problem is None:
                         winner = winner or task
                     elif not isinstance(problem, Broken):
                         raise problem
-                    elif task is not winner:
+                    else:
                         failures[racers[task].target] = problem
                         await racers.pop(task).events.aclose()
-                if winner is None and not waiting:
+                if winner is not None:
+                    break
+                if not racers:
                     raise _both(failures[names[0]], failures.get(behind[0]) if behind else None)
+                done, _ = await asyncio.wait(racers, return_when=asyncio.FIRST_COMPLETED)
             attempt = racers.pop(winner)
             for loser in racers.values():
                 loser.unheard()
             if attempt.target != names[0] and names[0] not in failures:
                 house.health[late].beaten(house.clock())
             # The words do not wait for a loser that hangs in its clean-up; the end of the run does, as for any source.
-            leaving = asyncio.ensure_future(_leave(racers))
+            leaving = asyncio.ensure_future(_leave(racers)) if racers else None
             async with aclosing(attempt.events) as events:
                 held = winner.result()
                 speaker = _speaker(held, attempt.target)
@@ -108,7 +110,8 @@ def build(house: House, how: Hedging = Hedging()) -> Stage:  # noqa: B008 - froz
                 yield Rest(events)
         finally:
             house.hedged.pop(run.id, None)
-            await (_leave(racers) if leaving is None else _left(leaving))
+            if racers:
+                await (_leave(racers) if leaving is None else _left(leaving))
 
     return stage
 
