@@ -1,4 +1,4 @@
-"""What a request costs to read, to translate and to black out grows with its length alone, whatever it is made of.
+"""What a request costs to read, to translate and to black out, and an answer to go on with, grows with its length alone.
 
 Each case is so large that reading it once takes a fraction of a second, and reading it once per item minutes.
 """
@@ -15,6 +15,7 @@ from penstock.core.cassette import scrubbed
 from penstock.core.cursor import Entry
 from penstock.core.events import Delta, Json
 from penstock.core.frame import Dialect
+from penstock.core.joint import Joint
 from penstock.core.request import ChatRequest, Message
 from penstock.registry import resolve
 from penstock.sources import anthropic_request, ollama_request, responses_request
@@ -109,3 +110,11 @@ def test_what_stands_beside_a_message_is_not_repeated_with_each_of_its_parts() -
 def test_keys_are_looked_for_once(piece: str) -> None:
     said = [Entry(1, 1, 0, Delta(0, piece * (1_000_000 // len(piece))))]
     assert seconds(lambda: scrubbed(said)) < LONGEST
+
+
+def test_an_answer_that_is_repeated_whole_is_compared_once() -> None:
+    said = "".join(f"word {number} " for number in range(5 * MANY))
+    joint = Joint(said)
+    pieces = [said[at : at + 4] for at in range(0, len(said), 4)]
+    assert seconds(lambda: [joint.more(piece) for piece in pieces]) < LONGEST
+    assert (joint.rest(), joint.trimmed) == ("", len(said))

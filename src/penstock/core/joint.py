@@ -13,28 +13,27 @@ LEAST = 6
 class Joint:
     """Takes the second text piece by piece, holds back what may be a repetition, and gives what is new."""
 
-    __slots__ = ("_at", "_held", "_said", "_withheld", "trimmed")
+    __slots__ = ("_at", "_begins", "_held", "_said", "_withheld", "held", "trimmed")
 
     def __init__(self, said: str, *, withheld: int = 0):
         """`withheld` characters at the end of `said` whoever says the second text was not shown."""
         self._said = said
         self._withheld = withheld
         self._at = max(0, len(said) - REACH)
-        self._held: str | None = ""
+        self._begins = True
+        """Whether the first text begins with what is held back."""
+        self._held: list[str] | None = []
+        self.held = 0
+        """Characters that are held back."""
         self.trimmed = 0
         """Characters that were left out because they had been said."""
-
-    @property
-    def held(self) -> int:
-        """Characters that are held back."""
-        return len(self._held or "")
 
     def more(self, text: str) -> str:
         """What is certain to be new of everything up to this piece; empty while it may all be a repetition."""
         if self._held is None:
             return text
-        self._held += text
-        if self._undecided(self._held):
+        self._held.append(text)
+        if self._undecided(self._held, text):
             return ""
         return self.rest()
 
@@ -42,23 +41,27 @@ class Joint:
         """What is new of what was held back: nothing more will come that could decide it."""
         if self._held is None:
             return ""
-        held, shown = self._held, len(self._said) - self._withheld
+        held, shown = "".join(self._held), len(self._said) - self._withheld
         said, withheld = self._said[:shown], self._said[shown:]
-        self._held, self._said = None, ""
+        self._held, self._said, self.held = None, "", 0
         again = overlap(said, held)
         # What was withheld may come behind that.
         self.trimmed = again + _alike(withheld, held[again:])
         return held[self.trimmed :]
 
-    def _undecided(self, held: str) -> bool:
-        """Whether what came so far stands somewhere in the first text, so that more of it may be a repetition up to its end."""
-        said = self._said
+    def _undecided(self, held: list[str], latest: str) -> bool:
+        """Whether what came so far stands somewhere in the first text, so that more of it may be a repetition up to its end. Where
+        it stood, only the latest piece is compared: what repeats a long text comes in many."""
+        said, before = self._said, self.held
+        self.held = length = before + len(latest)
         # Where less of it did not stand, more of it does not.
-        self._at = at = said.find(held, self._at) if self._at >= 0 else -1
+        self._begins = self._begins and length < len(said) and said.startswith(latest, before)
+        if self._at >= 0 and not said.startswith(latest, self._at + before):
+            self._at = said.find("".join(held), self._at)
         # Whether a short word ends there shows in what follows it.
-        if at >= 0 and (at + len(held) < len(said) or len(held) < LEAST):
+        if self._at >= 0 and (self._at + length < len(said) or length < LEAST):
             return True
-        return len(held) < len(said) and said.startswith(held)
+        return self._begins
 
 
 def _alike(one: str, other: str) -> int:

@@ -77,8 +77,9 @@ class Answer(Ending):
     def __init__(self, host: str, *, secret: str | None = None):
         super().__init__(host, secret=secret)
         self._accounted = False
-        self._beside: dict[str, Json] = {}
         """Whether the end of the message said what it cost; its beginning knows the question alone."""
+        self._beside: dict[str, Json] = {}
+        """What it counted beside tokens."""
         self._blocks: dict[int, _Block] = {}
         self._plain: dict[int, _Block] = {}  # the texts whose next piece may go straight out
         self._texts: _Block | None = None  # the row of texts that another text goes on
