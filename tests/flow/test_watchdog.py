@@ -299,6 +299,28 @@ async def test_a_source_that_hangs_in_its_clean_up_is_left_behind_and_told_of() 
     assert watch.seen.abandoned == [handle.id]
 
 
+async def purged(watch: Watch, handle: RunHandle) -> None:
+    watch.runs.forget(handle)
+
+
+async def crowded_out(watch: Watch, handle: RunHandle) -> None:
+    watch.runs.max_runs = 1
+    await watch.run(Played(STARTED))
+
+
+@pytest.mark.parametrize("dropped", [purged, crowded_out])
+async def test_so_is_one_whose_run_was_dropped_before(
+    dropped: Callable[[Watch, RunHandle], Awaitable[None]],
+) -> None:
+    watch = Watch()
+    handle = await watch.run(Played(*answer("x"), clean_up=never))
+    await dropped(watch, handle)
+    assert (handle.id in watch.runs.by_id, handle.pump.closing) == (False, True)
+    await watch.pass_(CLOSING + 1)
+    assert (watch.seen.abandoned, handle.id in watch.runs.active) == ([handle.id], False)
+    await watch.runs.close()
+
+
 async def test_what_all_runs_keep_is_known() -> None:
     watch = Watch()
     one = await watch.run(Played(*answer("x" * 500)))

@@ -165,15 +165,14 @@ class Runs:
     def _admit(self) -> None:
         if not self._full():
             return
-        if not self._resting:
-            # The ticker has not come by yet.
-            ended = [
-                handle for handle in self.active.values() if handle.pump.ended is not None and not handle.log.readers
-            ]
-            for handle in sorted(ended, key=lambda handle: handle.expires):
-                self.rest(handle)
         while self._resting:
             self.forget(next(iter(self._resting.values())))
+            if not self._full():
+                return
+        # The ticker has not come by yet, or their sources still close.
+        ended = [handle for handle in self.active.values() if handle.pump.ended is not None and not handle.log.readers]
+        for handle in sorted(ended, key=lambda handle: handle.expires):
+            self.forget(handle)
             if not self._full():
                 return
         raise Refused(
@@ -270,7 +269,7 @@ class Runs:
                     reader.drop(lost, "revoked")
 
     def forget(self, handle: RunHandle) -> None:
-        """Drop an ended run; whoever still reads it is let go."""
+        """Drop an ended run; whoever still reads it is let go. A source that is closing is seen to until it has."""
         for reader in list(handle.log.readers):
             reader.drop(fault("cursor_gone"), "forgotten")
         if self.by_id.pop(handle.id, None) is None:
@@ -281,7 +280,8 @@ class Runs:
         self.let_go(handle)
         if self._resting.pop(handle.id, None) is not None:
             self._resting_bytes -= handle.log.kept
-        self.active.pop(handle.id, None)
+        if not handle.pump.closing:
+            self.active.pop(handle.id, None)
         said = handle.log.said
         self.observer.run_forgotten(handle.id, handle.furthest / said if said else 0.0)
         self._owing.append(lambda: self.store.forget(handle.id))
@@ -296,9 +296,11 @@ class Runs:
             self.kept = max(0, self.kept - self.conversations.release(turn))
 
     def rest(self, handle: RunHandle) -> None:
-        """Nobody reads an ended run any more: fold it up until somebody does."""
-        handle.log.fold()
+        """Nobody reads an ended run any more, and its source has closed: fold it up until somebody reads it."""
         del self.active[handle.id]
+        if handle.id not in self.by_id:
+            return  # it was forgotten meanwhile
+        handle.log.fold()
         self._resting[handle.id] = handle
         self._resting_bytes += handle.log.kept
 
@@ -354,7 +356,7 @@ class Runs:
     async def close(self, *, seconds: float = CLOSING) -> None:
         """End everything now and wait, so many seconds at most, until the sources have closed."""
         await self.drain(0)
-        pumps = [handle.pump for handle in self.by_id.values() if handle.pump.closing]
+        pumps = [handle.pump for handle in self.active.values() if handle.pump.closing]
         if pumps:
             closing = [asyncio.ensure_future(pump.closed()) for pump in pumps]
             await asyncio.wait(closing, timeout=seconds)
