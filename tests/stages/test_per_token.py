@@ -1,8 +1,9 @@
-"""What all stages of a model together add to a token: no task, no timer."""
+"""What all stages of a model together add to a token: no task, no timer. And to a request: nothing that is left for the collector."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -79,3 +80,19 @@ def counted(tokens: int) -> tuple[int, int]:
 @pytest.mark.parametrize("tokens", [50, 3_000])
 def test_no_stage_adds_a_task_or_a_timer_to_a_token(tokens: int) -> None:
     assert counted(tokens) == counted(1)
+
+
+def routed() -> int:
+    """How many requests there are that a stage has chosen targets for, be they in use or garbage that was not collected yet."""
+    return sum(type(each) is ChatRequest and each.targets != () for each in gc.get_objects())
+
+
+def test_a_request_that_is_over_is_gone_from_every_stage_without_the_collector() -> None:
+    gc.collect()
+    before = routed()
+    gc.disable()
+    try:
+        assert asyncio.run(spoken(1)) == 1
+        assert routed() == before
+    finally:
+        gc.enable()

@@ -212,7 +212,7 @@ class Pump:
         return partial(self._settled, overdue)
 
     def _settled(self, overdue: Callable[[Fault], bool]) -> None:
-        self._overdue = tuple(each for each in self._overdue if each != overdue)
+        self._overdue = tuple([each for each in self._overdue if each != overdue])
 
     def late(self, problem: Fault) -> None:
         """A time limit is overdue: the attempt is given up where somebody can make another, who has `CLOSING` seconds to begin it,

@@ -24,18 +24,18 @@ class TimeLimit:
         self._before = 0
         """Cancels of the task that were not over when this began."""
         self._fault: Fault | None = None
-        self._settled: Callable[[], None] = lambda: None
 
     def __enter__(self) -> None:
         self._task = task = asyncio.current_task()
         self._before = task.cancelling() if task is not None else 0
-        self._settled = self._run.attempt(self._expire)
+        self._settled: Callable[[], None] = self._run.attempt(self._expire)
 
     def __exit__(
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
     ) -> None:
         task, self._task = self._task, None
         self._settled()
+        del self._settled  # it holds this one: a circle that only the collector would break, with the request in it
         if self._fault is None or task is None:
             return
         # Taken back whatever became of it within: the next limit is not to take it for a cancel by somebody else.
