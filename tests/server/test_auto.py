@@ -139,6 +139,17 @@ async def test_a_hint_on_the_handshake_of_a_websocket_holds_for_its_runs(client:
             await socket.until("finished")
 
 
+@pytest.mark.parametrize("client", ["order"], indirect=True)
+async def test_a_conversation_that_nobody_answered_stays_with_nobody(
+    client: httpx2.AsyncClient, providers: list[Provider]
+) -> None:
+    asking = {"model": "fast", "stream": True, "messages": [{"role": "user", "content": "hi"}], "user": "ada"}
+    for provider in providers:
+        provider.script(DOWN)
+    whys = [(await client.post("/v1/chat/completions", json=asking)).headers.get("penstock-why") for _ in range(3)]
+    assert whys[1:] == ["order", "answered this conversation before (order)"]
+
+
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
 async def test_a_hint_in_the_body_is_for_us_and_goes_no_further(
     client: httpx2.AsyncClient, providers: list[Provider], path: str

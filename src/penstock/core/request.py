@@ -163,6 +163,10 @@ class Run(Protocol):
     def held(self) -> float:
         """Seconds the source was made to wait for its readers so far."""
 
+    @property
+    def spoke(self) -> bool:
+        """Whether the first word was said: from then on there is an answer, whole or not."""
+
     def said(self) -> Snapshot:
         """Everything readers have been given so far."""
 

@@ -127,6 +127,11 @@ class RunHandle:
         """As `penstock.core.request.Run.held`."""
         return self.pump.held
 
+    @property
+    def spoke(self) -> bool:
+        """As `penstock.core.request.Run.spoke`."""
+        return self.pump.spoke
+
     def said(self) -> Snapshot:
         """As `penstock.core.request.Run.said`."""
         return self.log.snapshot()

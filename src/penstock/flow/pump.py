@@ -71,6 +71,7 @@ class Pump:
         "moved",
         "phase",
         "run",
+        "spoke",
         "terminal",
         "usage",
     )
@@ -92,6 +93,8 @@ class Pump:
         """When the source last said something, or was last let go on."""
         self.held = 0.0
         """Seconds the source was made to wait for its readers."""
+        self.spoke = False
+        """Whether the first word was said."""
         self.usage: Usage | None = None
         """The last account of its tokens."""
         self._meter: Callable[[Usage | None], Usage] | None = None
@@ -177,7 +180,8 @@ class Pump:
                     return
                 if isinstance(event, Opened):
                     self._early = True
-                    if self.phase is Phase.WAITING:
+                    if not self.spoke:
+                        self.spoke = True
                         self._observer.first_word(self.run.id, clock() - self.began)
                 elif isinstance(event, Usage):
                     last = event if self._meter is None else self._meter(event)

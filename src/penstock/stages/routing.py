@@ -122,7 +122,7 @@ def build(router: Router) -> Stage:
                 yield router.note(decision)
                 yield Rest(events)
             finally:
-                if sticky is not None:
+                if sticky is not None and run.spoke:
                     sticky.keep(request, run, run.target or decision.targets[0])
 
     return stage

@@ -84,6 +84,10 @@ class SoloRun:
     def target(self) -> str:
         return self.targets[-1] if self.targets else ""
 
+    @property
+    def spoke(self) -> bool:
+        return bool(self.folder.snapshot().parts)
+
     def said(self) -> Snapshot:
         return self.folder.snapshot()
 
