@@ -19,8 +19,8 @@ from penstock.config.model import Config
 from penstock.config.models import ModelConfig
 from penstock.server.host import Host
 from penstock.server.listener import listen
-from penstock.testing.script import Cut, Gate, Hang, Reply, opening, text
-from penstock.testing.upstream import Provider, going_on
+from penstock.testing.script import Cut, Gate, Hang, Reply, Step, opening, text
+from penstock.testing.upstream import Connection, Provider, going_on
 
 ROUNDS = 20
 WHOLE = "The quick brown fox jumps over the lazy dog, and nobody minds."
@@ -60,31 +60,33 @@ async def until_said(answer: aiohttp.ClientResponse, words: bytes) -> None:
             raise EOFError("the answer ended early")
 
 
-async def hand_over() -> float:
-    """Milliseconds from the death of a target in mid-answer to the next one's first new word at the reader."""
+@asynccontextmanager
+async def midway(last: Step) -> AsyncGenerator[tuple[Connection, aiohttp.ClientSession, aiohttp.ClientResponse]]:
+    """The first target's connection, the client, and an answer in its middle: after that the script has this one step left."""
     async with world() as (first, _, client):
         gate = Gate()
-        first.script(opening(), text("The quick "), gate, Cut())
+        first.script(opening(), text("The quick "), gate, last)
         async with client.post("/v1/streams", json=ASKED) as answer:
             await until_said(answer, b"quick")
             gate.open()
-            began = time.perf_counter()
-            await until_said(answer, b"brown")
-            return 1000 * (time.perf_counter() - began)
+            yield first.connections[0], client, answer
+
+
+async def hand_over() -> float:
+    """Milliseconds from the death of a target in mid-answer to the next one's first new word at the reader."""
+    async with midway(Cut()) as (_, _, answer):
+        began = time.perf_counter()
+        await until_said(answer, b"brown")
+        return 1000 * (time.perf_counter() - began)
 
 
 async def cancel() -> float:
     """Milliseconds from the client's DELETE to the provider seeing its connection closed."""
-    async with world() as (first, _, client):
-        gate = Gate()
-        first.script(opening(), text("The quick "), gate, Hang())
-        async with client.post("/v1/streams", json=ASKED) as answer:
-            await until_said(answer, b"quick")
-            gate.open()
-            began = time.perf_counter()
-            async with client.delete(f"/v1/streams/{answer.headers['Penstock-Stream-Id']}"):
-                await first.connections[0].peer_gone.wait()
-            return 1000 * (time.perf_counter() - began)
+    async with midway(Hang()) as (connection, client, answer):
+        began = time.perf_counter()
+        async with client.delete(f"/v1/streams/{answer.headers['Penstock-Stream-Id']}"):
+            await connection.peer_gone.wait()
+        return 1000 * (time.perf_counter() - began)
 
 
 async def refusal() -> float:
