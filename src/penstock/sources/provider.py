@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import typing
-from collections.abc import AsyncGenerator, Collection, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Collection, Mapping
 from functools import partial
 from urllib.parse import urlsplit
 from zlib import crc32
@@ -244,7 +244,7 @@ class HttpProvider:
             self._callers[name] = client_for(self._call_urls[name], usual, proxy=self._proxy)
         try:
             async with asyncio.timeout(CALL_SECONDS):
-                response = await self._post(self._callers[name], body, more)
+                response = await self._reached(self._callers[name].post(body, more))
                 try:
                     return await self._whole(response)
                 finally:
@@ -269,38 +269,30 @@ class HttpProvider:
 
     async def _ask(self, body: bytes, headers: Mapping[str, str], *, connect: float) -> Response:
         """Post the question; return the response once it is a stream."""
-        response = await self._post(self._own(), body, headers, connect=connect)
+        response = await self._reached(self._own().post(body, headers, connect=connect))
         if (refusal := await self._refusal(response, self._protocol.media_type)) is not None:
             raise refusal
         return response
 
     async def _again(self, behind: str, *, connect: float) -> Response:
         """Read on an answer that the provider keeps. Raises `Broken`."""
-        try:
-            response = await self._own().get(behind, connect=connect)
-        except NotHTTP:
-            raise Broken("provider_garbled", f"{self.called} answered with something that is not HTTP") from None
-        except ConnectTimedOut as problem:
-            raise Broken("connect_timeout", f"{self.called} could not be reached again: {problem}") from None
-        except Unreachable as problem:
-            raise Broken("provider_unreachable", f"{self.called} could not be reached again: {problem}") from None
+        response = await self._reached(self._own().get(behind, connect=connect), "could not be reached again")
         if (refusal := await self._refusal(response, self._protocol.media_type)) is not None:
             raise Broken(
                 "provider_truncated", f"the stream broke off, and the rest is not to be had: {refusal.fault.message}"
             )
         return response
 
-    async def _post(
-        self, client: Client, body: bytes, headers: Mapping[str, str], *, connect: float | None = None
-    ) -> Response:
+    async def _reached(self, asking: Awaitable[Response], unless: str = "could not be reached") -> Response:
+        """The response, as soon as its head is there. Raises `Broken`, which says `unless` where there is none."""
         try:
-            return await client.post(body, headers, connect=connect)
+            return await asking
         except NotHTTP:
             raise Broken("provider_garbled", f"{self.called} answered with something that is not HTTP") from None
         except ConnectTimedOut as problem:
-            raise Broken("connect_timeout", f"{self.called} could not be reached: {problem}") from None
+            raise Broken("connect_timeout", f"{self.called} {unless}: {problem}") from None
         except Unreachable as problem:
-            raise Broken("provider_unreachable", f"{self.called} could not be reached: {problem}") from None
+            raise Broken("provider_unreachable", f"{self.called} {unless}: {problem}") from None
 
     async def _refusal(self, response: Response, wanted: str) -> Broken | None:
         """Why a response, which is closed then, is no answer of the media type that was wanted; None for one that is. A 200 may
